@@ -1,0 +1,59 @@
+# deflect: `make reproduce` runs the mini study to its tables, figures and report; `make help` lists the rest.
+PYTHON ?= python3
+CORES ?= all
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Tools of the environment win over whatever the machine has, also inside Snakemake's shell commands.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help env reproduce test test-all lint bench lock schema docs clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+env: $(READY) ## create .venv from requirements.lock (does nothing when it is up to date)
+
+# Modules are compiled at install time: it saves several seconds at each of the many starts of Python.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python >= 3.11 is needed, found %d.%d: run `make PYTHON=python3.11 ...`" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+reproduce: $(READY) ## run the study of config.yaml to its tables, figures and report
+	snakemake --cores $(CORES)
+
+test: $(READY) ## run every test but the slow ones (under 10 minutes on 2 cores)
+	pytest -m "not slow and not gpu"
+
+test-all: $(READY) ## run every test
+	pytest -m "not gpu"
+
+lint: $(READY) ## ruff, snakefmt, mypy, snakemake --lint
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	mypy
+	snakemake --lint
+
+bench: $(READY) ## measure training steps and data loading, side by side in one run
+	python benchmarks/steps.py
+	python benchmarks/loader.py
+
+lock: ## resolve the newest versions of all dependencies into requirements.lock and the environments
+	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --universal --generate-hashes --no-header --quiet -o requirements.lock
+	$(BIN)/python workflow/envs/update.py
+
+schema: $(READY) ## regenerate workflow/schemas/ from the code
+	python -m deflect.schema
+
+docs: $(READY) ## regenerate the generated pages of docs/
+	python -m deflect.docs
+
+clean: ## remove results and mini data (never data/raw or weights)
+	rm -rf results data/simulated data/prepared/mini weights/mini

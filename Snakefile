@@ -1,0 +1,27 @@
+# The study of config.yaml: raw data -> prepared stores -> adapted GFMs -> tables, figures, report.
+#   snakemake --cores all                                                        everything
+#   snakemake --cores 1 results/mini/figures/parameter_efficiency.png           one figure
+#   snakemake --cores all --config study=paper                                   the paper's grid
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/gfms.smk"
+include: "workflow/rules/runs.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        RESULTS,
+        f"{STUDY.results}/report.html",

@@ -1,0 +1,191 @@
+"""The command ``deflect``: every step of the workflow by hand. Thin: parse, call, print; imports happen per command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from deflect.config import DATASETS, GFMS, Config, ConfigError, load
+from deflect.errors import DeflectError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a fault that the user can mend is one line on stderr and exit code 2."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.run(args) or 0)
+    except (DeflectError, FileNotFoundError) as error:
+        print(f"deflect: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("deflect: interrupted; nothing finished is lost", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="deflect", description="Adapt RGB geospatial foundation models to all bands.")
+    top.add_argument("--config", type=Path, help="configuration (default: config.yaml)")
+    top.add_argument("--study", help="which study of the configuration, mini or paper (default: its own choice)")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _data_commands(commands.add_parser("data", help="fetch, verify, simulate and prepare datasets"))
+    _gfm_commands(commands.add_parser("gfm", help="fetch, convert, verify and pretrain GFMs"))
+
+    train = _command(commands, "train", _train, "train runs of the study; those already finished are skipped")
+    for what in ("dataset", "gfm", "method"):
+        train.add_argument(f"--{what}", nargs="+", metavar="NAME", help=f"only these (default: every {what})")
+    train.add_argument("--seed", nargs="+", type=int, metavar="N", help="only these (default: every seed)")
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    train.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
+
+    evaluate = _command(commands, "evaluate", _evaluate, "test a finished run again from its saved weights")
+    evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
+    _command(commands, "report", _report, "rebuild tables, figures and report from finished runs, training nothing")
+    _command(commands, "doctor", _doctor, "check the environment, configuration and DVC for known traps")
+    return top
+
+
+def _command(commands: Any, name: str, run: Callable[[Any], int | None], text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(run=run)
+    return command
+
+
+def _data_commands(data: argparse.ArgumentParser) -> None:
+    commands = data.add_subparsers(required=True, metavar="STEP")
+    _command(commands, "status", _data_status, "what is fetched, verified and prepared, and how to get the rest")
+    for name, run, text in (
+        ("fetch", _data_fetch, "download, check and unpack"),
+        ("verify", _data_verify, "hold downloaded files against their checksums"),
+        ("simulate", _data_simulate, "write simulated raw files in the published formats"),
+        ("prepare", _data_prepare, "read raw files into the store that training uses"),
+    ):
+        command = _command(commands, name, run, text)
+        command.add_argument("datasets", nargs="*", metavar="NAME", help=", ".join(DATASETS))
+        command.add_argument("--all", action="store_true", help="every dataset of the study")
+        if name == "simulate":
+            command.add_argument("--rgb", action="store_true", help="the RGB images that mini GFMs are pretrained on")
+        if name == "prepare":
+            command.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+
+
+def _gfm_commands(gfm: argparse.ArgumentParser) -> None:
+    commands = gfm.add_subparsers(required=True, metavar="STEP")
+    for name, run, text in (
+        ("fetch", _gfm_fetch, "download the published weights"),
+        ("convert", _gfm_convert, "convert a download once to safetensors in timm names"),
+        ("verify", _gfm_verify, "prove that features come from the weights"),
+        ("pretrain", _gfm_pretrain, "pretrain a mini GFM on simulated RGB images"),
+    ):
+        command = _command(commands, name, run, text)
+        command.add_argument("gfms", nargs="+", metavar="NAME", choices=GFMS, help=", ".join(GFMS))
+
+
+def _datasets(args: argparse.Namespace, config: Config) -> list[str]:
+    """The datasets named on the command line, all of the study's with --all."""
+    names = list(config.study.datasets) if args.all else list(args.datasets)
+    if not names:
+        raise ConfigError(f"name a dataset or give --all; this study has {', '.join(config.study.datasets)}")
+    unknown = [n for n in names if n not in DATASETS and n not in config.study.datasets]
+    if unknown:
+        raise ConfigError(f"unknown dataset {unknown[0]!r}; known: {', '.join({*DATASETS, *config.study.datasets})}")
+    return names
+
+
+def _data_status(args: argparse.Namespace) -> None:
+    from deflect.data.status import status_table
+
+    study = load(args.config, args.study).study
+    print(status_table(Path("data/raw"), Path("data/prepared"), study.name))
+
+
+def _data_fetch(args: argparse.Namespace) -> None:
+    from deflect.data.fetch import fetch
+
+    for name in _datasets(args, load(args.config, args.study)):
+        fetch(name, Path("data/raw"))
+
+
+def _data_verify(args: argparse.Namespace) -> None:
+    from deflect.data.status import verify
+
+    for name in _datasets(args, load(args.config, args.study)):
+        print(verify(name, Path("data/raw")))
+
+
+def _data_simulate(args: argparse.Namespace) -> None:
+    from deflect.data.simulate import simulate_study, simulate_study_rgb
+
+    study = load(args.config, args.study).study
+    if args.rgb:
+        simulate_study_rgb(study)
+    for name in [] if args.rgb and not args.datasets else _datasets(args, load(args.config, args.study)):
+        simulate_study(study, name)
+
+
+def _data_prepare(args: argparse.Namespace) -> None:
+    from deflect.data.prepare import prepare
+
+    config = load(args.config, args.study)
+    for name in _datasets(args, config):
+        study = config.study
+        prepare(name, study.raw(name), study.prepared(name), simulated=study.simulated, jobs=args.jobs)
+
+
+def _gfm_fetch(args: argparse.Namespace) -> None:
+    from deflect.gfms.fetch import fetch
+
+    for name in args.gfms:
+        print(fetch(name, Path("weights/downloads") / name))
+
+
+def _gfm_convert(args: argparse.Namespace) -> None:
+    from deflect.gfms.convert import convert
+
+    study = load(args.config, args.study).study
+    for name in args.gfms:
+        print(convert(name, Path("weights/downloads") / name, study.gfm_weights(name)))
+
+
+def _gfm_verify(args: argparse.Namespace) -> None:
+    from deflect.gfms.verify import verify
+
+    study = load(args.config, args.study).study
+    for name in args.gfms:
+        print(verify(name, study.gfm_weights(name)))
+
+
+def _gfm_pretrain(args: argparse.Namespace) -> None:
+    from deflect.gfms.pretrain import pretrain_study
+
+    study = load(args.config, args.study).study
+    for name in args.gfms:
+        pretrain_study(study, name)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from deflect.training.grid import train_grid
+
+    config = load(args.config, args.study)
+    return train_grid(config, args.dataset, args.gfm, args.method, args.seed, args.device, args.threads)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from deflect.training.evaluate import evaluate
+
+    for run in args.runs:
+        print(evaluate(run))
+
+
+def _report(args: argparse.Namespace) -> int:
+    from deflect.workflow import report
+
+    return report(load(args.config, args.study).study)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from deflect.doctor import doctor
+
+    return doctor(args.config)

@@ -1,0 +1,115 @@
+"""Generate workflow/schemas/config.schema.json from the dataclasses of the code: ``python -m deflect.schema``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from deflect.config import GFMS, METHODS, SCHEMA
+from deflect.data.simulate import SimulationSize
+from deflect.files import write_json
+from deflect.gfms.pretrain import PretrainSettings
+from deflect.methods import METHODS as METHOD_CONFIGS
+from deflect.training.settings import TrainSettings
+
+NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_]+$"}
+
+
+def of_dataclass(cls: type, only_given: bool = True) -> dict[str, Any]:
+    """Schema of a dataclass that refuses unknown keys; fields may be left out and then take the code's default."""
+    schema = TypeAdapter(cls).json_schema()
+    schema["additionalProperties"] = False
+    schema.pop("title", None)
+    if only_given:
+        schema.pop("required", None)
+    return schema
+
+
+def mapping(properties: dict[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": sorted(required),
+        "additionalProperties": False,
+    }
+
+
+def names(known: tuple[str, ...] | None = None) -> dict[str, Any]:
+    item = {"enum": list(known)} if known else NAME
+    return {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}
+
+
+def seeds() -> dict[str, Any]:
+    return {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True}
+
+
+def variants() -> dict[str, Any]:
+    """Named runs beside the grid; a name is the method's, ``+``, and what differs: ``deflect+no_indices``."""
+    each = [mapping({"method": {"const": m}, "settings": of_dataclass(c)}, ("method",)) for m, c in _methods()]
+    named = {"type": "object", "propertyNames": {"pattern": r"^[a-z_]+\+[a-z0-9_=.]+$"}}
+    return mapping(
+        {
+            "datasets": names(),
+            "gfms": names(GFMS),
+            "seeds": seeds(),
+            "settings": named | {"additionalProperties": {"oneOf": each}},
+        },
+        ("datasets", "gfms", "settings"),
+    )
+
+
+def study() -> dict[str, Any]:
+    sizes = {"type": "object", "additionalProperties": of_dataclass(SimulationSize, only_given=False)}
+    return mapping(
+        {
+            "data": {"enum": ["simulated", "real"]},
+            "datasets": names(),
+            "gfms": names(GFMS),
+            "gfm_size": {"enum": ["mini", "full"]},
+            "methods": names(METHODS),
+            "seeds": seeds(),
+            "share_process": {"type": "boolean"},
+            "simulation": mapping(
+                {"seed": {"type": "integer"}, "rgb_images": {"type": "integer", "minimum": 1}, "sizes": sizes}
+            ),
+            "pretraining": of_dataclass(PretrainSettings),
+            "weights": mapping({gfm: {"type": "string"} for gfm in GFMS}),
+            "training": mapping(
+                {task: of_dataclass(TrainSettings) for task in ("classification", "segmentation")},
+                ("classification", "segmentation"),
+            ),
+            "variants": variants(),
+        },
+        ("data", "datasets", "gfms", "gfm_size", "methods", "seeds", "share_process", "training"),
+    )
+
+
+def schema() -> dict[str, Any]:
+    """The whole schema of config.yaml."""
+    wandb = mapping(
+        {
+            "mode": {"enum": ["disabled", "offline", "online"]},
+            "project": {"type": "string"},
+            "entity": {"type": "string"},
+        }
+    )
+    methods = mapping({name: of_dataclass(config) for name, config in _methods()})
+    top = mapping(
+        {
+            "study": NAME,
+            "wandb": wandb,
+            "methods": methods,
+            "studies": {"type": "object", "additionalProperties": study()},
+        },
+        ("study", "studies"),
+    )
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "config.yaml of deflect"} | top
+
+
+def _methods() -> list[tuple[str, type]]:
+    return [(name, METHOD_CONFIGS[name]) for name in METHODS]
+
+
+if __name__ == "__main__":
+    write_json(SCHEMA, schema())

@@ -1,0 +1,75 @@
+# Raw files in their published formats, and the prepared stores that training reads.
+
+
+# A stamp is the output, never the folder: Snakemake deletes the outputs of a failed job, and a download is precious.
+rule simulate:
+    input:
+        code=source("data/simulate/*.py"),
+    output:
+        stamp="data/simulated/{dataset}/simulated.json",
+    params:
+        settings=lambda w: {k: STUDY.simulation[k].get(w.dataset) if k == "sizes" else STUDY.simulation[k] for k in ("seed", "sizes")},
+    log:
+        "results/logs/simulate/{dataset}.log",
+    conda:
+        "../envs/deflect.yml"
+    shell:
+        "python -m deflect data simulate {wildcards.dataset} &> {log}"
+
+
+rule simulate_rgb:
+    input:
+        code=source("data/simulate/*.py"),
+    output:
+        images="data/simulated/rgb.npy",
+    params:
+        settings=lambda w: [STUDY.simulation["seed"], STUDY.simulation["rgb_images"]],
+    log:
+        "results/logs/simulate/rgb.log",
+    conda:
+        "../envs/deflect.yml"
+    shell:
+        "python -m deflect data simulate --rgb &> {log}"
+
+
+rule fetch:
+    output:
+        stamp="data/raw/{dataset}/fetched.json",
+    log:
+        "results/logs/fetch/{dataset}.log",
+    retries: 2
+    resources:
+        download=1,
+    conda:
+        "../envs/deflect.yml"
+    shell:
+        "python -m deflect data fetch {wildcards.dataset} &> {log}"
+
+
+def raw_files(wildcards):
+    """What must be there before a dataset is prepared: a stamp, or every file of a user's own dataset."""
+    folder = STUDY.raw(wildcards.dataset)
+    if wildcards.dataset not in DATASETS:
+        return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+    return f"{folder}/simulated.json" if STUDY.simulated else f"{folder}/fetched.json"
+
+
+rule prepare:
+    input:
+        raw=raw_files,
+        code=source("data/*.py", "data/readers/*.py"),
+    output:
+        card=f"data/prepared/{STUDY.name}/{{dataset}}/store.json",
+        arrays=expand(
+            "data/prepared/{study}/{{dataset}}/{split}.{part}",
+            study=STUDY.name,
+            split=("train", "val", "test"),
+            part=("images.npy", "labels.npy", "ids.txt"),
+        ),
+    log:
+        f"results/logs/prepare/{STUDY.name}/{{dataset}}.log",
+    conda:
+        "../envs/deflect.yml"
+    threads: 1 if STUDY.simulated else 4
+    shell:
+        "python -m deflect data prepare {wildcards.dataset} --jobs {threads} &> {log}"

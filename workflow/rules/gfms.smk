@@ -1,0 +1,50 @@
+# Weights of the three GFMs, as safetensors in timm names: pretrained here for the mini study, fetched for the paper's.
+
+if STUDY.gfm_size == "mini":
+
+    rule pretrain:
+        input:
+            images="data/simulated/rgb.npy",
+            code=source("gfms/*.py"),
+        output:
+            weights=f"weights/{STUDY.name}/{{gfm}}.safetensors",
+            card=f"weights/{STUDY.name}/{{gfm}}.json",
+        params:
+            settings=STUDY.pretraining,
+        log:
+            f"results/logs/pretrain/{STUDY.name}/{{gfm}}.log",
+        conda:
+            "../envs/deflect.yml"
+        shell:
+            "python -m deflect gfm pretrain {wildcards.gfm} &> {log}"
+
+else:
+
+    rule fetch_gfm:
+        output:
+            stamp="weights/downloads/{gfm}/fetched.json",
+        params:
+            variant=lambda w: STUDY.weights.get(w.gfm),
+        log:
+            "results/logs/fetch/{gfm}.log",
+        retries: 2
+        resources:
+            download=1,
+        conda:
+            "../envs/deflect.yml"
+        shell:
+            "python -m deflect gfm fetch {wildcards.gfm} &> {log}"
+
+    rule convert_gfm:
+        input:
+            stamp="weights/downloads/{gfm}/fetched.json",
+            code=source("gfms/*.py"),
+        output:
+            weights=f"weights/{STUDY.name}/{{gfm}}.safetensors",
+            card=f"weights/{STUDY.name}/{{gfm}}.json",
+        log:
+            f"results/logs/convert/{STUDY.name}/{{gfm}}.log",
+        conda:
+            "../envs/deflect.yml"
+        shell:
+            "(python -m deflect gfm convert {wildcards.gfm} && python -m deflect gfm verify {wildcards.gfm}) &> {log}"
