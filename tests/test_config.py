@@ -1,0 +1,110 @@
+"""Bad configurations end in one line that names the fault and the remedy, before anything runs."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deflect.bands import BandError, bandset
+from deflect.config import SCHEMA, ConfigError, load, parse
+
+ROOT = Path(__file__).parents[1]
+GOOD = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path: str, value: object) -> dict:
+    """config.yaml with one key set; ``path`` uses dots."""
+    config = copy.deepcopy(GOOD)
+    *parents, last = path.split(".")
+    node = config
+    for key in parents:
+        node = node.setdefault(key, {})
+    node[last] = value
+    return config
+
+
+BAD = [
+    ("study", "minni", "unknown study 'minni'; did you mean 'mini'?"),
+    ("methods.lora", {"rnk": 8}, "methods.lora: unknown key 'rnk'; did you mean 'rank'?"),
+    ("methods", {"lorra": {}}, "methods: unknown key 'lorra'; did you mean 'lora'?"),
+    ("studies.mini.methods", ["deflect", "lorra"], "unknown value 'lorra'; did you mean 'lora'?"),
+    ("studies.mini.gfms", ["scale_mea"], "unknown value 'scale_mea'; did you mean 'scale_mae'?"),
+    ("studies.mini.datasets", ["so2sta"], "unknown dataset 'so2sta'; did you mean 'so2sat'?"),
+    ("studies.mini.seed", [1], "studies.mini: unknown key 'seed'; did you mean 'seeds'?"),
+    ("studies.mini.seeds", [], "studies.mini.seeds"),
+    ("studies.mini.training.segmentation", {"epoch": 3}, "unknown key 'epoch'; did you mean 'epochs'?"),
+    ("studies.mini.training.segmentation", {"epochs": "many"}, "studies.mini.training.segmentation.epochs"),
+    ("wandb.mode", "ofline", "unknown value 'ofline'; did you mean 'offline'?"),
+    ("wandbs", {}, "top level: unknown key 'wandbs'; did you mean 'wandb'?"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD, ids=[path for path, _, _ in BAD])
+def test_fault_is_one_line_with_a_remedy(path, value, message):
+    with pytest.raises(ConfigError) as caught:
+        parse(changed(path, value))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_broken_yaml(tmp_path):
+    with pytest.raises(ConfigError, match="not found"):
+        load(tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text("study: [mini")
+    with pytest.raises(ConfigError, match="not a YAML mapping") as caught:
+        load(tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_study_of_the_file_is_valid():
+    for study in GOOD["studies"]:
+        config = load(ROOT / "config.yaml", study)
+        assert config.study.name == study
+        assert len(config.study.datasets) == 5
+
+
+def test_variant_inherits_the_methods_settings():
+    variants = {
+        "datasets": ["so2sat"],
+        "gfms": ["scale_mae"],
+        "settings": {"lora+rank1": {"method": "lora", "settings": {"rank": 1}}},
+    }
+    config = parse(changed("studies.mini.variants", variants))
+    assert config.method("lora+rank1").settings == {"rank": 1}
+    assert config.method("lora").settings == {"rank": 16}
+
+
+def test_paper_study_is_the_papers_protocol():
+    """Section 4 of the paper's reconstruction; what is not written in config.yaml comes from TrainSettings."""
+    from deflect.training.settings import TrainSettings
+
+    study = load(ROOT / "config.yaml", "paper").study
+    classification = TrainSettings.from_dict(study.training["classification"])
+    segmentation = TrainSettings.from_dict(study.training["segmentation"])
+    for settings in (classification, segmentation):
+        assert (settings.lr, settings.betas, settings.weight_decay) == (1e-4, (0.9, 0.999), 0.05)
+        assert (settings.milestones, settings.gamma, settings.image_size) == ((0.6, 0.9), 0.1, 224)
+    assert (classification.epochs, segmentation.epochs) == (50, 80)
+    assert (classification.batch_size, segmentation.batch_size, segmentation.upernet_channels) == (8, 8, 512)
+
+
+def test_schema_is_the_one_that_the_code_generates():
+    from deflect.schema import schema
+
+    assert json.loads(SCHEMA.read_text()) == schema(), "run `make schema`"
+
+
+def test_bands_are_found_by_identity():
+    shuffled = bandset("sentinel2", ["B12", "B02", "B8A", "B04", "B03"])
+    assert shuffled.rgb == (3, 4, 1)
+    assert shuffled.channel_of_role("N") == 2  # the narrow near infrared stands in for the absent B08
+    with pytest.raises(BandError, match="no red and no blue band"):
+        _ = bandset("sentinel2", ["B03", "B08"]).rgb
+    with pytest.raises(BandError, match="B03 stands more than once"):
+        bandset("sentinel2", ["B03", "B03"])
+    with pytest.raises(BandError, match="no band 'B13'"):
+        bandset("sentinel2", ["B13"])
