@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from deflect.errors import DeflectError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a fault that the user can mend is one line on stderr and exit code 2."""
     args = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         return int(args.run(args) or 0)
     except (DeflectError, FileNotFoundError) as error:
@@ -65,6 +67,9 @@ def _data_commands(data: argparse.ArgumentParser) -> None:
         command = _command(commands, name, run, text)
         command.add_argument("datasets", nargs="*", metavar="NAME", help=", ".join(DATASETS))
         command.add_argument("--all", action="store_true", help="every dataset of the study")
+        if name == "fetch":
+            command.add_argument("--layout", choices=("hdf5", "webdataset"), help="of GEO-Bench (default: webdataset)")
+            command.add_argument("--drop-archive", action="store_true", help="delete an archive once it is unpacked")
         if name == "simulate":
             command.add_argument("--rgb", action="store_true", help="the RGB images that mini GFMs are pretrained on")
         if name == "prepare":
@@ -98,14 +103,16 @@ def _data_status(args: argparse.Namespace) -> None:
     from deflect.data.status import status_table
 
     study = load(args.config, args.study).study
-    print(status_table(Path("data/raw"), Path("data/prepared"), study.name))
+    simulated = Path("data/simulated") if study.simulated else None
+    print(status_table(Path("data/raw"), Path("data/prepared"), study.name, simulated))
 
 
 def _data_fetch(args: argparse.Namespace) -> None:
     from deflect.data.fetch import fetch
 
     for name in _datasets(args, load(args.config, args.study)):
-        fetch(name, Path("data/raw"))
+        if name in DATASETS:  # a dataset of the user's own is already where it belongs
+            fetch(name, Path("data/raw"), layout=args.layout, keep_archive=not args.drop_archive)
 
 
 def _data_verify(args: argparse.Namespace) -> None:
@@ -116,13 +123,16 @@ def _data_verify(args: argparse.Namespace) -> None:
 
 
 def _data_simulate(args: argparse.Namespace) -> None:
-    from deflect.data.simulate import simulate_study, simulate_study_rgb
+    from deflect.data.simulate import SimulationSize, simulate, simulate_rgb
 
-    study = load(args.config, args.study).study
+    config = load(args.config, args.study)
+    study, settings = config.study, config.study.simulation
+    if not study.simulated:
+        raise ConfigError(f"study {study.name} uses real data; `deflect --study mini data simulate` writes simulated data")
     if args.rgb:
-        simulate_study_rgb(study)
-    for name in [] if args.rgb and not args.datasets else _datasets(args, load(args.config, args.study)):
-        simulate_study(study, name)
+        simulate_rgb(study.rgb_images, settings["rgb_images"], settings["rgb_pixels"], settings["seed"])
+    for name in [] if args.rgb and not args.datasets else _datasets(args, config):
+        simulate(name, study.raw(name), SimulationSize(**settings["sizes"][name]), settings["seed"])
 
 
 def _data_prepare(args: argparse.Namespace) -> None:
@@ -158,11 +168,14 @@ def _gfm_verify(args: argparse.Namespace) -> None:
 
 
 def _gfm_pretrain(args: argparse.Namespace) -> None:
-    from deflect.gfms.pretrain import pretrain_study
+    import numpy as np
+
+    from deflect.gfms.pretrain import PretrainSettings, pretrain
 
     study = load(args.config, args.study).study
+    images = np.load(study.rgb_images)
     for name in args.gfms:
-        pretrain_study(study, name)
+        pretrain(name, images, study.gfm_weights(name), PretrainSettings(**study.pretraining), study.simulation["seed"])
 
 
 def _train(args: argparse.Namespace) -> int:

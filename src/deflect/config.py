@@ -73,6 +73,11 @@ class Study:
         own = dataset not in DATASETS
         return Path("data/simulated" if self.simulated and not own else "data/raw") / dataset
 
+    @property
+    def rgb_images(self) -> Path:
+        """Simulated RGB images on which mini GFMs are pretrained."""
+        return Path("data/simulated/rgb.npy")
+
     def prepared(self, dataset: str) -> Path:
         return Path("data/prepared") / self.name / dataset
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deflect.data.catalog import catalog_page
+from deflect.data.catalog_page import catalog_page
 from deflect.methods.shares import methods_page
 from deflect.schema import schema
 

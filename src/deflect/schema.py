@@ -14,6 +14,7 @@ from deflect.methods import METHODS as METHOD_CONFIGS
 from deflect.training.settings import TrainSettings
 
 NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_]+$"}
+COUNT = {"type": "integer", "minimum": 0}
 
 
 def of_dataclass(cls: type, only_given: bool = True) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def names(known: tuple[str, ...] | None = None) -> dict[str, Any]:
 
 
 def seeds() -> dict[str, Any]:
-    return {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True}
+    return {"type": "array", "items": COUNT, "minItems": 1, "uniqueItems": True}
 
 
 def variants() -> dict[str, Any]:
@@ -71,7 +72,8 @@ def study() -> dict[str, Any]:
             "seeds": seeds(),
             "share_process": {"type": "boolean"},
             "simulation": mapping(
-                {"seed": {"type": "integer"}, "rgb_images": {"type": "integer", "minimum": 1}, "sizes": sizes}
+                {"seed": COUNT, "rgb_images": COUNT, "rgb_pixels": COUNT, "sizes": sizes},
+                ("seed", "rgb_images", "rgb_pixels", "sizes"),
             ),
             "pretraining": of_dataclass(PretrainSettings),
             "weights": mapping({gfm: {"type": "string"} for gfm in GFMS}),

@@ -1,14 +1,14 @@
 # Raw files in their published formats, and the prepared stores that training reads.
 
 
-# A stamp is the output, never the folder: Snakemake deletes the outputs of a failed job, and a download is precious.
+# The simulator replaces a dataset's folder as a whole; its mark inside stands for all of it.
 rule simulate:
     input:
         code=source("data/simulate/*.py"),
     output:
-        stamp="data/simulated/{dataset}/simulated.json",
+        mark=update("data/simulated/{dataset}/SIMULATED.json"),
     params:
-        settings=lambda w: {k: STUDY.simulation[k].get(w.dataset) if k == "sizes" else STUDY.simulation[k] for k in ("seed", "sizes")},
+        settings=lambda w: [STUDY.simulation["seed"], STUDY.simulation["sizes"].get(w.dataset)],
     log:
         "results/logs/simulate/{dataset}.log",
     conda:
@@ -23,7 +23,7 @@ rule simulate_rgb:
     output:
         images="data/simulated/rgb.npy",
     params:
-        settings=lambda w: [STUDY.simulation["seed"], STUDY.simulation["rgb_images"]],
+        settings=[STUDY.simulation.get(key) for key in ("seed", "rgb_images", "rgb_pixels")],
     log:
         "results/logs/simulate/rgb.log",
     conda:
@@ -32,9 +32,10 @@ rule simulate_rgb:
         "python -m deflect data simulate --rgb &> {log}"
 
 
+# A stamp is the output, never the data: Snakemake deletes the outputs of a failed job, and a download is precious.
 rule fetch:
     output:
-        stamp="data/raw/{dataset}/fetched.json",
+        stamp=touch("data/raw/archives/{dataset}.fetched"),
     log:
         "results/logs/fetch/{dataset}.log",
     retries: 2
@@ -51,13 +52,13 @@ def raw_files(wildcards):
     folder = STUDY.raw(wildcards.dataset)
     if wildcards.dataset not in DATASETS:
         return sorted(str(path) for path in folder.rglob("*") if path.is_file())
-    return f"{folder}/simulated.json" if STUDY.simulated else f"{folder}/fetched.json"
+    return f"{folder}/SIMULATED.json" if STUDY.simulated else f"data/raw/archives/{wildcards.dataset}.fetched"
 
 
 rule prepare:
     input:
         raw=raw_files,
-        code=source("data/*.py", "data/readers/*.py"),
+        code=source("data/*.*", "data/readers/*.py"),
     output:
         card=f"data/prepared/{STUDY.name}/{{dataset}}/store.json",
         arrays=expand(

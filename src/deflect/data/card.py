@@ -1,0 +1,87 @@
+"""The card of a prepared store: what the arrays beside it hold. It needs no torch, so preparing data starts quickly."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from deflect.bands import BandSet, BandStatistics
+from deflect.errors import DeflectError
+from deflect.files import read_json, sha256_json, write_json
+
+CARD = "store.json"
+SPLITS = ("train", "val", "test")
+TASKS = ("classification", "segmentation")
+
+
+class StoreError(DeflectError):
+    """A prepared store is missing, incomplete, or differs from what its card says."""
+
+
+@dataclass(frozen=True)
+class StoreCard:
+    """What a store holds.
+
+    ``gsd`` is in metres per stored pixel; ``scale`` turns stored numbers into reflectance; ``statistics`` are of the
+    training split, in reflectance; ``splits`` maps each split to ``{"n", "images_sha256", "labels_sha256"}``.
+    """
+
+    name: str
+    task: str
+    bands: BandSet
+    classes: tuple[str, ...]
+    image_size: int
+    gsd: float
+    scale: float
+    metric: str
+    splits: dict[str, dict[str, Any]]
+    statistics: BandStatistics
+    simulated: bool
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise StoreError(f"{self.name}: task must be one of {', '.join(TASKS)}, found {self.task!r}")
+        if len(self.statistics.mean) != len(self.bands):
+            raise StoreError(f"{self.name}: {len(self.bands)} bands but statistics of {len(self.statistics.mean)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        statistics = {key: list(values) for key, values in asdict(self.statistics).items()}
+        own = {key: getattr(self, key) for key in self.__dataclass_fields__}
+        return own | {"bands": self.bands.to_dict(), "classes": list(self.classes), "statistics": statistics}
+
+    @classmethod
+    def from_dict(cls, card: dict[str, Any]) -> StoreCard:
+        statistics = {key: tuple(values) for key, values in card["statistics"].items()}
+        built = {
+            "bands": BandSet.from_dict(card["bands"]),
+            "classes": tuple(card["classes"]),
+            "statistics": BandStatistics(**statistics),
+        }
+        return cls(**(card | built))
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the whole store: the card holds the hash of every array."""
+        return sha256_json(self.to_dict())
+
+
+def read_card(folder: Path) -> StoreCard:
+    """The card of the store in ``folder``.
+
+    Raises:
+        StoreError: there is none, or it is of another version.
+    """
+    path = Path(folder) / CARD
+    if not path.is_file():
+        raise StoreError(f"{path}: no prepared data here; run `deflect data prepare {path.parent.name}`")
+    try:
+        return StoreCard.from_dict(read_json(path))
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"{path}: not a card of this version ({error}); delete it and prepare again") from error
+
+
+def write_card(folder: Path, card: StoreCard) -> None:
+    """Write the card, last of all and atomically."""
+    write_json(Path(folder) / CARD, card.to_dict())

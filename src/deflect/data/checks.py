@@ -1,0 +1,127 @@
+"""Checks of a whole dataset while it is prepared: sizes, leaks between splits, reflectance, published statistics.
+
+What a user can mend is an error. What the publisher fixed and no user can mend is a note in the log, if asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deflect.bands import BandStatistics
+from deflect.data.catalog import DatasetSheet
+from deflect.errors import DeflectError
+
+log = logging.getLogger(__name__)
+
+PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
+#: Share of pixels of a band that may lie beyond the physical range: glint and defects, not a wrong unit.
+OUTSIDE = 1e-3
+#: The brightest band of any land or sea is brighter than this on average; darker means that the scale is wrong.
+DARKEST = 1e-3
+
+
+class PrepareError(DeflectError):
+    """A dataset as a whole is not what it should be."""
+
+
+def check_sizes(sheet: DatasetSheet, sizes: dict[str, int], image_size: int, raw: Path) -> None:
+    """Split sizes and image size against the data sheet."""
+    if image_size != sheet.image_size:
+        raise PrepareError(
+            f"{raw}: images of {sheet.image_size} pixels expected, found {image_size}; fetch the data again"
+        )
+    if sizes == sheet.splits:
+        return
+    message = f"{raw}: {sheet.name} should have {_counts(sheet.splits)} images, found {_counts(sizes)}"
+    if sheet.splits_exact:
+        raise PrepareError(f"{message}; fetch or place the dataset again")
+    log.warning("%s; no official text states the numbers", message)
+
+
+def check_ids(ids: dict[str, list[str]], raw: Path) -> None:
+    """No id in two splits."""
+    for first, second in PAIRS:
+        common = sorted(set(ids[first]) & set(ids[second]))
+        if common:
+            message = f"{raw}: {first} and {second} share {len(common)} images, e.g. {common[0]!r}"
+            raise PrepareError(f"{message}; an image belongs to one split: correct the split files")
+
+
+def check_copies(ids: dict[str, list[str]], hashes: dict[str, list[str]], raw: Path, refuse: bool) -> None:
+    """No image in two splits under two ids. Copies may stand within a split.
+
+    Args:
+        hashes: of the pixels of each image.
+        refuse: False only notes copies, for published splits that have to be taken as they are.
+    """
+    for first, second in PAIRS:
+        place = dict(zip(hashes[first], ids[first], strict=True))
+        copies = [(place[key], name) for key, name in zip(hashes[second], ids[second], strict=True) if key in place]
+        if copies:
+            message = f"{raw}: {len(copies)} images of {second} are copies of images of {first}"
+            message += f", e.g. {copies[0][1]!r} of {copies[0][0]!r}"
+            if refuse:
+                raise PrepareError(f"{message}; remove them, or take published splits as they are with --no-check")
+            log.warning("%s", message)
+
+
+def statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], pixels: int, raw: Path) -> BandStatistics:
+    """Mean and standard deviation per band in reflectance over all pixels of a split, from the sums of its shards.
+
+    Rounded to 9 digits, so that another order of additions in another build of NumPy gives the same card.
+    """
+    mean = np.sum([note["sum"] for note in notes], axis=0) / pixels
+    square = np.sum([note["square"] for note in notes], axis=0) / pixels
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    for name, value, spread in zip(sheet.bands.names, mean, std, strict=True):
+        if spread <= 1e-6 * abs(value):
+            raise PrepareError(f"{raw}: band {name} is constant ({value:g}) in the training split; leave the band out")
+    return BandStatistics(_rounded(mean), _rounded(std))
+
+
+def check_reflectance(sheet: DatasetSheet, found: BandStatistics, outside: dict[str, np.ndarray], raw: Path) -> None:
+    """Pixels within the physical range, and not so dark that the scale must be wrong.
+
+    Args:
+        outside: per split, the share of pixels of each band beyond the range of the sheet.
+    """
+    low, high = sheet.reflectance_range
+    for split, shares in outside.items():
+        worst = int(shares.argmax())
+        if shares[worst] > OUTSIDE:
+            name, share = sheet.bands.names[worst], f"{100 * shares[worst]:.2g} %"
+            message = (
+                f"{raw}: {share} of the pixels of band {name} in {split} are beyond reflectance {low:g} to {high:g}"
+            )
+            raise PrepareError(f"{message} at scale {sheet.scale:g}; correct scale, offset or nodata")
+    if max(found.mean) < DARKEST:
+        brightest = f"the brightest band has a mean reflectance of {max(found.mean):.2g}"
+        raise PrepareError(
+            f"{raw}: {brightest} at scale {sheet.scale:g}, expected {DARKEST:g} or more; correct the scale"
+        )
+
+
+def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path) -> None:
+    """Training statistics against the published ones, within the relative tolerances of the data sheet."""
+    for what, published, own, tolerance in (
+        ("mean", sheet.published_mean, found.mean, sheet.published_tolerance[0]),
+        ("standard deviation", sheet.published_std, found.std, sheet.published_tolerance[1]),
+    ):
+        for name, expected, value in zip(sheet.bands.names, published or (), own, strict=bool(published)):
+            stored = value / sheet.scale
+            if abs(stored - expected) > tolerance * abs(expected):
+                wanted = f"{what} {expected:.6g} within {100 * tolerance:g} % expected, found {stored:.6g}"
+                remedy = "check that these are the published files, or accept them with --no-check"
+                raise PrepareError(f"{raw}: band {name}: {wanted}; {remedy}")
+
+
+def _counts(sizes: dict[str, int]) -> str:
+    return "/".join(str(sizes[split]) for split in ("train", "val", "test"))
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(f"{value:.9g}") for value in values)

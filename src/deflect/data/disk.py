@@ -1,0 +1,77 @@
+"""What fetching and unpacking share: room on the disk, one process at a time, and a sign of progress."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deflect.errors import DeflectError
+
+RESERVE = 64 << 20  # bytes that stay free on the disk
+
+
+class DiskFullError(DeflectError):
+    """The disk has too little room."""
+
+
+def human(size: float) -> str:
+    """``size`` bytes for people, e.g. ``2.6 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Check that the disk of ``folder``, which need not exist yet, takes ``needed`` bytes more.
+
+    Raises:
+        DiskFullError: it does not.
+    """
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed + RESERVE:
+        raise DiskFullError(
+            f"{folder}: {human(needed + RESERVE)} of room needed, {human(free)} free; make room or use another disk"
+        )
+
+
+def progress_bar(what: str, total: int | None, done: int, progress: bool | None) -> Any:
+    """A tqdm bar of bytes in a terminal, silence in a log; ``progress`` True or False decides otherwise."""
+    from tqdm import tqdm
+
+    return tqdm(desc=what, total=total, initial=done, unit="B", unit_scale=True, disable=not shows(progress))
+
+
+def shows(progress: bool | None) -> bool:
+    return sys.stderr.isatty() if progress is None else progress
+
+
+@contextmanager
+def naming_full_disk(folder: Path) -> Iterator[None]:
+    """Turn the system's "no space left" into a line that names ``folder`` and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(f"{folder}: the disk is full; make room and fetch again, it goes on") from error
+        raise
+
+
+@contextmanager
+def lock(folder: Path, name: str) -> Iterator[None]:
+    """One process at a time for ``name`` in ``folder``; the others wait. A killed process leaves nothing locked."""
+    guards = folder / ".locks"
+    guards.mkdir(parents=True, exist_ok=True)
+    with open(guards / name.replace("/", "--"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

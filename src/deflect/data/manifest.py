@@ -1,0 +1,61 @@
+"""``manifest.json`` in a fetched folder: which source it came from, and size and SHA-256 of every file.
+
+It is written before the folder gets its final name. A folder without one was placed by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deflect.data.disk import human
+from deflect.data.sources import Source
+from deflect.files import read_json, sha256_file, write_json
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(folder: Path, sources: Sequence[Source], files: dict[str, dict[str, Any]]) -> None:
+    """Describe ``folder``: ``files`` maps each path to its ``bytes`` and ``sha256``."""
+    origins = [{key: getattr(source, key) for key in ("name", "version", "url")} for source in sources]
+    layout = sources[0].layout if sources else "by hand"
+    write_json(folder / MANIFEST, {"layout": layout, "sources": origins, "files": files})
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    return read_json(folder / MANIFEST)
+
+
+def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file below ``folder``, hidden files and the manifest left out."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != MANIFEST)
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        for path in paths
+    }
+
+
+def size_faults(folder: Path) -> list[str]:
+    """Files that are missing or of another size than the manifest says; quick, nothing is read."""
+    faults = []
+    for name, facts in read_manifest(folder)["files"].items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{path}: missing")
+        elif path.stat().st_size != facts["bytes"]:
+            faults.append(f"{path}: {facts['bytes']} bytes expected, {path.stat().st_size} found")
+    return faults
+
+
+def content_faults(folder: Path) -> list[str]:
+    """Files that are missing, or whose content differs from the manifest; reads everything."""
+    faults = size_faults(folder)
+    if faults:
+        return faults
+    files = read_manifest(folder)["files"]
+    return [
+        f"{folder / name}: sha256 {facts['sha256']} expected, another found ({human(facts['bytes'])})"
+        for name, facts in files.items()
+        if sha256_file(folder / name) != facts["sha256"]
+    ]

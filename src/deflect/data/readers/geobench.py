@@ -1,0 +1,82 @@
+"""GEO-Bench v1 in its HDF5 layout: m-so2sat, m-brick-kiln, m-forestnet.
+
+    default_partition.json   {"train": [ids], "valid": [ids], "test": [ids]}
+    <id>.hdf5                one 2-D dataset per band, called by the band's name, or name and date; attribute ``pickle``
+
+Ids hold dots and minus signs (ForestNet). Bands are taken by name, never in the order of the keys: sorted, the
+Sentinel-1 and Sentinel-2 bands of So2Sat stand between each other. ``task_specs.pkl`` is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from deflect.data.readers.base import RawDataset, ReadError, Sample
+from deflect.data.readers.geobench_pickle import read_facts
+from deflect.files import read_json
+
+PARTITION = "default_partition.json"
+SPLITS = {"train": "train", "val": "valid", "test": "test"}
+
+
+class GeoBench(RawDataset):
+    """One split of a GEO-Bench dataset; the sheet's ``stored_names`` say which stored band is which true band."""
+
+    marker = PARTITION
+
+    def _list_ids(self) -> list[str]:
+        path = self.folder / PARTITION
+        partition = read_json(path)
+        ids = partition.get(SPLITS[self.split]) if isinstance(partition, dict) else None
+        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
+            raise ReadError(
+                f"{path}: expected a list of sample names under {SPLITS[self.split]!r}; fetch the file again"
+            )
+        return ids
+
+    def path(self, index: int) -> Path:
+        return self.folder / f"{self.ids[index]}.hdf5"
+
+    def _read(self, index: int) -> Sample:
+        import h5py
+
+        path = self.path(index)
+        with h5py.File(path, "r") as file:
+            keys = self.keys(file, path)
+            planes = [file[key][()] for key in keys]
+            facts = read_facts(file.attrs.get("pickle"), path)
+        return stack(planes, keys, path), facts.label  # type: ignore[return-value]
+
+    def keys(self, stored: Iterable[str], path: Path) -> list[str]:
+        """The keys of the sheet's bands among those of a file, in the order of the bands.
+
+        Raises:
+            ReadError: a band is missing or ambiguous, or the file holds one that the data sheet does not know.
+        """
+        stored = list(stored)
+        found = {name: [key for key in stored if key == name or key.startswith(name + "_")] for name in self._names}
+        for name in self.sheet.stored_names:
+            if len(found[name]) != 1:
+                what = f"no band {name!r}" if not found[name] else f"band {name!r} more than once"
+                raise ReadError(f"{path}: {what} among {', '.join(stored)}; fetch the file again")
+        unknown = sorted(set(stored).difference(*found.values()))
+        if unknown:
+            raise ReadError(f"{path}: unknown band {unknown[0]!r}; this is not {self.sheet.name} as published")
+        return [found[name][0] for name in self.sheet.stored_names]
+
+    @property
+    def _names(self) -> list[str]:
+        return [*self.sheet.stored_names, *self.sheet.left_out]
+
+
+def stack(planes: list[np.ndarray], keys: list[str], path: Path) -> np.ndarray:
+    """Bands as one image (C, H, W); they must agree in shape."""
+    for key, plane in zip(keys, planes, strict=True):
+        if plane.ndim != 2 or plane.shape != planes[0].shape:
+            raise ReadError(
+                f"{path}: band {key!r} has shape {plane.shape}, {keys[0]!r} {planes[0].shape}; fetch it again"
+            )
+    return np.stack(planes)

@@ -1,0 +1,80 @@
+"""MADOS (marine debris and oil spill) in its published folders.
+
+    splits/{train,val,test}_X.txt               one ``Scene_<i>_<crop>`` per line
+    Scene_<i>/{10,20,60}/Scene_<i>_L2R_rhorc_<wavelength>_<crop>.tif    240, 120 or 40 pixels; the number is its GSD
+    Scene_<i>/10/Scene_<i>_L2R_cl_<crop>.tif    0 unlabelled, 1 to 15 classes
+
+Sentinel-2A and 2B differ by a few nm in the file names, so a file belongs to the band of the nearest wavelength. Bands
+of 20 and 60 m are repeated to 10 m. Pixels that are not a number become 0; their label stays, as published.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from deflect.data.readers.base import RawDataset, ReadError, Sample
+from deflect.data.readers.tiff import read_tiff
+
+GSDS = (10, 20, 60)
+#: How far the wavelength in a file name may be from the band's, in nm. 2A and 2B differ from the nominal by 12 at most.
+NEAR = 20.0
+
+
+class Mados(RawDataset):
+    """One official split of MADOS; bands sorted by wavelength, classes counted from 0, -1 without label."""
+
+    marker = "splits"
+    ignore_nodata = False
+
+    def _list_ids(self) -> list[str]:
+        path = self.folder / "splits" / f"{self.split}_X.txt"
+        if not path.is_file():
+            raise ReadError(f"{path}: missing split file; fetch or place the dataset again")
+        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+    def path(self, index: int) -> Path:
+        scene, crop = self.ids[index].rsplit("_", 1)
+        return self.folder / scene / "10" / f"{scene}_L2R_cl_{crop}.tif"
+
+    def _read(self, index: int) -> Sample:
+        labels = read_tiff(self.path(index)).pixels[0]
+        planes = [self._plane(path, labels.shape) for path in self._bands(index)]
+        sheet = self.sheet
+        classes = labels.astype(np.int16) + sheet.label_shift
+        return np.stack(planes), np.where(labels == sheet.unlabelled, sheet.ignore_index, classes)
+
+    def _bands(self, index: int) -> list[Path]:
+        """The file of each band, in the order of the bands."""
+        scene, crop = self.ids[index].rsplit("_", 1)
+        found: dict[str, Path] = {}
+        for gsd in GSDS:
+            for path in sorted((self.folder / scene / str(gsd)).glob(f"{scene}_L2R_rhorc_*_{crop}.tif")):
+                band = self._band_at(path)
+                if band in found:
+                    raise ReadError(
+                        f"{path}: a second file of band {band} beside {found[band].name}; fetch MADOS again"
+                    )
+                found[band] = path
+        for wanted in self.sheet.bands:
+            if wanted.name not in found:
+                what = f"crop {crop} has no file near {wanted.wavelength:g} nm ({wanted.name})"
+                raise ReadError(f"{self.folder / scene}: {what}; fetch or place the dataset again")
+        return [found[name] for name in self.sheet.bands.names]
+
+    def _band_at(self, path: Path) -> str:
+        wavelength = float(path.name.split("_")[-2])
+        nearest = min(self.sheet.bands, key=lambda band: abs(band.wavelength - wavelength))
+        if abs(nearest.wavelength - wavelength) > NEAR:
+            raise ReadError(f"{path}: no band of MADOS near {wavelength:g} nm; fetch or place the dataset again")
+        return str(nearest.name)
+
+    @staticmethod
+    def _plane(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+        """A band at 10 m: every pixel of a coarser file repeated."""
+        pixels = read_tiff(path).pixels[0]
+        factor = int(path.parent.name) // GSDS[0]
+        if tuple(side * factor for side in pixels.shape) != shape:
+            raise ReadError(f"{path}: {pixels.shape} pixels do not fit a label image of {shape}; fetch the file again")
+        return pixels.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -1,0 +1,152 @@
+"""Writing a store's arrays shard by shard: parallel, in bounded memory, and resumable.
+
+The arrays are laid out at full size in a folder aside. A shard is a run of consecutive images; it is read, checked,
+written to its rows, and then noted in a small JSON file with its sums and hashes. A shard that is noted is never done
+again. The bounds of shards depend on the data alone, so any number of processes gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deflect.data.readers.base import RawDataset, ReadError
+from deflect.files import atomic_path, read_json, sha256_json, write_json
+
+#: Pixels of one shard, in bytes: large enough to keep processes busy, small beside any memory.
+SHARD_BYTES = 32 << 20
+#: Raised when the meaning of the arrays changes, so that an unfinished store of an older version is not resumed.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be written: the splits, the shape (C, H, W) and dtype of an image, and where."""
+
+    raw: dict[str, RawDataset]
+    shape: tuple[int, int, int]
+    dtype: str
+    work: Path
+
+    @property
+    def rows(self) -> int:
+        """Images per shard."""
+        return max(1, SHARD_BYTES // (int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize))
+
+    def shards(self) -> list[tuple[str, int, int]]:
+        """Split, first and last + 1 image of every shard."""
+        sizes = {split: len(dataset) for split, dataset in self.raw.items()}
+        return [(split, i, min(i + self.rows, n)) for split, n in sizes.items() for i in range(0, n, self.rows)]
+
+    def arrays(self, split: str) -> Iterable[tuple[Path, tuple[int, ...], str]]:
+        """Path, shape and dtype of the arrays of a split."""
+        dataset = self.raw[split]
+        n, (_, height, width) = len(dataset), self.shape
+        yield self.work / f"{split}.images.npy", (n, *self.shape), self.dtype
+        if dataset.sheet.task == "classification":
+            yield self.work / f"{split}.labels.npy", (n,), "int64"
+        else:
+            yield self.work / f"{split}.labels.npy", (n, height, width), "int8"
+
+
+def make_plan(raw: dict[str, RawDataset], out: Path) -> Plan:
+    """Look at the first image and at the files' sizes and times; the same files give the same folder aside."""
+    first, _ = raw["train"].load(0)
+    identity = {
+        "format": FORMAT,
+        "sheet": repr(raw["train"].sheet),
+        "ids": {split: dataset.ids for split, dataset in raw.items()},
+        "files": {split: dataset.signature() for split, dataset in raw.items()},
+    }
+    work = out.with_name(f".{out.name}.{sha256_json(identity)[:12]}.part")
+    return Plan(raw, first.shape, str(first.dtype), work)
+
+
+def write_shards(plan: Plan, jobs: int) -> dict[str, list[dict[str, Any]]]:
+    """Write what is not yet written; return the notes of all shards by split, in order."""
+    plan.work.mkdir(parents=True, exist_ok=True)
+    for split in plan.raw:
+        for path, shape, dtype in plan.arrays(split):
+            _lay_out(path, shape, dtype)
+    missing = [shard for shard in plan.shards() if not _note(plan.work, *shard).exists()]
+    if jobs > 1 and len(missing) > 1:
+        _in_parallel(plan, missing, jobs)
+    else:
+        for shard in missing:
+            write_shard(plan, *shard)
+    notes: dict[str, list[dict[str, Any]]] = {split: [] for split in plan.raw}
+    for shard in plan.shards():
+        notes[shard[0]].append(read_json(_note(plan.work, *shard)))
+    return notes
+
+
+def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
+    """Read the images ``start`` to ``stop`` of a split into their rows and note their sums and hashes."""
+    dataset = plan.raw[split]
+    low, high = dataset.sheet.reflectance_range
+    sums = np.zeros((2, plan.shape[0]))
+    outside = np.zeros(plan.shape[0], np.int64)
+    hashes = []
+    # opened for one shard only, so that written pages do not add up to the size of the dataset
+    images, labels = (np.load(path, mmap_mode="r+") for path, _, _ in plan.arrays(split))
+    for row in range(start, stop):
+        image, label = dataset.load(row)
+        if image.shape != plan.shape or str(image.dtype) != plan.dtype:
+            found, expected = f"{image.shape} {image.dtype}", f"{plan.shape} {plan.dtype}"
+            raise ReadError(
+                f"{dataset.path(row)}: expected {expected} as in the first image, found {found}; cut it anew"
+            )
+        images[row], labels[row] = image, label
+        reflectance = image.reshape(len(image), -1).astype(np.float64) * dataset.sheet.scale
+        sums += reflectance.sum(1), np.square(reflectance).sum(1)
+        outside += ((reflectance < low) | (reflectance > high)).sum(1)
+        hashes.append(blake2b(image.tobytes(), digest_size=16).hexdigest())
+    images.flush()
+    labels.flush()
+    facts = {"sum": sums[0].tolist(), "square": sums[1].tolist(), "outside": outside.tolist(), "hashes": hashes}
+    write_json(_note(plan.work, split, start, stop), facts)
+
+
+def _note(work: Path, split: str, start: int, stop: int) -> Path:
+    return work / f"{split}.{start:08d}-{stop:08d}.json"
+
+
+def _lay_out(path: Path, shape: tuple[int, ...], dtype: str) -> None:
+    """An .npy file of the full size, without touching its pages."""
+    if not path.exists():
+        with atomic_path(path) as aside:
+            np.lib.format.open_memmap(aside, mode="w+", dtype=np.dtype(dtype), shape=shape)
+
+
+def _in_parallel(plan: Plan, missing: list[tuple[str, int, int]], jobs: int) -> None:
+    from tqdm import tqdm
+
+    # not forked from this process: it may run the threads of torch or HDF5, whose locks a fork would copy
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(min(jobs, len(missing)), context, _take_plan, (plan,)) as pool:
+        tasks = [pool.submit(_planned_shard, *shard) for shard in missing]
+        try:
+            for task in tqdm(as_completed(tasks), desc="shards", total=len(tasks), disable=None):
+                task.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+_PLAN: list[Plan] = []
+
+
+def _take_plan(plan: Plan) -> None:
+    """Runs once per process, so that the lists of files travel once."""
+    _PLAN[:] = [plan]
+
+
+def _planned_shard(split: str, start: int, stop: int) -> None:
+    write_shard(_PLAN[0], split, start, stop)

@@ -1,0 +1,123 @@
+"""Five mini datasets of SIMULATED images in the published on-disk formats, so that every step runs on every machine.
+
+Nothing measured on these images says anything about the paper's results, and no number from them is ever shown as the
+paper's. Each folder written here holds ``SIMULATED.json``, which says so and how to write the folder again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.random import Generator, default_rng
+
+from deflect.data.simulate import brick_kiln, burn_scars, forestnet, geobench, mados, so2sat
+from deflect.errors import DeflectError
+from deflect.files import atomic_path, write_json
+
+_SPLITS = ("train", "val", "test")
+_CLASSIFICATION = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
+_SEGMENTATION = {"burn_scars": burn_scars, "mados": mados}
+_DATASETS: dict[str, Any] = _CLASSIFICATION | _SEGMENTATION
+
+#: The file that tells a simulated folder from a real download.
+MARKER = "SIMULATED.json"
+
+
+class SimulationError(DeflectError):
+    """A dataset that cannot be simulated, a size that the format does not allow, or a folder that holds other data."""
+
+
+@dataclass(frozen=True)
+class SimulationSize:
+    """Samples per split, and the side of an image in pixels (None: as published)."""
+
+    train: int
+    val: int
+    test: int
+    pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.val, self.test) < 1:
+            raise SimulationError(f"every split needs at least one sample, found {asdict(self)}")
+        if self.pixels is not None and self.pixels < 16:
+            raise SimulationError(f"pixels: expected at least 16, found {self.pixels}")
+
+
+def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> None:
+    """Write a simulated ``dataset`` into ``folder``, whole or not at all. Equal arguments give equal bytes.
+
+    Raises:
+        SimulationError: unknown dataset, a size that its format does not allow, or ``folder`` holds something else.
+    """
+    if dataset not in _DATASETS:
+        raise SimulationError(f"unknown dataset {dataset!r}; can simulate {', '.join(_DATASETS)}")
+    pixels = size.pixels or _DATASETS[dataset].PIXELS
+    if dataset == "mados" and pixels % 6:
+        raise SimulationError(f"mados: 10, 20 and 60 m bands need pixels divisible by 6, found {pixels}; take 66 or 72")
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise SimulationError(f"{folder}: holds data that was not simulated; choose another folder or empty this one")
+    with atomic_path(folder) as aside:
+        aside.mkdir()
+        if dataset in _CLASSIFICATION:
+            _write_geobench(_CLASSIFICATION[dataset], dataset, aside, size, pixels, seed)
+        elif dataset == "burn_scars":
+            _write_burn_scars(aside, size, pixels, seed)
+        else:
+            _write_mados(aside, size, pixels, seed)
+        note = "Simulated images: for running and testing the software, never for results about the paper."
+        write_json(aside / MARKER, {"dataset": dataset, "seed": seed, "size": asdict(size), "note": note})
+
+
+def chance(seed: int, *where: str | int) -> Generator:
+    """The random numbers of one sample: they depend on its place, not on how many samples there are."""
+    return default_rng([seed, *(crc32(w.encode()) if isinstance(w, str) else w for w in where)])
+
+
+def _write_geobench(
+    module: ModuleType, dataset: str, folder: Path, size: SimulationSize, pixels: int, seed: int
+) -> None:
+    def samples(split: str, start: int) -> Iterator[geobench.Sample]:
+        for index in range(getattr(size, split)):
+            yield module.sample(chance(seed, dataset, split, index), index, start + index, pixels)
+
+    starts = (0, size.train, size.train + size.val)
+    splits = {split: samples(split, start) for split, start in zip(_SPLITS, starts, strict=True)}
+    geobench.write(folder, splits, module.STORED, module.RESOLUTION, module.LABEL_MAP)
+
+
+def _write_burn_scars(folder: Path, size: SimulationSize, pixels: int, seed: int) -> None:
+    for part, count in (("training", size.train + size.val), ("validation", size.test)):
+        (folder / part).mkdir()
+        for index in range(count):
+            burn_scars.write(folder / part, chance(seed, "burn_scars", part, index), index, pixels)
+
+
+def _write_mados(folder: Path, size: SimulationSize, pixels: int, seed: int) -> None:
+    root = folder / "MADOS"
+    (root / "splits").mkdir(parents=True)
+    scene = 0
+    for split in _SPLITS:
+        lines = []
+        for index in range(getattr(size, split)):
+            place, crop = divmod(index, mados.CROPS_PER_SCENE)
+            rng = chance(seed, "mados", split, index)
+            lines.append(mados.write(root, scene + place, crop + 1, rng, index, pixels))
+        (root / "splits" / f"{split}_X.txt").write_text("\n".join(lines) + "\n")
+        scene += -(-len(lines) // mados.CROPS_PER_SCENE)  # no scene is shared between splits
+
+
+def simulate_rgb(path: Path, n: int, pixels: int, seed: int) -> None:
+    """Write ``n`` unlabelled scenes of all five kinds, (n, 3, H, W) float32 reflectance in the order R, G, B."""
+    from deflect.data.simulate.rgb import rgb_scene
+
+    images = np.stack([rgb_scene(chance(seed, "rgb", index), index, pixels) for index in range(n)])
+    path = Path(path)
+    with atomic_path(path) as aside, open(aside, "wb") as file:
+        np.save(file, images)

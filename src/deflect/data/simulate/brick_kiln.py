@@ -1,0 +1,123 @@
+"""SIMULATED Brick Kiln (GEO-Bench v1, m-brick-kiln): 64 x 64 pixels of 10 m, kiln or not, 13 stored bands.
+
+The stored band NAMES ARE WRONG, exactly as in the published files: what is called 06, 07, 08A, 09 holds B7, B8A, B11,
+B12, and 10, 11, 12 hold the 8-bit true-colour image. Numbers are reflectance times 10,000, in halves, as float64.
+
+Every scene is farmed plain with villages. A kiln is an oval of fired brick with a dark coal track in a yard of dry
+clay. Most other scenes hold a look-alike: a clearing of the same shape and colour, but of wet soil or of roofs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+
+from deflect.bands import bandset
+from deflect.data.simulate import fields
+from deflect.data.simulate.canvas import Canvas
+from deflect.data.simulate.geobench import Sample, StoredBand
+
+PIXELS = 64
+CLASSES = 2
+RESOLUTION = 10
+LABEL_MAP = True
+BANDS = bandset("sentinel2", ["B01", "B02", "B03", "B04", "B05", "B07", "B8A", "B08", "B11", "B12"])
+
+#: 8-bit true colour is the band's number divided by this [measured on the published statistics].
+TRUE_COLOUR = 9.79
+
+STORED = (
+    StoredBand("01 - Coastal aerosol", 0.443, 60),
+    StoredBand("02 - Blue", 0.49, 10),
+    StoredBand("03 - Green", 0.56, 10),
+    StoredBand("04 - Red", 0.665, 10),
+    StoredBand("05 - Vegetation Red Edge", 0.705, 20),
+    StoredBand("06 - Vegetation Red Edge", 0.74, 20),
+    StoredBand("07 - Vegetation Red Edge", 0.783, 20),
+    StoredBand("08 - NIR", 0.842, 10),
+    StoredBand("08A - Vegetation Red Edge", 0.865, 20),
+    StoredBand("09 - Water vapour", 0.945, 60),
+    StoredBand("10 - SWIR - Cirrus", 1.375, 60),
+    StoredBand("11 - SWIR", 1.61, 20),
+    StoredBand("12 - SWIR", 2.19, 20),
+)
+
+
+def paint(canvas: Canvas, label: int) -> None:
+    rng, size = canvas.rng, canvas.size
+    _plain(canvas)
+    for _ in range(rng.integers(0, 3)):
+        _village(canvas)
+    if label == 1:
+        _kiln(canvas)
+    elif rng.random() < 0.7:
+        _look_alike(canvas)
+    if rng.random() < 0.5:
+        canvas.lay(("water_turbid", "water_green"), fields.line(rng, size, rng.uniform(1, 4)))
+
+
+def _plain(canvas: Canvas) -> None:
+    """Crops in several stages, bare and wet fields, groups of trees, ponds."""
+    rng, size = canvas.rng, canvas.size
+    crops = ("canopy_fresh", "canopy_light", "canopy_moist", "canopy_dry", "litter")
+    bare = ("soil", "soil_dark", "soil_red_wet")
+    canvas.lay_numbered((*crops, *bare), fields.parcels(rng, size, int(rng.integers(20, 60))), spread=0.2)
+    canvas.lay("soil_dark", 0.35 + 0.2 * fields.smooth(rng, size))
+    canvas.lay("canopy_dark", 0.8 * fields.blob(rng, size, rng.uniform(0.05, 0.25), 2.7), shade=0.3)
+    canvas.lay("water", 0.8 * fields.blob(rng, size, rng.uniform(0.0, 0.08)))
+
+
+def _village(canvas: Canvas) -> None:
+    rng, size = canvas.rng, canvas.size
+    place = fields.ellipse(rng, size, rng.uniform(8, 22), rng.uniform(8, 16))
+    roofs, number = fields.blocks(rng, size, rng.uniform(2, 3.5), 0.35)
+    canvas.lay(("canopy_dark", "canopy_moist"), 0.7 * place, shade=0.3)
+    canvas.lay_numbered(("metal", "roof_concrete", "roof_tile"), number, place * roofs * 0.9)
+
+
+def _site(canvas: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Yard, stacks, oval and track of one clearing: the same shapes for a kiln and for what looks like one."""
+    rng, size = canvas.rng, canvas.size
+    scale = size / 64
+    centre = (rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25))
+    yard = fields.ellipse(rng, size, scale * rng.uniform(24, 38), scale * rng.uniform(14, 24), centre=centre)
+    stacks = fields.rows(rng, size, 4, 0.4) * yard
+    length, width = scale * rng.uniform(13, 18), scale * rng.uniform(5, 8)
+    angle = rng.uniform(0, np.pi)
+    oval = fields.ellipse(rng, size, length, width, centre=centre, angle=angle)
+    track = fields.ellipse(rng, size, 0.7 * length, 0.4 * width, centre=centre, angle=angle)
+    return yard, stacks, oval, track
+
+
+def _kiln(canvas: Canvas) -> None:
+    yard, stacks, oval, track = _site(canvas)
+    canvas.lay(("soil", "soil_red"), 0.75 * yard)
+    canvas.lay("brick", 0.6 * stacks)
+    canvas.lay("brick", 0.9 * oval)
+    canvas.lay("char", 0.8 * track)
+    canvas.shadow(oval, 1, 0.3)
+
+
+def _look_alike(canvas: Canvas) -> None:
+    """A kiln's shapes in other stuff: a flooded harvest, or a market of painted and shingled roofs."""
+    yard, stacks, oval, track = _site(canvas)
+    wet = canvas.rng.random() < 0.6
+    canvas.lay(("soil_wet", "soil_red_wet") if wet else "asphalt", 0.75 * yard)
+    canvas.lay(("soil_wet", "soil_red_wet") if wet else "roof_shingle", 0.6 * stacks)
+    canvas.lay("soil_red_wet" if wet else ("paint", "metal"), 0.9 * oval)
+    canvas.lay(("water_turbid", "asphalt"), 0.8 * track)
+    canvas.shadow(oval, 1, 0.3)
+
+
+def sample(rng: Generator, index: int, order: int, size: int) -> Sample:
+    """The sample of class ``index`` modulo 2, ``examples_{file}_{row}`` with 100 rows to a file."""
+    label = index % CLASSES
+    canvas = Canvas(BANDS, size, rng)
+    paint(canvas, label)
+    canvas.light((0.55, 0.85), relief=0.03)
+    canvas.haze((0.01, 0.045))
+    canvas.sense(RESOLUTION)
+    numbers = np.round(2e4 * np.clip(canvas.image, 1e-3, 1.6)) / 2
+    true_colour = np.round(2 * np.clip(numbers[list(BANDS.rgb)] / TRUE_COLOUR, 0, 255)) / 2
+    data = np.concatenate([numbers, true_colour]).astype(np.float64)
+    return Sample(f"examples_{order // 100}_{order % 100}", label, data)

@@ -1,0 +1,106 @@
+"""Random spatial fields, (size, size) float32 each: the shapes and textures of SIMULATED scenes."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.random import Generator
+
+
+@cache
+def _decay(size: int, slope: float) -> np.ndarray:
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    frequency[0, 0] = np.inf  # no constant part
+    return (frequency ** (-slope / 2)).astype(np.float32)
+
+
+def smooth(rng: Generator, size: int, slope: float = 3.0) -> np.ndarray:
+    """A field of mean 0 and standard deviation 1 whose power falls with frequency ** slope (2 rough, 4 soft)."""
+    decay = _decay(size, slope)
+    white = rng.standard_normal((*decay.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
+    field = np.fft.irfft2(white * decay, s=(size, size)).astype(np.float32, copy=False)
+    return field / field.std()
+
+
+def blob(rng: Generator, size: int, share: float, slope: float = 3.5) -> np.ndarray:
+    """A ragged patch, 1 inside and 0 outside, that covers ``share`` of the field."""
+    field = smooth(rng, size, slope)
+    return (field > np.quantile(field, 1 - share)).astype(np.float32)
+
+
+def central_blob(rng: Generator, size: int, share: float, raggedness: float = 0.3) -> np.ndarray:
+    """A patch around the middle of the field that covers ``share`` of it."""
+    y, x = axes(size)
+    field = raggedness * smooth(rng, size) - 4 * np.hypot(y, x)
+    return (field > np.quantile(field, 1 - share)).astype(np.float32)
+
+
+@cache
+def _axis(size: int) -> np.ndarray:
+    return ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
+
+
+def axes(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column coordinates from -0.5 to 0.5, as (size, 1) and (1, size)."""
+    return _axis(size)[:, None], _axis(size)[None, :]
+
+
+def turned(rng: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates in pixels along two axes at a random angle and offset: the frame of anything built or planted."""
+    y, x = axes(size)
+    angle, (dy, dx) = rng.uniform(0, np.pi), rng.uniform(0, size, 2)
+    u = size * (np.cos(angle) * x + np.sin(angle) * y) + dx
+    v = size * (np.cos(angle) * y - np.sin(angle) * x) + dy
+    return u.astype(np.float32), v.astype(np.float32)
+
+
+def parcels(rng: Generator, size: int, count: int) -> np.ndarray:
+    """Parcel number 0..count-1 of each pixel, int: the Voronoi cells of random points."""
+    y, x = axes(size)
+    points = rng.uniform(-0.5, 0.5, (count, 2)).astype(np.float32)
+    # |a - b|^2 without the |a|^2 that all points share
+    distance = (points**2).sum(1) - 2 * (y[..., None] * points[:, 0] + x[..., None] * points[:, 1])
+    return distance.argmin(axis=-1)
+
+
+def blocks(rng: Generator, size: int, period: float, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Buildings on a turned grid: a mask with about ``share`` covered, and each pixel's block number 0..255."""
+    u, v = turned(rng, size)
+    side = np.sqrt(share) * period
+    mask = (np.mod(u, period) < side) & (np.mod(v, period) < side)
+    number = (np.floor(u / period) * 31 + np.floor(v / period) * 17).astype(int) % 256
+    return mask.astype(np.float32), number
+
+
+def rows(rng: Generator, size: int, period: float, share: float) -> np.ndarray:
+    """Parallel stripes, 1 on the stripe."""
+    return (np.mod(turned(rng, size)[0], period) < share * period).astype(np.float32)
+
+
+def ellipse(
+    rng: Generator,
+    size: int,
+    length: float,
+    width: float,
+    *,
+    centre: tuple[float, float] | None = None,
+    angle: float | None = None,
+) -> np.ndarray:
+    """A solid ellipse of ``length`` by ``width`` pixels; ``centre`` is (row, column) in -0.5..0.5.
+
+    Centre and angle are random where they are not given.
+    """
+    y, x = axes(size)
+    row, column = rng.uniform(-0.35, 0.35, 2) if centre is None else centre
+    angle = rng.uniform(0, np.pi) if angle is None else angle
+    along = size * (np.cos(angle) * (x - column) + np.sin(angle) * (y - row))
+    across = size * (np.cos(angle) * (y - row) - np.sin(angle) * (x - column))
+    return ((2 * along / length) ** 2 + (2 * across / width) ** 2 < 1).astype(np.float32)
+
+
+def line(rng: Generator, size: int, width: float) -> np.ndarray:
+    """A slightly bent line through the field: a road, a river, a wake."""
+    u, v = turned(rng, size)
+    bend = size * 0.08 * np.sin(v / size * rng.uniform(3, 7))
+    return (np.abs(u - np.median(u) + bend) < width / 2).astype(np.float32)

@@ -1,0 +1,94 @@
+"""A small web site on the loopback interface, with Range requests and faults that can be switched on per path."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Site:
+    """``files`` by path; ``faults`` by path, one used up per request; ``log`` of (path, Range, status).
+
+    Faults: ``cut`` (half of the answer), ``500``, ``html``, ``whole`` (ignores Range), ``slow``, ``no_tag``,
+    ``garbage``, ``shifted`` (answers from a later byte than asked for).
+    """
+
+    port: int = 0
+    files: dict[str, bytes] = field(default_factory=dict)
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    log: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def put(self, path: str, content: bytes, *faults: str) -> str:
+        self.files[path], self.faults[path] = content, list(faults)
+        return f"http://127.0.0.1:{self.port}/{path}"
+
+    def ranges(self, path: str) -> list[str]:
+        return [asked for found, asked, _ in self.log if found == path]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        site: Site = self.server.site  # type: ignore[attr-defined]
+        path = self.path.strip("/")
+        faults = site.faults.get(path, [])
+        fault = faults.pop(0) if faults else ""
+        status, headers, body = self._answer(site, path, fault)
+        site.log.append((path, self.headers.get("Range", ""), status))
+        self.send_response(status)
+        for key, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(key, value)
+        self.end_headers()
+        self._send(body[: len(body) // 2] if fault == "cut" else body, slow=fault == "slow")
+
+    def _answer(self, site: Site, path: str, fault: str) -> tuple[int, dict[str, str], bytes]:
+        if path not in site.files:
+            return 404, {}, b"not here"
+        if fault == "500":
+            return 500, {}, b"sorry"
+        if fault == "html":
+            return 200, {"Content-Type": "application/zip"}, b"\n<!DOCTYPE html><html>please log in</html>"
+        content = b"?" * len(site.files[path]) if fault == "garbage" else site.files[path]
+        tag = f'"{hashlib.md5(content).hexdigest()}"'
+        headers = {} if fault == "no_tag" else {"ETag": tag}
+        asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
+        if not asked or fault == "whole" or (condition and condition != tag):
+            return 200, headers, content
+        start = int(asked.removeprefix("bytes=").rstrip("-")) + (7 if fault == "shifted" else 0)
+        if start >= len(content):
+            return 416, {"Content-Range": f"bytes */{len(content)}"}, b""
+        return 206, headers | {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}, content[start:]
+
+    def _send(self, body: bytes, slow: bool) -> None:
+        step = 1 << 16 if slow else max(len(body), 1)
+        for start in range(0, len(body), step):
+            self.wfile.write(body[start : start + step])
+            time.sleep(0.05 if slow else 0)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A client that was killed is part of the tests."""
+
+
+@contextmanager
+def serve() -> Iterator[Site]:
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.site = Site(port=server.server_port)  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server.site  # type: ignore[attr-defined]
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,265 @@
+"""Fetching against a real server on the loopback interface: whatever breaks, a final name never holds half a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deflect.data import disk
+from deflect.data.disk import DiskFullError
+from deflect.data.download import Patience
+from deflect.data.fetch_file import FetchError, fetch_file
+from deflect.data.sources import Source
+from loopback import Site, serve
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+MD5 = hashlib.md5(CONTENT).hexdigest()
+HASTY = Patience(retries=3, pause=0.01, longest_pause=0.02, timeout=5)
+
+
+@pytest.fixture
+def site():
+    with serve() as site:
+        yield site
+
+
+def get(source: Source, folder: Path) -> bytes:
+    return fetch_file(source, folder, progress=False, patience=HASTY).read_bytes()
+
+
+def left_in(folder: Path) -> list[str]:
+    """Files of ``folder`` beside locks and records."""
+    return sorted(p.name for p in folder.rglob("*") if p.is_file() and ".locks" not in p.parts and p.suffix != ".json")
+
+
+def test_whole_file_is_fetched_verified_and_recorded(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT)
+    source = Source("deep/a.zip", url, version="1", bytes=len(CONTENT), sha256=SHA256, md5=MD5)
+    assert get(source, tmp_path) == CONTENT
+    assert left_in(tmp_path) == ["a.zip"]
+    assert json.loads((tmp_path / "checksums.json").read_text()) == {
+        "deep/a.zip": {"bytes": len(CONTENT), "sha256": SHA256, "version": "1"}
+    }
+    assert get(source, tmp_path) == CONTENT
+    assert len(site.log) == 1, "a verified file is not fetched again"
+
+
+def test_cut_connection_is_resumed_where_it_broke(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT, "cut", "500", "cut")
+    assert get(Source("a.zip", url, sha256=SHA256), tmp_path) == CONTENT
+    half, three_quarters = len(CONTENT) // 2, len(CONTENT) * 3 // 4
+    assert site.ranges("a.zip") == ["", f"bytes={half}-", f"bytes={half}-", f"bytes={three_quarters}-"]
+
+
+def test_part_of_an_older_version_is_not_joined(site: Site, tmp_path: Path) -> None:
+    """No checksum is known: only If-Range tells that the file changed between the two connections."""
+    url = site.put("a.zip", b"old!" * (1 << 16), "cut")
+    with pytest.raises(FetchError, match=r"connection ended|broken"):
+        fetch_file(Source("a.zip", url), tmp_path, progress=False, patience=replace(HASTY, retries=0))
+    assert left_in(tmp_path) == [".a.zip.part"]
+    site.put("a.zip", CONTENT)
+    assert get(Source("a.zip", url), tmp_path) == CONTENT
+    assert site.log[-1][1:] == (f"bytes={1 << 17}-", 200)
+
+
+def test_without_validator_and_checksum_nothing_is_resumed(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT, "no_tag")
+    (tmp_path / ".a.zip.part").write_bytes(b"who knows")
+    assert get(Source("a.zip", url), tmp_path) == CONTENT
+    assert site.ranges("a.zip") == [""]
+
+
+def test_server_without_ranges_starts_again(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT, "cut", "whole")
+    assert get(Source("a.zip", url, sha256=SHA256), tmp_path) == CONTENT
+
+
+def test_server_that_resumes_elsewhere_is_not_believed(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT, "cut", "shifted")
+    assert get(Source("a.zip", url), tmp_path) == CONTENT
+    assert site.ranges("a.zip")[-1] == "", "from the first byte"
+
+
+def test_progress_starts_the_count_of_retries_again(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT, *["cut"] * 4)
+    patience = replace(HASTY, retries=1)
+    assert fetch_file(Source("a.zip", url), tmp_path, progress=False, patience=patience).read_bytes() == CONTENT
+
+
+def test_complete_part_of_a_killed_process_is_used(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT)
+    (tmp_path / ".a.zip.part").write_bytes(CONTENT)
+    assert get(Source("a.zip", url, sha256=SHA256), tmp_path) == CONTENT
+    assert [status for _, _, status in site.log] == [416]
+
+
+def test_damaged_part_is_found_by_its_checksum_and_fetched_anew(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT)
+    (tmp_path / ".a.zip.part").write_bytes(b"x" * 1000)
+    assert get(Source("a.zip", url, md5=MD5), tmp_path) == CONTENT
+    assert site.ranges("a.zip") == ["bytes=1000-", ""]
+
+
+@pytest.mark.parametrize("fault", ["missing", "garbage", "html"])
+def test_archive_address_takes_over(site: Site, tmp_path: Path, fault: str) -> None:
+    first = site.put("first.zip", CONTENT, fault)
+    if fault == "missing":
+        del site.files["first.zip"]
+    source = Source("a.zip", first, archive_url=site.put("second.zip", CONTENT), sha256=SHA256)
+    assert get(source, tmp_path) == CONTENT
+    assert [path for path, _, _ in site.log] == ["first.zip", "second.zip"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "fault", "message"),
+    [
+        ({"sha256": "0" * 64}, "", f"sha256 {'0' * 64} expected by the catalog, {SHA256} found"),
+        ({"md5": "0" * 32}, "", f"md5 {'0' * 32} expected by the catalog, {MD5} found"),
+        ({"bytes": 10}, "", "10 bytes expected, the server offers 1048576"),
+        ({}, "html", "a web page, not the file"),
+        ({"archive_url": "ftp://127.0.0.1/a"}, "html", "ftp://127.0.0.1/a: not an http, https or gdrive address"),
+    ],
+)
+def test_wrong_file_leaves_nothing(site: Site, tmp_path: Path, facts: dict, fault: str, message: str) -> None:
+    source = Source("a.zip", site.put("a.zip", CONTENT, fault), **facts, by_hand="ask the authors")
+    with pytest.raises(FetchError) as caught:
+        get(source, tmp_path)
+    line = str(caught.value)
+    assert message in line
+    assert "\n" not in line
+    assert line.endswith(f"To get it by hand: ask the authors; then put the file at {tmp_path}/a.zip")
+    assert not (tmp_path / "a.zip").exists()
+    assert not (tmp_path / "checksums.json").exists()
+
+
+def test_address_that_keeps_failing_is_given_up(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT, *["500"] * 9)
+    with pytest.raises(FetchError, match=r"HTTP 500 .*gave up after 3 retries"):
+        get(Source("a.zip", url), tmp_path)
+    assert len(site.log) == 4
+
+
+def test_nobody_at_the_address(tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match="gave up after 3 retries"):
+        get(Source("a.zip", "http://127.0.0.1:9/a.zip"), tmp_path)
+
+
+def test_disk_too_small_is_told_before_anything_is_written(site: Site, tmp_path: Path, monkeypatch) -> None:
+    usage = disk.shutil.disk_usage(tmp_path)._replace(free=disk.RESERVE + 1000)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
+    for source in (
+        Source("a.zip", site.put("a.zip", CONTENT), bytes=len(CONTENT)),  # known from the catalog
+        Source("a.zip", site.put("a.zip", CONTENT), archive_url=site.put("b.zip", CONTENT)),  # told by the server
+    ):
+        with pytest.raises(DiskFullError, match=r"68\.2 MB of room needed, 67\.1 MB free"):
+            get(source, tmp_path)
+    assert [path for path, _, _ in site.log] == ["a.zip"], "another address cannot help"
+    assert left_in(tmp_path) == []
+
+
+def test_disk_that_fills_up_meanwhile_is_named(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(DiskFullError, match="the disk is full; make room"), disk.naming_full_disk(tmp_path):
+        full.write_bytes(b"1")
+
+
+def test_file_placed_by_hand_is_verified_and_used(site: Site, tmp_path: Path) -> None:
+    source = Source("a.zip", site.put("a.zip", CONTENT), sha256=SHA256[:8])
+    (tmp_path / "a.zip").write_bytes(CONTENT)
+    assert get(source, tmp_path) == CONTENT
+    (tmp_path / "a.zip").write_bytes(CONTENT[:-1])
+    with pytest.raises(FetchError, match=rf"a\.zip: sha256 {SHA256[:8]} expected by the catalog.*delete it"):
+        get(source, tmp_path)
+    (tmp_path / "a.zip").write_bytes(b"<html>log in</html>")
+    with pytest.raises(FetchError, match="a web page"):
+        get(source, tmp_path)
+    assert site.log == []
+
+
+@pytest.mark.parametrize("stated", [{}, {"sha256": SHA256[:8]}])
+def test_recorded_checksum_is_enforced(site: Site, tmp_path: Path, stated: dict) -> None:
+    source = Source("a.zip", site.put("a.zip", CONTENT), version="1", **stated)
+    get(source, tmp_path)
+    (tmp_path / "a.zip").unlink()
+    site.put("a.zip", b"changed" * 1000)
+    with pytest.raises(FetchError, match=r"expected by (the catalog|checksums.json, where it was first seen)"):
+        get(source, tmp_path)
+    assert not (tmp_path / "a.zip").exists()
+    assert get(Source("a.zip", source.url, version="2"), tmp_path) == b"changed" * 1000, (
+        "a new version has a new record"
+    )
+
+
+def test_full_checksum_of_the_catalog_outweighs_an_old_record(site: Site, tmp_path: Path) -> None:
+    """A checksum corrected in the catalog must not be blocked by what was seen before."""
+    url = site.put("a.zip", b"before")
+    get(Source("a.zip", url), tmp_path)
+    (tmp_path / "a.zip").unlink()
+    site.put("a.zip", CONTENT)
+    assert get(Source("a.zip", url, sha256=SHA256), tmp_path) == CONTENT
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from deflect.data.fetch_file import fetch_file
+from deflect.data.sources import Source
+fetch_file(Source("a.zip", sys.argv[1], sha256=sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+def test_killed_in_the_middle_of_fetch(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT, "slow")
+    child = subprocess.Popen([sys.executable, "-c", KILLED, url, SHA256, str(tmp_path)])
+    part = tmp_path / ".a.zip.part"
+    deadline = time.monotonic() + 20
+    while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert 0 < part.stat().st_size < len(CONTENT)
+    assert not (tmp_path / "a.zip").exists()
+    assert get(Source("a.zip", url, sha256=SHA256), tmp_path) == CONTENT
+    assert site.log[-1][2] == 206, "the part was used"
+
+
+def test_two_at_once_download_once(site: Site, tmp_path: Path) -> None:
+    source = Source("a.zip", site.put("a.zip", CONTENT, "slow"), sha256=SHA256)
+    found: list[bytes] = []
+    threads = [threading.Thread(target=lambda: found.append(get(source, tmp_path))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [CONTENT] * 3
+    assert len(site.log) == 1
+
+
+def test_google_drive_goes_through_gdown(tmp_path: Path, monkeypatch) -> None:
+    import gdown
+
+    asked = []
+
+    def download(**arguments):
+        asked.append(arguments)
+        if arguments.get("id") == "gone":
+            raise gdown.exceptions.FileURLRetrievalError("Too many\n users have viewed this file")
+        Path(arguments["output"]).write_bytes(CONTENT)
+
+    monkeypatch.setattr(gdown, "download", download)
+    assert get(Source("a.pth", "gdrive:gone", archive_url="gdrive:here", md5=MD5), tmp_path) == CONTENT
+    assert [arguments["id"] for arguments in asked] == ["gone", "here"]
+    with pytest.raises(FetchError, match=r"Google Drive gives no file .Too many users"):
+        get(Source("b.pth", "gdrive:gone"), tmp_path)
