@@ -44,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, "evaluate", _evaluate, "test a finished run again from its saved weights")
     evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
+    notebooks = _command(commands, "notebook", _notebook, "execute notebooks of the study: tables and figures")
+    notebooks.add_argument("notebooks", nargs="+", metavar="NAME", help="a file of notebooks/, without .py")
+    _command(commands, "summary", _summary, "write the two-minute page and metrics.json")
     _command(commands, "report", _report, "rebuild tables, figures and report from finished runs, training nothing")
     _command(commands, "doctor", _doctor, "check the environment, configuration and DVC for known traps")
     return top
@@ -74,6 +77,7 @@ def _data_commands(data: argparse.ArgumentParser) -> None:
             command.add_argument("--rgb", action="store_true", help="the RGB images that mini GFMs are pretrained on")
         if name == "prepare":
             command.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+            command.add_argument("--no-check", action="store_true", help="take sizes and statistics as they are")
 
 
 def _gfm_commands(gfm: argparse.ArgumentParser) -> None:
@@ -128,7 +132,9 @@ def _data_simulate(args: argparse.Namespace) -> None:
     config = load(args.config, args.study)
     study, settings = config.study, config.study.simulation
     if not study.simulated:
-        raise ConfigError(f"study {study.name} uses real data; `deflect --study mini data simulate` writes simulated data")
+        raise ConfigError(
+            f"study {study.name} uses real data; `deflect --study mini data simulate` writes simulated data"
+        )
     if args.rgb:
         simulate_rgb(study.rgb_images, settings["rgb_images"], settings["rgb_pixels"], settings["seed"])
     for name in [] if args.rgb and not args.datasets else _datasets(args, config):
@@ -139,9 +145,10 @@ def _data_prepare(args: argparse.Namespace) -> None:
     from deflect.data.prepare import prepare
 
     config = load(args.config, args.study)
+    raw, prepared, simulated = config.study.raw, config.study.prepared, config.study.simulated
     for name in _datasets(args, config):
-        study = config.study
-        prepare(name, study.raw(name), study.prepared(name), simulated=study.simulated, jobs=args.jobs)
+        check = not args.no_check
+        prepare(name, raw(name), prepared(name), simulated=simulated, check_published=check, jobs=args.jobs)
 
 
 def _gfm_fetch(args: argparse.Namespace) -> None:
@@ -192,8 +199,21 @@ def _evaluate(args: argparse.Namespace) -> None:
         print(evaluate(run))
 
 
+def _notebook(args: argparse.Namespace) -> None:
+    from deflect.report import notebook
+
+    for name in args.notebooks:
+        print(notebook(load(args.config, args.study), name))
+
+
+def _summary(args: argparse.Namespace) -> None:
+    from deflect.report import summary
+
+    print(summary(load(args.config, args.study)))
+
+
 def _report(args: argparse.Namespace) -> int:
-    from deflect.workflow import report
+    from deflect.report import report
 
     return report(load(args.config, args.study).study)
 

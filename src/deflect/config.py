@@ -122,6 +122,12 @@ def read(path: Path | None = None) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a YAML mapping: {' '.join(str(error).split())}") from error
 
 
+def hand_down(raw: Mapping[str, Any], source: Path) -> None:
+    """Give the commands that a workflow starts this very configuration, whatever its options changed, and this code."""
+    os.environ["DEFLECT_CONFIG"] = json.dumps(dict(raw))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
+
+
 def load(path: Path | None = None, study: str | None = None) -> Config:
     """Read, check and type the configuration; ``study`` overrides the one the file chooses.
 

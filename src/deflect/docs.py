@@ -16,8 +16,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 def configuration_page() -> str:
     """Every key of config.yaml with its type and default."""
     head = (
-        "# Configuration\n\nEvery key of `config.yaml`, generated from the code by `make docs`. Keys left out take the default; unknown keys "
-        "are refused.\n`studies.NAME` stands for `studies.mini`, `studies.paper` or a study of your own.\n\n"
+        "# Configuration\n\n"
+        "Every key of `config.yaml`, generated from the code by `make docs`. Keys left out take the default; unknown\n"
+        "keys are refused. `studies.NAME` stands for `studies.mini`, `studies.paper` or a study of your own.\n\n"
         "| key | type | default |\n|---|---|---|\n"
     )
     return head + "".join(f"| `{key}` | {kind} | {default} |\n" for key, kind, default in _keys(schema(), ""))

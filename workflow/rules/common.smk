@@ -1,4 +1,4 @@
-# Names that every rule file uses: the checked configuration, wildcards and the source files of each stage.
+# What all other files here share. It holds the checked configuration, wildcards, and what each stage reads and writes.
 import json
 import os
 import re
@@ -8,19 +8,19 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-from deflect.config import DATASETS, parse
+from deflect.config import DATASETS, hand_down
+from deflect.config import parse as parse_config
 from deflect.errors import DeflectError
+from deflect.report import NOTEBOOKS, grid, segmentation_datasets
 
 try:
-    CONFIG = parse(config)
+    CONFIG = parse_config(config)
 except DeflectError as error:
     raise WorkflowError(str(error)) from None
 
 STUDY = CONFIG.study
 
-# Every command reads the very configuration that was checked here, whatever --config or --configfile changed.
-os.environ["DEFLECT_CONFIG"] = json.dumps(config)
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(workflow.basedir) / "src"), os.environ.get("PYTHONPATH", "")])
+hand_down(config, Path(workflow.basedir) / "src")
 
 VARIANTS = list(STUDY.variants.settings)
 
@@ -45,3 +45,104 @@ def source(*patterns):
     names = ["bands.py", "files.py", "errors.py", *patterns]
     files = {path for name in names for path in (root / "src/deflect").glob(name)}
     return sorted(os.path.relpath(path) for path in files)
+
+
+def raw_files(wildcards):
+    """What must be there before a dataset is prepared: a stamp, or every file of a user's own dataset."""
+    folder = STUDY.raw(wildcards.dataset)
+    if wildcards.dataset not in DATASETS:
+        return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+    return (
+        f"{folder}/SIMULATED.json"
+        if STUDY.simulated
+        else f"data/raw/archives/{wildcards.dataset}.fetched"
+    )
+
+
+# Runs
+RUNS = f"{STUDY.results}/runs/{{dataset}}/{{gfm}}/{{method}}/seed{{seed}}/record.json"
+VARIANT_RUNS = RUNS.replace("{method}", "{variant}")
+VARIANT_SEEDS = STUDY.variants.seeds or STUDY.seeds
+STORE = f"data/prepared/{STUDY.name}/{{dataset}}/store.json"
+WEIGHTS = f"weights/{STUDY.name}/{{gfm}}.safetensors"
+TRAINING = source(
+    "data/store.py",
+    "spectral/*.py",
+    "gfms/*.py",
+    "methods/*.py",
+    "methods/deflect/*.py",
+    "heads/*.py",
+    "training/*.py",
+)
+
+
+def settings(wildcards):
+    """What a method's runs depend on in config.yaml; a change of one method's setting reruns that method alone."""
+    name = wildcards.get("variant") or wildcards.method
+    method = CONFIG.method(name)
+    return [method.method, method.settings, STUDY.training, STUDY.gfm_size]
+
+
+def stores(datasets):
+    return expand(STORE, dataset=datasets)
+
+
+MAIN_RECORDS = expand(
+    RUNS, dataset=STUDY.datasets, gfm=STUDY.gfms, method=STUDY.methods, seed=STUDY.seeds
+)
+VARIANT_RECORDS = expand(
+    VARIANT_RUNS,
+    dataset=STUDY.variants.datasets,
+    gfm=STUDY.variants.gfms,
+    variant=VARIANTS,
+    seed=VARIANT_SEEDS,
+)
+
+
+# Results
+TABLES = {name: outputs["tables"] for name, outputs in NOTEBOOKS.items()}
+FIGURES = {name: list(outputs["figures"]) for name, outputs in NOTEBOOKS.items()}
+FIGURES["qualitative"] += [
+    f"segmentation_maps_{dataset}" for dataset in segmentation_datasets(STUDY)
+]
+RESULTS = [
+    *expand(f"{STUDY.results}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
+    *expand(
+        f"{STUDY.results}/tables/{{name}}.{{kind}}",
+        name=sum(TABLES.values(), []),
+        kind=("csv", "md", "tex"),
+    ),
+    *expand(
+        f"{STUDY.results}/figures/{{name}}.{{kind}}",
+        name=sum(FIGURES.values(), []),
+        kind=("png", "pdf"),
+    ),
+    f"{STUDY.results}/summary.html",
+]
+ANALYSIS = source("config.py", "report.py", "analysis/*.*", "analysis/figures/*.py")
+
+
+def shown(kind, name, ending, category):
+    """An output that appears in the HTML report with a caption of its own."""
+    caption = f"../report/{name.split('_maps_')[0]}.rst"
+    labels = {"name": name.replace("_", " "), "format": ending}
+    return report(
+        f"{STUDY.results}/{kind}/{name}.{ending}",
+        caption=caption,
+        category=category,
+        labels=labels,
+    )
+
+
+def outputs_of(notebook):
+    """What a notebook writes: the pictures and LaTeX-free tables go into the report, the rest lies beside them."""
+    figures, tables = FIGURES[notebook], TABLES[notebook]
+    return {
+        "notebook": f"{STUDY.results}/notebooks/{notebook}.ipynb",
+        "shown": [shown("figures", name, "png", "Figures") for name in figures]
+        + [shown("tables", name, "csv", "Tables") for name in tables],
+        "others": [f"{STUDY.results}/figures/{name}.pdf" for name in figures]
+        + expand(
+            f"{STUDY.results}/tables/{{name}}.{{kind}}", name=tables, kind=("md", "tex")
+        ),
+    }

@@ -7,12 +7,15 @@ rule simulate:
         code=source("data/simulate/*.py"),
     output:
         mark=update("data/simulated/{dataset}/SIMULATED.json"),
-    params:
-        settings=lambda w: [STUDY.simulation["seed"], STUDY.simulation["sizes"].get(w.dataset)],
     log:
         "results/logs/simulate/{dataset}.log",
     conda:
         "../envs/deflect.yml"
+    params:
+        settings=lambda w: [
+            STUDY.simulation["seed"],
+            STUDY.simulation["sizes"].get(w.dataset),
+        ],
     shell:
         "python -m deflect data simulate {wildcards.dataset} &> {log}"
 
@@ -22,12 +25,14 @@ rule simulate_rgb:
         code=source("data/simulate/*.py"),
     output:
         images="data/simulated/rgb.npy",
-    params:
-        settings=[STUDY.simulation.get(key) for key in ("seed", "rgb_images", "rgb_pixels")],
     log:
         "results/logs/simulate/rgb.log",
     conda:
         "../envs/deflect.yml"
+    params:
+        settings=[
+            STUDY.simulation.get(key) for key in ("seed", "rgb_images", "rgb_pixels")
+        ],
     shell:
         "python -m deflect data simulate --rgb &> {log}"
 
@@ -39,20 +44,12 @@ rule fetch:
     log:
         "results/logs/fetch/{dataset}.log",
     retries: 2
-    resources:
-        download=1,
     conda:
         "../envs/deflect.yml"
+    resources:
+        download=1,
     shell:
         "python -m deflect data fetch {wildcards.dataset} &> {log}"
-
-
-def raw_files(wildcards):
-    """What must be there before a dataset is prepared: a stamp, or every file of a user's own dataset."""
-    folder = STUDY.raw(wildcards.dataset)
-    if wildcards.dataset not in DATASETS:
-        return sorted(str(path) for path in folder.rglob("*") if path.is_file())
-    return f"{folder}/SIMULATED.json" if STUDY.simulated else f"data/raw/archives/{wildcards.dataset}.fetched"
 
 
 rule prepare:

@@ -9,12 +9,12 @@ if STUDY.gfm_size == "mini":
         output:
             weights=f"weights/{STUDY.name}/{{gfm}}.safetensors",
             card=f"weights/{STUDY.name}/{{gfm}}.json",
-        params:
-            settings=STUDY.pretraining,
         log:
             f"results/logs/pretrain/{STUDY.name}/{{gfm}}.log",
         conda:
             "../envs/deflect.yml"
+        params:
+            settings=STUDY.pretraining,
         shell:
             "python -m deflect gfm pretrain {wildcards.gfm} &> {log}"
 
@@ -23,15 +23,15 @@ else:
     rule fetch_gfm:
         output:
             stamp="weights/downloads/{gfm}/fetched.json",
-        params:
-            variant=lambda w: STUDY.weights.get(w.gfm),
         log:
             "results/logs/fetch/{gfm}.log",
         retries: 2
-        resources:
-            download=1,
         conda:
             "../envs/deflect.yml"
+        resources:
+            download=1,
+        params:
+            variant=lambda w: STUDY.weights.get(w.gfm),
         shell:
             "python -m deflect gfm fetch {wildcards.gfm} &> {log}"
 

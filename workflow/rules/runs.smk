@@ -1,29 +1,5 @@
 # Training runs. One record per run; `share_process` lets one process do all short runs of a method, because starting
 # torch and timm takes longer than training a mini model.
-RUNS = f"{STUDY.results}/runs/{{dataset}}/{{gfm}}/{{method}}/seed{{seed}}/record.json"
-VARIANT_RUNS = RUNS.replace("{method}", "{variant}")
-VARIANT_SEEDS = STUDY.variants.seeds or STUDY.seeds
-STORE = f"data/prepared/{STUDY.name}/{{dataset}}/store.json"
-WEIGHTS = f"weights/{STUDY.name}/{{gfm}}.safetensors"
-TRAINING = source("data/store.py", "spectral/*.py", "gfms/*.py", "methods/*.py", "methods/deflect/*.py", "heads/*.py", "training/*.py")
-
-
-def settings(wildcards):
-    """What a method's runs depend on in config.yaml; a change of one method's setting reruns that method alone."""
-    name = wildcards.get("variant") or wildcards.method
-    method = CONFIG.method(name)
-    return [method.method, method.settings, STUDY.training, STUDY.gfm_size]
-
-
-def stores(datasets):
-    return expand(STORE, dataset=datasets)
-
-
-MAIN_RECORDS = expand(RUNS, dataset=STUDY.datasets, gfm=STUDY.gfms, method=STUDY.methods, seed=STUDY.seeds)
-VARIANT_RECORDS = expand(
-    VARIANT_RUNS, dataset=STUDY.variants.datasets, gfm=STUDY.variants.gfms, variant=VARIANTS, seed=VARIANT_SEEDS
-)
-
 
 if STUDY.share_process:
 
@@ -34,15 +10,23 @@ if STUDY.share_process:
             weights=expand(WEIGHTS, gfm=STUDY.gfms),
             code=TRAINING,
         output:
-            records=update(expand(RUNS, dataset=STUDY.datasets, gfm=STUDY.gfms, seed=STUDY.seeds, allow_missing=True)),
-        params:
-            settings=settings,
+            records=update(
+                expand(
+                    RUNS,
+                    dataset=STUDY.datasets,
+                    gfm=STUDY.gfms,
+                    seed=STUDY.seeds,
+                    allow_missing=True,
+                )
+            ),
         log:
             f"results/logs/train/{STUDY.name}/{{method}}.log",
         benchmark:
             f"{STUDY.results}/benchmarks/{{method}}.tsv"
         conda:
             "../envs/deflect.yml"
+        params:
+            settings=settings,
         shell:
             "python -m deflect train --method {wildcards.method} --threads {threads} &> {log}"
 
@@ -61,12 +45,12 @@ if STUDY.share_process:
                     allow_missing=True,
                 )
             ),
-        params:
-            settings=settings,
         log:
             f"results/logs/train/{STUDY.name}/{{variant}}.log",
         conda:
             "../envs/deflect.yml"
+        params:
+            settings=settings,
         shell:
             "python -m deflect train --method {wildcards.variant:q} --threads {threads} &> {log:q}"
 
@@ -79,19 +63,19 @@ else:
             code=TRAINING,
         output:
             record=RUNS,
-        params:
-            settings=settings,
         log:
             f"results/logs/train/{STUDY.name}/{{dataset}}.{{gfm}}.{{method}}.{{seed}}.log",
         benchmark:
             f"{STUDY.results}/benchmarks/{{dataset}}.{{gfm}}.{{method}}.{{seed}}.tsv"
+        conda:
+            "../envs/deflect.yml"
         threads: 4
         resources:
             gpu=1,
             mem_mb=32000,
             runtime="24h",
-        conda:
-            "../envs/deflect.yml"
+        params:
+            settings=settings,
         shell:
             "python -m deflect train --dataset {wildcards.dataset} --gfm {wildcards.gfm} --method {wildcards.method} --seed {wildcards.seed} --threads {threads} &> {log}"
 

@@ -38,7 +38,8 @@ def prepare(
 
     Args:
         simulated: the files were written by the simulator: sizes and statistics are free, and the card says so. The
-            simulator's mark in ``raw`` says so too, so that its files never pass for real ones.
+            simulator's mark in ``raw`` says so too, so that its files never pass for real ones. A user's own data is
+            real in every study.
         check_published: compare sizes and statistics with the catalog and refuse copies of images between splits.
             False takes published files as they are.
         jobs: processes.
@@ -48,7 +49,7 @@ def prepare(
         DeflectError: a file or the dataset as a whole is not as it should be; one line says which and what to do.
     """
     raw, out = Path(raw), Path(out)
-    simulated = simulated or (raw / MARKER).is_file()
+    simulated = (simulated and dataset in DATASETS) or (raw / MARKER).is_file()
     sheet = sheet or sheet_for(dataset, raw)
     splits = {split: read(dataset, raw, split, sheet) for split in SPLITS}
     ids = {split: images.ids for split, images in splits.items()}
@@ -75,7 +76,7 @@ def prepare(
         splits={split: _finish(plan.work, split, images) for split, images in splits.items()},
         statistics=statistics,
         simulated=simulated,
-        source="simulated by deflect" if simulated else _source(sheet),
+        source="simulated by deflect" if simulated else _source(splits["train"]),
     )
     write_card(plan.work, card)
     _take_final_name(plan.work, out)
@@ -104,8 +105,10 @@ def _finish(work: Path, split: str, images: RawDataset) -> dict[str, Any]:
     return {"n": len(images)} | digests
 
 
-def _source(sheet: DatasetSheet) -> str:
-    return sheet.sources[0].url if sheet.sources else sheet.citation
+def _source(images: RawDataset) -> str:
+    """Where the files come from: the address of the first one, or what the user's card says."""
+    sources = [source for source in images.sheet.sources if source.layout == images.layout or not images.layout]
+    return sources[0].url if sources else images.sheet.citation
 
 
 def _take_final_name(work: Path, out: Path) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from deflect.data.readers.base import RawDataset, ReadError
+from deflect.data.readers.base import RawDataset
+from deflect.data.readers.faults import ReadError
 from deflect.files import atomic_path, read_json, sha256_json, write_json
 
 #: Pixels of one shard, in bytes: large enough to keep processes busy, small beside any memory.

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from deflect.data.catalog import DATASETS, DatasetSheet
-from deflect.data.readers.base import RawDataset, ReadError
+from deflect.data.readers.base import RawDataset
+from deflect.data.readers.faults import ReadError
 from deflect.data.readers.folder_card import CARD, sheet_of
 
 __all__ = ["RawDataset", "ReadError", "read", "sheet_for"]

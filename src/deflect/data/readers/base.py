@@ -8,25 +8,28 @@ as tensors, so that preparing data starts quickly.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deflect.data.catalog import DatasetSheet
-from deflect.errors import DeflectError
+from deflect.data.readers.faults import (
+    IGNORE,
+    ReadError,
+    check_class,
+    check_mask,
+    find_root,
+    narrow,
+    reading,
+    refuse_repeated,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IGNORE = -1
 Sample = tuple[np.ndarray, "np.ndarray | int"]
-
-
-class ReadError(DeflectError):
-    """A file of a dataset is missing, damaged, or not what the data sheet says."""
 
 
 class RawDataset(ABC):
@@ -45,6 +48,8 @@ class RawDataset(ABC):
 
     #: A file or folder that every copy of this layout has; it tells the dataset's own folder from its parent.
     marker: str
+    #: Name of the layout in the table of sources, where a dataset is published in several.
+    layout = ""
     #: Whether pixels without data lose their label as well.
     ignore_nodata = True
 
@@ -82,7 +87,7 @@ class RawDataset(ABC):
         path = self.path(index)
         with reading(path):
             image, label = self._read(index)
-        image = _narrow(image, path)
+        image = narrow(image, path)
         expected = len(self.sheet.bands)
         if image.ndim != 3 or len(image) != expected or image.shape[1] != image.shape[2]:
             raise ReadError(
@@ -100,12 +105,16 @@ class RawDataset(ABC):
             mask[missing.any(axis=0)] = IGNORE
         return image, mask
 
+    def files(self) -> list[Path]:
+        """Every file that this split is read from."""
+        return [path for index in range(len(self)) for path in {self.path(index), self.label_path(index)}]
+
     def signature(self) -> list[list[int]]:
-        """Size and time of change of every image's file: whether the files are those of an earlier run."""
+        """Size and time of change of every file: whether the files are those of an earlier run."""
         states = []
-        for index in range(len(self)):
-            with reading(self.path(index)):
-                states.append(self.path(index).stat())
+        for path in sorted(self.files()):
+            with reading(path):
+                states.append(path.stat())
         return [[state.st_size, state.st_mtime_ns] for state in states]
 
     def _missing(self, image: np.ndarray) -> np.ndarray:
@@ -152,72 +161,3 @@ class RawDataset(ABC):
         if suptitle is not None:
             figure.suptitle(suptitle)
         return figure
-
-
-def find_root(folder: Path, marker: str, name: str) -> Path:
-    """``folder`` if it holds ``marker``, else the one folder in it that does: archives bring a top folder."""
-    if (folder / marker).exists():
-        return folder
-    inside = sorted(path.parent for path in folder.glob(f"*/{marker}"))
-    if len(inside) != 1:
-        found = "several folders with it" if inside else "nothing like it"
-        raise ReadError(
-            f"{folder}: expected {marker}, found {found}; run `deflect data fetch {name}` or place the files"
-        )
-    return inside[0]
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what the file libraries raise on a missing or damaged file into one line that names it."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise ReadError(f"{error.filename or path}: no such file; fetch or place the dataset again") from error
-    except OSError as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ReadError(f"{path}: damaged or cut short ({reason}); fetch or place the file again") from error
-
-
-def refuse_repeated(ids: Sequence[str], where: str) -> None:
-    """An id that stands twice would be trained on, or counted, twice."""
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        repeated = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ReadError(f"{where} lists {repeated!r} more than once; remove the repeated line or file")
-
-
-def check_class(label: Any, classes: int, path: Path) -> int:
-    if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
-        raise ReadError(f"{path}: expected an integer label, found {label!r}; write labels as whole numbers from 0")
-    if not 0 <= label < classes:
-        raise ReadError(
-            f"{path}: expected a label from 0 to {classes - 1}, found {label}; correct the label or the classes"
-        )
-    return int(label)
-
-
-def check_mask(mask: Any, classes: int, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    """The mask as int8 (H, W), values -1 to classes - 1."""
-    mask = np.asarray(mask)
-    if mask.dtype.kind not in "iu":
-        raise ReadError(f"{path}: expected a mask of whole numbers, found {mask.dtype}; write it as an integer image")
-    if mask.shape != shape:
-        raise ReadError(f"{path}: image of {shape} pixels but mask of {mask.shape}; cut both to the same pixels")
-    if mask.min() < IGNORE or mask.max() >= classes:
-        found = mask.min() if mask.min() < IGNORE else mask.max()
-        raise ReadError(
-            f"{path}: expected classes 0 to {classes - 1} in the mask, found {found}; correct mask or classes"
-        )
-    return mask.astype(np.int8)
-
-
-def _narrow(image: np.ndarray, path: Path) -> np.ndarray:
-    """Integers up to 16 bits as they are, any float as float32."""
-    if image.dtype.kind == "f":
-        return image.astype(np.float32, copy=False)
-    if image.dtype not in (np.uint8, np.int8, np.uint16, np.int16):
-        raise ReadError(
-            f"{path}: pixels of type {image.dtype} are not supported; store them as float32, uint8 or 16 bits"
-        )
-    return image

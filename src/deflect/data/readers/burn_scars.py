@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deflect.data.readers.base import RawDataset, ReadError, Sample
+from deflect.data.readers.base import RawDataset, Sample
+from deflect.data.readers.faults import ReadError
 from deflect.data.readers.tiff import read_tiff
 
 IMAGE, MASK = "_merged.tif", ".mask.tif"

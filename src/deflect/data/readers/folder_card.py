@@ -14,7 +14,7 @@ import yaml
 
 from deflect.bands import SENSORS, Band, BandError, BandSet
 from deflect.data.catalog import METRICS, DatasetSheet
-from deflect.data.readers.base import ReadError
+from deflect.data.readers.faults import ReadError
 
 CARD = "card.yaml"
 SPLITS = ("train", "val", "test")
@@ -158,8 +158,10 @@ def sheet_of(name: str, folder: Path) -> DatasetSheet:
     bands = stored_bands(card, path)
     try:
         kept = bands if card.use is None else bands.subset(card.use)
+        _ = kept.rgb  # every GFM sees red, green and blue
     except BandError as error:
-        raise ReadError(f"{path}: use: {error}; correct the card") from error
+        key = "bands" if card.use is None else "use"
+        raise ReadError(f"{path}: {key}: {error}; correct the card") from error
     return DatasetSheet(
         name=name,
         title=card.title or name,

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deflect.data.readers.base import RawDataset, ReadError, Sample
+from deflect.data.readers.base import RawDataset, Sample
+from deflect.data.readers.faults import ReadError
 from deflect.data.readers.geobench_pickle import read_facts
 from deflect.files import read_json
 
@@ -26,6 +27,7 @@ class GeoBench(RawDataset):
     """One split of a GEO-Bench dataset; the sheet's ``stored_names`` say which stored band is which true band."""
 
     marker = PARTITION
+    layout = "hdf5"
 
     def _list_ids(self) -> list[str]:
         path = self.folder / PARTITION

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deflect.data.readers.base import RawDataset, ReadError, Sample
+from deflect.data.readers.base import RawDataset, Sample
+from deflect.data.readers.faults import ReadError
 from deflect.data.readers.tiff import read_tiff
 
 GSDS = (10, 20, 60)
@@ -37,6 +38,9 @@ class Mados(RawDataset):
     def path(self, index: int) -> Path:
         scene, crop = self.ids[index].rsplit("_", 1)
         return self.folder / scene / "10" / f"{scene}_L2R_cl_{crop}.tif"
+
+    def files(self) -> list[Path]:
+        return super().files() + [path for index in range(len(self)) for path in self._bands(index)]
 
     def _read(self, index: int) -> Sample:
         labels = read_tiff(self.path(index)).pixels[0]

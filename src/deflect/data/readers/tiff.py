@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deflect.data.readers.base import reading
+from deflect.data.readers.faults import reading
 
 
 @dataclass(frozen=True)

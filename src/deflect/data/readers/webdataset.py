@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deflect.data.readers.base import ReadError, Sample, reading
+from deflect.data.readers.base import Sample
+from deflect.data.readers.faults import ReadError, reading
 from deflect.data.readers.geobench import GeoBench, stack
 
 BANDS, META = ".bands.npz", ".meta.json"
@@ -27,6 +28,8 @@ Place = tuple[Path, int, int]
 
 class WebDataset(GeoBench):
     """One split of a GEO-Bench dataset in tar shards."""
+
+    layout = "webdataset"
 
     def _list_ids(self) -> list[str]:
         ids = super()._list_ids()
@@ -42,9 +45,8 @@ class WebDataset(GeoBench):
         shard, _, _ = self._places[self.ids[index]][0]
         return shard / f"{self.ids[index]}{BANDS}"
 
-    def signature(self) -> list[list[int]]:
-        states = [shard.stat() for shard in sorted(self.folder.glob("shard_*.tar"))]
-        return [[state.st_size, state.st_mtime_ns] for state in states]
+    def files(self) -> list[Path]:
+        return list(self.folder.glob("shard_*.tar"))
 
     def _read(self, index: int) -> Sample:
         path = self.path(index)

@@ -1,0 +1,90 @@
+"""Loading from the prepared store against reading the published files, and the memory that preparing needs.
+
+    python benchmarks/loader.py
+
+Both ways run in one process on the same simulated files in the published layouts and sizes, each after one pass that
+warms the caches; the table gives the best of several passes. Memory is the peak of a process of its own that prepares a
+dataset of one and of eight times the size.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from deflect.data.prepare import prepare
+from deflect.data.readers import read
+from deflect.data.simulate import SimulationSize, simulate
+from deflect.data.store import Store
+
+#: Images per dataset, about 20 to 50 MB each.
+IMAGES = {"so2sat": 256, "brick_kiln": 128, "forestnet": 32, "burn_scars": 8, "mados": 16}
+BATCH = 8
+PASSES = 5
+MEMORY = ("forestnet", 64)
+# not ru_maxrss: a child starts with that of the process that started it
+CHILD = """
+import sys
+from deflect.data.prepare import prepare
+prepare(sys.argv[1], sys.argv[2], sys.argv[3])
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(peak.split()[1]) / 1024)
+"""
+
+
+def best(batches: list[list[int]], load: Callable[[list[int]], object]) -> float:
+    """Shortest of several passes over all batches, in seconds; the first one only warms the caches."""
+    times = []
+    for _ in range(1 + PASSES):
+        start = time.perf_counter()
+        for batch in batches:
+            load(batch)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def throughput(name: str, folder: Path) -> tuple[float, float]:
+    """Images per second out of the published files, and out of the store."""
+    simulate(name, folder / "raw", SimulationSize(IMAGES[name], 1, 1), seed=0)
+    prepare(name, folder / "raw", folder / "store")
+    raw, split = read(name, folder / "raw", "train"), Store(folder / "store").split("train")
+    n = len(raw)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
+    batches = [order[i : i + BATCH] for i in range(0, n, BATCH)]
+
+    def from_files(batch: list[int]) -> None:
+        torch.stack([raw[i]["image"] for i in batch]).mul_(raw.sheet.scale)
+
+    return n / best(batches, from_files), n / best(batches, split.batch)
+
+
+def peak_memory(name: str, images: int, folder: Path) -> float:
+    """Peak resident MB of a process that prepares ``images`` images."""
+    simulate(name, folder / "raw", SimulationSize(images, 1, 1), seed=0)
+    command = [sys.executable, "-c", CHILD, name, str(folder / "raw"), str(folder / "store")]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print(f"{'dataset':12} {'files img/s':>12} {'store img/s':>12} {'ratio':>7}")
+    for name in IMAGES:
+        with tempfile.TemporaryDirectory() as folder:
+            files, store = throughput(name, Path(folder))
+        print(f"{name:12} {files:12.0f} {store:12.0f} {store / files:6.1f}x", flush=True)
+    name, images = MEMORY
+    print(f"\npeak memory of preparing {name}, MB")
+    for factor in (1, 8):
+        with tempfile.TemporaryDirectory() as folder:
+            peak = peak_memory(name, factor * images, Path(folder))
+        print(f"{factor}x ({factor * images} images) {peak:10.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Results tables
+#
+# Reads the run records of a study and writes its tables: scores, ranks with tests, and the comparison with the paper.
+#
+# * Input: `runs` (a folder of run records) and `references` (the paper's known numbers).
+# * Output: for each name in `tables` a csv (tidy), a Markdown and a LaTeX file.
+
+# %% tags=["parameters"]
+runs = "results/mini/runs"
+grid = {}  # the runs that should exist; empty: the smallest full grid around those found
+references = "references/paper.csv"
+resamples = 10_000  # of the paired bootstrap
+tables = "results/mini/tables"
+
+# %%
+import os
+from pathlib import Path
+
+from IPython.display import Markdown, display
+
+from deflect.analysis import comparison, ranks, render
+from deflect.analysis import tables as study_tables
+from deflect.analysis.notebook import find_root
+from deflect.analysis.records import load_study
+
+os.chdir(find_root())
+study = load_study(runs, grid)
+
+
+def show(name, table):
+    render.write(*table, Path(tables) / name)
+    display(Markdown(render.markdown(table[1])))
+
+
+# %% [markdown]
+# ## Before reading the numbers
+
+# %%
+for note in [*study.warnings, *study_tables.gap_notes(study)] or ["Every run of the grid is here; nothing to warn of."]:
+    display(Markdown(f"* {note}"))
+
+# %% [markdown]
+# ## Scores
+
+# %%
+show("main", study_tables.main(study))
+
+# %% [markdown]
+# ## Ranks, and what the evidence supports
+
+# %%
+show("ranks", ranks.ranks(study, resamples))
+
+# %% [markdown]
+# ## Beside the paper
+
+# %%
+show("comparison", comparison.comparison(study, comparison.load_references(references)))

@@ -1,0 +1,110 @@
+"""Paired bootstrap over test images, from the predictions that every run leaves beside its record.
+
+All runs of a dataset are scored on the same resampled images, so that the difficulty of the images cancels in the
+difference of two methods. F1 and IoU of a class need only its hits and its total (times it is the truth plus times
+it is predicted), both sums over images. A resample is then a weighting of these sums, and 10,000 resamples are one
+matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deflect.analysis.schema import RecordError
+
+Array = NDArray[np.float64]
+CHUNK = 2000
+
+
+def f1_macro(hit: Array, total: Array) -> Array:
+    """Hits and totals of the classes (..., K) -> (...) mean F1 over the classes that occur in truth or prediction."""
+    return _mean_where(2 * hit, total)
+
+
+def mean_iou(hit: Array, total: Array) -> Array:
+    """Hits and totals of the classes (..., K) -> (...) mean IoU over the classes that occur in truth or prediction."""
+    return _mean_where(hit, total - hit)
+
+
+SCORES = {"f1_macro": f1_macro, "mIoU": mean_iou}
+
+
+def hits_and_totals(confusions: Array) -> tuple[Array, Array]:
+    """(..., K, K) counts, rows = truth -> hits (..., K) and totals (..., K)."""
+    hit = np.diagonal(confusions, axis1=-2, axis2=-1)
+    return hit, confusions.sum(-1) + confusions.sum(-2)
+
+
+def score(confusion: Array, metric: str) -> float:
+    """The score of one confusion matrix (K, K), rows = truth."""
+    return float(SCORES[metric](*hits_and_totals(np.asarray(confusion, dtype=float))))
+
+
+def _mean_where(part: Array, whole: Array) -> Array:
+    """Mean of part/whole over the last axis, leaving out classes whose ``whole`` is zero."""
+    ratio = np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
+    return ratio.sum(-1) / np.maximum((whole > 0).sum(-1), 1)
+
+
+def image_confusions(path: Path, classes: int) -> tuple[NDArray[np.str_], Array]:
+    """Ids (N,) and confusion matrix of every test image (N, K, K) from a run's ``predictions.npz``.
+
+    Raises:
+        FileNotFoundError: the run has no predictions.
+        RecordError: the file lacks an array.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        try:
+            if "confusions" in file:
+                return file["ids"], file["confusions"].astype(float)
+            labels, predictions = file["labels"], file["predictions"]
+            counts = np.zeros((len(labels), classes, classes))
+            counts[np.arange(len(labels)), labels, predictions] = 1
+            return file["ids"], counts
+        except KeyError as error:
+            raise RecordError(f"{path}: {error}; delete the run's folder and train it again") from error
+
+
+def resamples(images: int, count: int, seed: int) -> Iterator[Array]:
+    """Chunks (R, images) of how often each image is drawn; the same for the same arguments."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, count, CHUNK):
+        rows = min(CHUNK, count - start)
+        drawn = generator.integers(images, size=(rows, images)) + images * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(float)
+
+
+def bootstrap_scores(runs: Sequence[Array], metric: str, count: int, seed: int) -> Array:
+    """Score of every run on each of ``count`` resamples of the images that the runs share.
+
+    Args:
+        runs: for each run, the (N, K, K) confusion matrices of the test images.
+        metric: a key of `SCORES`.
+    Returns: (runs, count) fractions.
+    """
+    features = [np.concatenate(hits_and_totals(run), axis=-1) for run in runs]
+    chunks = []
+    for weights in resamples(len(runs[0]), count, seed):
+        sums = np.stack([weights @ feature for feature in features])
+        hit, total = np.split(sums, 2, axis=-1)
+        chunks.append(SCORES[metric](hit, total))
+    return np.concatenate(chunks, axis=1)
+
+
+def two_sided_p(differences: Array) -> float:
+    """Twice the smaller share of resamples on one side of zero, at least 2 / (count + 1)."""
+    beyond = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))
+
+
+def holm(values: list[float]) -> list[float]:
+    """P values adjusted for testing several hypotheses (Holm 1979)."""
+    adjusted, running = [0.0] * len(values), 0.0
+    for rank, index in enumerate(np.argsort(values, kind="stable")):
+        running = max(running, min(1.0, (len(values) - rank) * values[index]))
+        adjusted[index] = running
+    return adjusted

@@ -1,0 +1,170 @@
+"""Every known number of the paper beside ours: difference, tolerance, verdict. What is not known stays empty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deflect.analysis import scores
+from deflect.analysis.names import ordered, title
+from deflect.analysis.records import Study, metrics_of
+from deflect.analysis.render import Cell, Sheet, score
+from deflect.analysis.schema import RecordError
+from deflect.analysis.stats import summarise
+from deflect.analysis.tables import Table, gap_notes
+
+REFERENCE_COLUMNS = ["source", "gfm", "method", "variant", "dataset", "metric", "ours", "value", "low", "high"]
+REFERENCE_COLUMNS += ["share", "tolerance", "confidence", "note"]
+COLUMNS = ["study", "source", "gfm", "method", "variant", "dataset", "metric", "paper", "low", "high", "paper_share"]
+COLUMNS += [
+    "our_metric",
+    "ours",
+    "ours_ci95",
+    "n",
+    "our_share",
+    "difference",
+    "tolerance",
+    "verdict",
+    "confidence",
+    "note",
+]
+INSIDE, OUTSIDE, NO_RUN = "inside", "outside", "no run"
+NOT_COMPARABLE = "not comparable"
+
+
+def load_references(path: Path | str) -> pd.DataFrame:
+    """``references/paper.csv``, checked: every row has a number or a range, and a number has a tolerance.
+
+    Raises:
+        RecordError: the message names file, row and fault.
+    """
+    table = pd.read_csv(path, dtype={name: str for name in REFERENCE_COLUMNS if name not in _NUMBERS})
+    if list(table.columns) != REFERENCE_COLUMNS:
+        raise RecordError(f"{path}: expected columns {', '.join(REFERENCE_COLUMNS)}, found {', '.join(table.columns)}")
+    for line, row in enumerate(table.itertuples(), start=2):
+        number, ranged = pd.notna(row.value), pd.notna(row.low) and pd.notna(row.high)
+        if number == ranged or (number and pd.isna(row.tolerance)):
+            raise RecordError(f"{path}: line {line}: expected a value with its tolerance, or low and high")
+    texts = [name for name in REFERENCE_COLUMNS if name not in _NUMBERS]
+    return table.fillna(dict.fromkeys(texts, ""))
+
+
+_NUMBERS = ("value", "low", "high", "share", "tolerance")
+
+
+def comparison(study: Study, references: pd.DataFrame) -> Table:
+    """Known cells first, each of our candidate metrics beside them; then our cells that the paper leaves unknown.
+
+    Verdicts (inside or outside the tolerance or range) need real data; a study on simulated data is not comparable.
+    """
+    rows = [row for reference in references.to_dict("records") for row in _beside(study, reference)]
+    known = {_place(row) for row in rows}
+    rows += [row for row in _unknown(study) if _place(row) not in known]
+    frame = pd.DataFrame(rows, columns=COLUMNS).assign(study=study.name)
+    return frame, _sheet(frame, study)
+
+
+def _place(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(row[key] for key in ("gfm", "method", "variant", "dataset", "our_metric"))
+
+
+def _beside(study: Study, reference: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of one known number: one per GFM it speaks of and per metric of ours that may be meant."""
+    gfms = ordered(study.main.gfm) if reference["gfm"] == "*" else [reference["gfm"]]
+    shared = {key: reference[key] for key in ("source", "method", "variant", "dataset", "metric", "low", "high")}
+    shared |= {key: reference[key] for key in ("tolerance", "confidence", "note")}
+    shared |= {"paper": reference["value"], "paper_share": reference["share"]}
+    for gfm in gfms:
+        for metric in reference["ours"].split("|"):
+            found = _ours(study, gfm, reference["method"], reference["variant"], reference["dataset"], metric)
+            row = shared | {"gfm": gfm, "our_metric": metric} | found
+            yield row | _judge(row, study.simulated)
+
+
+def _ours(study: Study, gfm: str, method: str, variant: str, dataset: str, metric: str) -> dict[str, Any]:
+    """Our mean, interval and share for one cell; empty where there is no run. Without a dataset: over all of them."""
+    runs = study.runs
+    runs = runs[(runs.gfm == gfm) & (runs.method == method) & (runs.variant == variant)]
+    runs = runs[runs.dataset == dataset] if dataset else runs
+    if runs.empty or not metric:
+        return {"ours": math.nan, "ours_ci95": math.nan, "n": 0, "our_share": math.nan}
+    share = round(runs.tuned_percent.mean(), 6)
+    if metric == "tuned_percent":
+        return {"ours": share, "ours_ci95": math.nan, "n": len(runs), "our_share": share}
+    values = [metrics_of(record).get(metric, np.nan) for record in runs.record]
+    summary = summarise(100 * np.asarray(values))
+    return {"ours": round(summary.mean, 4), "ours_ci95": round(summary.ci95, 4), "n": summary.n, "our_share": share}
+
+
+def _judge(row: dict[str, Any], simulated: bool) -> dict[str, Any]:
+    """Difference and verdict of one row."""
+    if not row["method"]:
+        return {"difference": math.nan, "verdict": ""}
+    if simulated:
+        return {"difference": math.nan, "verdict": NOT_COMPARABLE}
+    if not math.isfinite(row["ours"]):
+        return {"difference": math.nan, "verdict": NO_RUN}
+    if math.isfinite(row["paper"]):
+        difference = round(row["ours"] - row["paper"], 4)
+        return {"difference": difference, "verdict": INSIDE if abs(difference) <= row["tolerance"] else OUTSIDE}
+    return {"difference": math.nan, "verdict": INSIDE if row["low"] <= row["ours"] <= row["high"] else OUTSIDE}
+
+
+def _unknown(study: Study) -> Iterator[dict[str, Any]]:
+    """Our headline cells; the paper's side is left empty."""
+    for row in scores.headline(scores.main(study)).to_dict("records"):
+        yield {
+            "gfm": row["gfm"],
+            "method": row["method"],
+            "variant": "",
+            "dataset": row["dataset"],
+            "our_metric": row["metric"],
+            "ours": row["mean"],
+            "ours_ci95": row["ci95"],
+            "n": row["n"],
+            "our_share": row["tuned_percent"],
+            "verdict": "",
+        }
+
+
+def _sheet(frame: pd.DataFrame, study: Study) -> Sheet:
+    rows: list[str | list[Cell]] = []
+    known = frame[frame.source.notna()]
+    for source, group in known.groupby("source", sort=False):
+        rows.append(str(source))
+        rows += [[Cell(text) for text in _texts(row)] for row in group.to_dict("records")]
+    notes = [
+        "Paper and ours in %, difference in points; verdict: inside or outside the tolerance or the range.",
+        "Known cells only; every other cell of the paper's tables is unknown and stays empty in comparison.csv.",
+    ]
+    if study.simulated:
+        notes.insert(
+            0, "Not comparable: simulated data and small GFMs. Our numbers are shown to check the table alone."
+        )
+    header = ["Cell", "metric", "paper", "our metric", "ours", "difference", "tolerance", "verdict", "confidence"]
+    return Sheet(f"Comparison with the paper, study {study.name}", header, rows, [*notes, *gap_notes(study)])
+
+
+def _texts(row: dict[str, Any]) -> list[str]:
+    names = [title(row[key]) for key in ("method", "gfm", "dataset") if row[key]]
+    paper = f"{row['paper']:g}" if math.isfinite(row["paper"]) else f"{row['low']:g}–{row['high']:g}"
+    decimals = 2 if row["our_metric"] == "tuned_percent" else 1
+    ours = score(row["ours"], row["ours_ci95"], decimals) if math.isfinite(row["ours"]) else ""
+    difference = f"{row['difference']:+.{decimals}f}".replace("-", "−") if math.isfinite(row["difference"]) else ""
+    tolerance = f"{row['tolerance']:g}" if math.isfinite(row["tolerance"]) else ""
+    cell = ", ".join(names if row["method"] else ["method unknown", *names])
+    our_metric = title(row["our_metric"].removeprefix("IoU:")) if row["our_metric"] else ""
+    our_metric = f"IoU of {our_metric}" if row["our_metric"].startswith("IoU:") else our_metric
+    our_metric = "share tuned" if row["our_metric"] == "tuned_percent" else our_metric
+    return [cell, row["metric"], paper, our_metric, ours, difference, tolerance, row["verdict"], row["confidence"]]
+
+
+def verdict_counts(frame: pd.DataFrame) -> dict[str, int]:
+    """How many known cells got each verdict."""
+    counts = frame.loc[frame.source.notna() & (frame.verdict != ""), "verdict"].value_counts()
+    return {str(verdict): int(count) for verdict, count in counts.items()}

@@ -1,0 +1,73 @@
+"""Which classes are taken for which: confusion matrices on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from deflect.analysis.figures.style import PAGE, provenance, styled
+from deflect.analysis.names import FLOOR, ORACLE, ordered, title
+from deflect.analysis.records import Study
+
+#: Up to this many classes, cells are large enough for numbers.
+_NUMBERED = 4
+
+
+@styled
+def confusion_matrices(study: Study, methods: Sequence[str] = (FLOOR, "deflect", ORACLE)) -> Figure:
+    """Datasets down, ``methods`` across; counts summed over GFMs and seeds, each row (true class) in percent."""
+    runs = study.main
+    datasets = ordered(runs.dataset)
+    classes = {dataset: group.record.iloc[0]["classes"] for dataset, group in runs.groupby("dataset")}
+    heights = [max(len(classes[dataset]), 4.5) for dataset in datasets]
+    figure = Figure(figsize=(PAGE, 0.12 * sum(heights) + 0.35 * len(datasets) + 0.4), layout="constrained")
+    grid = figure.subplots(len(datasets), len(methods), squeeze=False, gridspec_kw={"height_ratios": heights})
+    for dataset, row in zip(datasets, grid, strict=True):
+        for method, axes in zip(methods, row, strict=True):
+            found = runs[(runs.dataset == dataset) & (runs.method == method)]
+            _panel(axes, total_confusion(found), classes[dataset] if axes is row[0] else [])
+        row[0].set_ylabel(title(dataset), fontsize=8)
+    for method, axes in zip(methods, grid[0], strict=True):
+        axes.set_title(title(method))
+    figure.align_ylabels(list(grid[:, 0]))
+    provenance(figure, study, "rows: true class, columns: predicted, in the same order; percent of the row")
+    return figure
+
+
+def total_confusion(runs: pd.DataFrame) -> NDArray[np.float64]:
+    """Sum of the runs' confusion matrices, each row in percent; classes without a test sample are NaN."""
+    if runs.empty:
+        return np.full((1, 1), np.nan)
+    counts = np.sum([np.asarray(record["confusion"], dtype=float) for record in runs.record], axis=0)
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(100 * counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
+
+
+def _panel(axes: Axes, percent: NDArray[np.float64], classes: Sequence[str]) -> None:
+    axes.set_facecolor("#EEEEEE")  # classes that the test split does not have
+    axes.grid(False)
+    numbered = len(percent) <= _NUMBERED and bool(np.isfinite(percent).any())
+    sns.heatmap(
+        percent,
+        ax=axes,
+        vmin=0,
+        vmax=100,
+        cmap="Blues",
+        cbar=False,
+        annot=numbered,
+        fmt=".0f",
+        annot_kws={"fontsize": 7},
+        linewidths=0.3,
+        linecolor="white",
+        xticklabels=False,
+        yticklabels=list(classes) or False,
+    )
+    axes.tick_params(axis="y", labelsize=5.5, length=0, rotation=0, pad=1)
+    if not np.isfinite(percent).any():
+        axes.text(0.5, 0.5, "runs missing", ha="center", va="center", transform=axes.transAxes)

@@ -1,0 +1,39 @@
+"""What a point of score costs: time per training step and peak memory."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from deflect.analysis import scores
+from deflect.analysis.figures.style import PAGE, canvas, empty, method_handles, point, provenance, styled
+from deflect.analysis.records import Study
+from deflect.analysis.stats import Summary
+
+MEASURES = {"step_ms": "time per training step (ms)", "peak_mb": "peak memory (MB)"}
+
+
+@styled
+def cost(study: Study) -> Figure:
+    """Average score against time per step and against peak memory, both averaged over datasets and GFMs."""
+    table = costs(study)
+    figure, [panels] = canvas(1, 2, PAGE, 2.6, sharey=True)
+    devices = ", ".join(sorted({str(record["device"].get("name", "")) or "?" for record in study.main.record}))
+    provenance(figure, study, f"measured on {devices}")
+    if table.empty:
+        return empty(figure, "No method has all of its runs.")
+    for axes, (measure, label) in zip(panels, MEASURES.items(), strict=True):
+        for row in table.itertuples():
+            point(axes, row.method, getattr(row, measure), Summary(row.mean, row.std, row.ci95, row.n))
+        axes.set_xlabel(label)
+        axes.margins(0.18, 0.15)
+    panels[0].set_ylabel("average score (%)")
+    handles = method_handles(table.method)
+    figure.legend(handles=handles, loc="outside upper center", ncols=8, columnspacing=1, handletextpad=0.2)
+    return figure
+
+
+def costs(study: Study) -> pd.DataFrame:
+    """Average score, ``step_ms`` and ``peak_mb`` of every method that has all of its cells."""
+    measured = study.main.groupby(["method", "dataset", "gfm"])[list(MEASURES)].mean().groupby("method").mean()
+    return scores.averages(study).dropna(subset=["mean"]).merge(measured, on="method")

@@ -1,0 +1,117 @@
+"""What DEFLECT does inside the GFM: by how much each block's displacement is turned, and how long it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from deflect.analysis.figures.style import PAGE, canvas, empty, provenance, styled
+from deflect.analysis.names import ordered, title
+from deflect.analysis.records import Study
+
+ANGLE = "angle to the frozen displacement (°)"
+_GFM_LINES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
+
+
+def load_deflection(study: Study) -> pd.DataFrame:
+    """``deflection.npz`` of every DEFLECT run of the main grid, long.
+
+    Columns dataset, gfm, seed, block (from 1), class, count (test tokens), angle (degrees), length (ratio).
+    """
+    parts = []
+    for row in study.main[study.main.method == "deflect"].itertuples():
+        path = Path(row.folder) / "deflection.npz"
+        if not path.exists():
+            continue
+        with np.load(path, allow_pickle=False) as file:
+            angle, length = np.degrees(file["angle"]), file["length"]
+            count, classes = file["count"], file["classes"].astype(str)
+        blocks, width = angle.shape
+        part = {
+            "block": np.repeat(np.arange(1, blocks + 1), width),
+            "class": np.tile(classes, blocks),
+            "count": np.tile(count, blocks),
+            "angle": angle.ravel(),
+            "length": length.ravel(),
+        }
+        parts.append(pd.DataFrame(part).assign(dataset=row.dataset, gfm=row.gfm, seed=row.seed))
+    columns = ["block", "class", "count", "angle", "length", "dataset", "gfm", "seed"]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return table[table["count"] > 0]
+
+
+@styled
+def inside_deflect(study: Study) -> Figure:
+    """Angle (top) and length (bottom) by block, a column per dataset and a line per GFM: mean over all test tokens.
+
+    The band reaches from the class that is turned least to the one that is turned most.
+    """
+    table = load_deflection(study)
+    datasets, gfms = ordered(table.dataset), ordered(table.gfm)
+    figure, grid = canvas(2, max(len(datasets), 1), PAGE, 3.2, sharey="row", sharex="col")
+    provenance(figure, study, "lines: mean over test tokens; bands: range over classes")
+    if table.empty:
+        return empty(figure, "No DEFLECT run has a deflection.npz.")
+    for column, dataset in enumerate(datasets):
+        for gfm, (colour, marker) in zip(gfms, _GFM_LINES, strict=False):
+            mine = table[(table.dataset == dataset) & (table.gfm == gfm)]
+            for row, measure in enumerate(("angle", "length")):
+                band = by_block(mine, measure)
+                axes = grid[row][column]
+                axes.plot(band.index, band["mean"], color=colour, marker=marker, ms=3, lw=1, label=title(gfm))
+                axes.fill_between(band.index, band["low"], band["high"], color=colour, alpha=0.15, lw=0)
+        grid[0][column].set_title(title(dataset))
+        grid[1][column].set_xlabel("block")
+        grid[1][column].xaxis.set_major_locator(MaxNLocator(integer=True))
+    grid[0][0].set_ylabel("angle to the frozen\ndisplacement (°)")
+    grid[1][0].set_ylabel("length / frozen\nlength")
+    low, high = grid[1][0].get_ylim()
+    grid[1][0].set_ylim(min(low, 0.9), max(high, 1.1))  # a constant 1 shows as a line, not as rounding noise
+    grid[0][0].set_ylim(bottom=0)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(gfms))
+    return figure
+
+
+def by_block(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Per block: mean over tokens (classes weighted by their tokens) and lowest and highest class; seeds averaged."""
+    classes = table.groupby(["block", "class"])[[measure, "count"]].mean().reset_index()
+    groups = classes.groupby("block")
+    mean = groups.apply(lambda g: np.average(g[measure], weights=g["count"]), include_groups=False)
+    return pd.DataFrame({"mean": mean, "low": groups[measure].min(), "high": groups[measure].max()})
+
+
+@styled
+def inside_deflect_classes(study: Study, gfm: str) -> Figure:
+    """Angle by class (down) and block (across) for one GFM, a panel per dataset."""
+    table = load_deflection(study)
+    table = table[table.gfm == gfm]
+    datasets = ordered(table.dataset)
+    shown = [_by_class(table[table.dataset == dataset]) for dataset in datasets]
+    rows = [max(len(angles), 3) for angles in shown] or [3]
+    figure = Figure(figsize=(PAGE / 2 + 0.6, 0.125 * sum(rows) + 0.42 * len(rows) + 0.6), layout="constrained")
+    provenance(figure, study, title(gfm), "angle in degrees")
+    if table.empty:
+        return empty(figure, f"No DEFLECT run on {title(gfm)} has a deflection.npz.")
+    grid = figure.subplots(len(datasets), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
+    top = max(float(angles.max().max()) for angles in shown)
+    for axes, dataset, angles in zip(grid, datasets, shown, strict=True):
+        axes.grid(False)
+        sns.heatmap(angles, ax=axes, vmin=0, vmax=top, cmap="cividis", cbar=False, yticklabels=True, xticklabels=True)
+        axes.set(title=title(dataset), xlabel="", ylabel="")
+        axes.tick_params(axis="both", labelsize=5.5, length=0, rotation=0, pad=1)
+    grid[-1].set_xlabel("block")
+    bar = figure.colorbar(grid[0].collections[0], ax=list(grid), location="right", aspect=40, pad=0.02)
+    bar.set_label(ANGLE)
+    return figure
+
+
+def _by_class(table: pd.DataFrame) -> pd.DataFrame:
+    """Classes x blocks, in the order of the dataset's classes."""
+    wide = table.groupby(["class", "block"]).angle.mean().unstack("block")
+    return wide.loc[list(dict.fromkeys(table["class"]))]

@@ -1,0 +1,133 @@
+"""One look for every figure, and saving that gives the same bytes each time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal, ParamSpec
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from deflect.analysis.names import look
+from deflect.analysis.records import Study
+from deflect.analysis.stats import Summary
+from deflect.files import atomic_path
+
+#: Widths in inches of one and of two columns of a conference page.
+COLUMN, PAGE = 3.4, 7.0
+GREY = "#666666"
+#: Every setting that a reader's own matplotlibrc could change starts from matplotlib's defaults.
+STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same on every machine
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "figure.dpi": 150,
+    "savefig.dpi": 150,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.hashsalt": "deflect",
+}
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Decorate a function that draws: it sees the project's style whatever the caller's settings are."""
+
+    @wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(STYLE)
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def save(figure: Figure, base: Path | str) -> Path:
+    """Write ``{base}.png`` (150 dpi) and ``{base}.pdf`` without dates or versions; returns the png's path."""
+    base = Path(base)
+    kinds: tuple[Literal["png"], Literal["pdf"]] = ("png", "pdf")
+    for kind in kinds:
+        with atomic_path(base.with_name(f"{base.name}.{kind}")) as aside:
+            aside.write_bytes(encode(figure, kind))
+        figure.set_layout_engine("none")  # the places are found; finding them again would take most of the time
+    return base.with_name(f"{base.name}.png")
+
+
+def encode(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
+    """The figure as the bytes of a file, equal on every call."""
+    dates = {"pdf": ("CreationDate", "ModDate", "Creator", "Producer"), "png": ("Software",)}
+    buffer = io.BytesIO()
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        figure.savefig(buffer, format=kind, metadata=dict.fromkeys(dates[kind]))
+    return buffer.getvalue()
+
+
+def canvas(rows: int, columns: int, width: float, height: float, **kwargs: object) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of ``rows`` x ``columns`` axes that makes room for its own labels."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)  # type: ignore[call-overload]
+    return figure, [list(row) for row in axes]
+
+
+def point(axes: Axes, method: str, x: float, y: Summary) -> None:
+    """The mark of a method, with its interval where there is one."""
+    style = look(method)
+    size = 8.5 if style.marker == "*" else 5.5
+    error = y.ci95 if y.n > 1 else None
+    axes.errorbar(
+        x,
+        y.mean,
+        yerr=error,
+        color=style.colour,
+        marker=style.marker,
+        markersize=size,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        elinewidth=0.9,
+        capsize=2,
+        linestyle="none",
+        zorder=5,
+    )
+
+
+def method_handles(methods: Iterable[str], lines: bool = False) -> list[Line2D]:
+    """Legend entries of methods: their marks, or their line styles."""
+    looks = [look(method) for method in methods]
+    if lines:
+        return [Line2D([], [], color=s.colour, linestyle=s.line, label=s.label) for s in looks]
+    return [Line2D([], [], color=s.colour, marker=s.marker, linestyle="none", label=s.label) for s in looks]
+
+
+def provenance(figure: Figure, study: Study, *more: str) -> None:
+    """The line under a figure: what the images are, the study, the seeds, and what is not shown."""
+    seeds = study.main.seed.nunique()
+    parts = [study.data, f"study {study.name}", f"{seeds} seed{'s' if seeds > 1 else ''}", *filter(None, more)]
+    figure.supxlabel(" · ".join(parts), fontsize=6, color=GREY, x=0.01, ha="left")
+
+
+def empty(figure: Figure, text: str) -> Figure:
+    """A figure that says why it shows nothing."""
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY, wrap=True)
+    return figure

@@ -1,0 +1,162 @@
+"""Run a py:percent notebook with parameters, and keep an .ipynb whose bytes depend on its content alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deflect.errors import DeflectError
+from deflect.files import atomic_path
+
+#: Cell metadata that differs from run to run (nbstripout strips the same).
+_VOLATILE = ("papermill", "execution", "collapsed", "scrolled")
+#: Threads of the kernel's linear algebra: more would change rounding with the machine, and the sums here are small.
+_KERNEL = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+}
+
+
+class NotebookError(DeflectError):
+    """A notebook got a parameter it does not have, or one of its cells failed."""
+
+
+def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any] | None = None) -> None:
+    """Convert ``source`` (py:percent) to a notebook, run it and write ``output``.
+
+    Runs in the current directory with the kernel of this very interpreter. Equal inputs give equal bytes. A notebook
+    that fails is written too, with its traceback.
+
+    Args:
+        parameters: values for names in the cell tagged ``parameters``.
+
+    Raises:
+        NotebookError: an unknown parameter, or a failing cell; the message has the name or the last line of the error.
+        FileNotFoundError: there is no such notebook.
+    """
+    source, output, parameters = Path(source), Path(output), dict(parameters or {})
+    check_parameters(source, parameters)
+    import papermill
+    from traitlets.config import Config
+
+    with tempfile.TemporaryDirectory(prefix="deflect-") as name, _kernel(Path(name)):
+        plain, ran = Path(name) / "plain.ipynb", Path(name) / "ran.ipynb"
+        _convert(source, plain)
+        failure = None
+        # Sockets of the file system: TCP ports could collide with those of notebooks that run at the same time.
+        local = Config({"KernelManager": {"transport": "ipc"}})
+        try:
+            papermill.execute_notebook(plain, ran, parameters, kernel_name="python3", progress_bar=False, config=local)
+        except papermill.PapermillExecutionError as error:
+            failure = f"{source}: cell {error.exec_count} failed: {error.ename}: {error.evalue}; see {output}"
+        stable(ran)
+        with atomic_path(output) as aside:
+            aside.write_bytes(ran.read_bytes())
+    if failure:
+        raise NotebookError(failure)
+
+
+def parameter_names(source: Path | str) -> list[str]:
+    """The names that the notebook's cell tagged ``parameters`` sets."""
+    import papermill
+
+    source = Path(source)
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such notebook")
+    with tempfile.TemporaryDirectory(prefix="deflect-") as name:
+        plain = Path(name) / "plain.ipynb"
+        _convert(source, plain)
+        return list(papermill.inspect_notebook(plain))
+
+
+def check_parameters(source: Path | str, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that the notebook does not have: papermill itself would only warn."""
+    known = parameter_names(source)
+    if unknown := sorted(set(parameters) - set(known)):
+        raise NotebookError(f"{source}: no parameter {', '.join(unknown)}; it has {', '.join(known)}")
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The nearest folder, upward from ``start`` or here, that holds the project: a Snakefile or a pyproject.toml.
+
+    Lets a notebook use the project's paths whether it is opened in the root or in notebooks/.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "Snakefile").exists() or (folder / "pyproject.toml").exists():
+            return folder
+    return start
+
+
+def stable(path: Path) -> None:
+    """Rewrite a notebook without what differs from run to run: times, random cell ids, how output was cut to pieces."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata = {key: value for key, value in notebook.metadata.items() if key in ("kernelspec", "jupytext")}
+    for position, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{position}"
+        for key in _VOLATILE:
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
+    nbformat.write(notebook, path)
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """Neighbouring pieces of one stream as one output."""
+    joined: list[Any] = []
+    for output in outputs:
+        stream = output.output_type == "stream"
+        if stream and joined and joined[-1].output_type == "stream" and joined[-1].name == output.name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+def _convert(source: Path, target: Path) -> None:
+    import jupytext
+
+    notebook = jupytext.read(source)
+    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    jupytext.write(notebook, target)
+
+
+@contextmanager
+def _kernel(folder: Path) -> Iterator[None]:
+    """For the time of a run, ``python3`` is this interpreter, free of the user's IPython settings and start-up files.
+
+    Its log of itself is silenced: what fails in a cell reaches the notebook, and interrupts at its end are no errors.
+    """
+    from ipykernel.kernelspec import write_kernel_spec
+
+    write_kernel_spec(str(folder / "kernels" / "python3"), extra_arguments=["--log-level=CRITICAL"])
+    places = {"JUPYTER_PATH": folder, "JUPYTER_RUNTIME_DIR": folder / "runtime", "IPYTHONDIR": folder / "ipython"}
+    changes = _KERNEL | {name: str(place) for name, place in places.items()}
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """``python -m deflect.analysis.notebook SOURCE OUTPUT [PARAMETERS.json]``."""
+    import json
+
+    source, output, *rest = arguments or sys.argv[1:]
+    execute(source, output, json.loads(Path(rest[0]).read_text()) if rest else {})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Ranks of the methods over datasets and GFMs, tests of DEFLECT against each, and what the evidence supports."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deflect.analysis import scores
+from deflect.analysis.bootstrap import Array, bootstrap_scores, holm, image_confusions, two_sided_p
+from deflect.analysis.bootstrap import score as score_of
+from deflect.analysis.names import ORACLE, ordered, title
+from deflect.analysis.records import Study
+from deflect.analysis.render import GAP, Cell, Sheet, score
+from deflect.analysis.schema import RecordError
+from deflect.analysis.tables import Table, gap_notes
+
+REFERENCE = "deflect"
+LEVEL = 0.05
+RANKS = ["study", "method", "mean_rank", "wins", "cells", "average", "difference", "low", "high", "p", "p_holm"]
+
+
+def ranks(study: Study, resamples: int = 10_000, seed: int = 0) -> Table:
+    """Mean rank, wins and paired bootstrap of every method against DEFLECT.
+
+    ``difference`` is DEFLECT minus the method in percentage points, averaged over datasets and GFMs; ``low`` and
+    ``high`` bound its 95 % percentile interval over resampled test images; ``p_holm`` is adjusted for testing
+    against several methods. Methods that lack a cell have no test.
+    """
+    cells = scores.cell_means(study)
+    frame = _rank(cells)
+    tests = _tests(study, resamples, seed)
+    frame = frame.merge(tests, on="method", how="left").assign(study=study.name)[RANKS]
+    return frame, _sheet(frame, study, resamples)
+
+
+def _rank(cells: pd.DataFrame) -> pd.DataFrame:
+    """Ranks over the cells in which every method but the oracle has a score; equal scores share a rank."""
+    methods = [method for method in cells.columns if method != ORACLE]
+    whole = cells[methods].dropna()
+    places = whole.rank(axis=1, ascending=False, method="average")
+    rows = [
+        {
+            "method": method,
+            "mean_rank": round(places[method].mean(), 4) if method in places else math.nan,
+            "wins": int((whole[method] == whole.max(axis=1)).sum()) if method in places and len(whole) else math.nan,
+            "cells": len(whole),
+            "average": round(cells[method].mean(skipna=False), 4),
+        }
+        for method in cells.columns
+    ]
+    return pd.DataFrame(rows).sort_values("mean_rank", kind="stable")
+
+
+def _tests(study: Study, resamples: int, seed: int) -> pd.DataFrame:
+    """Paired bootstrap of the reference against every method that has all of its cells and predictions."""
+    columns = ["method", "difference", "low", "high", "p", "p_holm"]
+    averages = resampled_averages(study, resamples, seed)
+    if REFERENCE not in averages:
+        return pd.DataFrame(columns=columns)
+    observed = scores.averages(study).set_index("method")["mean"]
+    rows = []
+    for method in ordered(set(averages) - {REFERENCE}):
+        differences = averages[REFERENCE] - averages[method]
+        low, high = 100 * np.quantile(differences, [0.025, 0.975])
+        observed_difference = round(observed[REFERENCE] - observed[method], 4)
+        rows.append([method, observed_difference, round(low, 4), round(high, 4), two_sided_p(differences)])
+    adjusted = holm([row[-1] for row in rows])
+    return pd.DataFrame([[*row, p] for row, p in zip(rows, adjusted, strict=True)], columns=columns)
+
+
+def resampled_averages(study: Study, resamples: int, seed: int) -> dict[str, Array]:
+    """Average score over datasets and GFMs of each method on each resample: method -> (resamples,) fractions.
+
+    Every dataset's test images are resampled by themselves, alike for all GFMs, methods and seeds.
+    """
+    cells = pd.DataFrame(study.cells(), columns=["dataset", "gfm", "method"])
+    lacking = set(cells.merge(study.main, how="left").query("seed.isna()").method)
+    runs = study.main[~study.main.method.isin(lacking)]
+    runs = runs[runs.groupby("method").folder.transform(lambda f: all((p / PREDICTIONS).exists() for p in f))]
+    parts: list[pd.DataFrame] = []
+    for offset, dataset in enumerate(ordered(runs.dataset)):
+        mine = runs[runs.dataset == dataset].reset_index(drop=True)
+        values = bootstrap_scores(_aligned(mine), mine.metric[0], resamples, seed + offset)
+        parts.append(pd.DataFrame(values).groupby([mine.method, mine.gfm]).mean())
+    if not parts:
+        return {}
+    average = pd.concat(parts).groupby(level=0).mean()
+    return {str(method): row.to_numpy() for method, row in average.iterrows()}
+
+
+PREDICTIONS = "predictions.npz"
+
+
+def _aligned(runs: pd.DataFrame) -> list[Array]:
+    """Confusions per test image of every run, after checking that all runs saw the same images.
+
+    Raises:
+        RecordError: test images differ between runs, or predictions do not give the recorded score.
+    """
+    classes = len(runs.record[0]["classes"])
+    first: np.ndarray | None = None
+    found = []
+    for row in runs.itertuples():
+        path = Path(row.folder) / PREDICTIONS
+        ids, confusions = image_confusions(path, classes)
+        first = ids if first is None else first
+        if not np.array_equal(ids, first):
+            raise RecordError(f"{path}: other test images than in {runs.folder[0]}; delete both folders, train again")
+        value = score_of(confusions.sum(axis=0), row.metric)
+        if abs(value - row.score) > 1e-4:
+            raise RecordError(f"{path}: predictions give {row.metric} {value:.5f}, record.json says {row.score:.5f}")
+        found.append(confusions)
+    return found
+
+
+def evidence(frame: pd.DataFrame, study: Study) -> str:
+    """What the ranks and tests support, in two or three sentences."""
+    tested = frame.dropna(subset=["p_holm"])
+    tested = tested[tested.method != ORACLE]
+    if tested.empty:
+        return f"The runs at hand support no statement about {title(REFERENCE)}: a test needs all of its runs."
+    clear = tested[tested.p_holm < LEVEL]
+    groups = {
+        "above": clear[clear.difference > 0].method,
+        "below": clear[clear.difference < 0].method,
+        "not told apart from": tested[tested.p_holm >= LEVEL].method,
+    }
+    findings = [f"{word} {_listed(methods)}" for word, methods in groups.items() if len(methods)]
+    best = frame.dropna(subset=["mean_rank"]).iloc[0].method
+    seeds = study.main.seed.nunique()
+    trained = "one training each, so chance in training is not covered" if seeds == 1 else f"{seeds} trainings each"
+    return (
+        f"On {study.data}, averaged over datasets and GFMs, {title(REFERENCE)} is {'; '.join(findings)} "
+        f"(paired bootstrap over test images, Holm-adjusted p < {LEVEL}; {trained}). "
+        f"The best mean rank has {title(best)}."
+    )
+
+
+def _listed(methods: pd.Series) -> str:
+    names = [title(method) for method in ordered(methods)]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _sheet(frame: pd.DataFrame, study: Study, resamples: int) -> Sheet:
+    rows: list[str | list[Cell]] = []
+    for row in frame.to_dict("records"):
+        tested = math.isfinite(row["p_holm"])
+        interval = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]".replace("-", "−")
+        p = f"{row['p_holm']:.4f}" if tested else ""
+        wins = f"{row['wins']:.0f}" if math.isfinite(row["wins"]) else ""
+        rank = f"{row['mean_rank']:.2f}" if math.isfinite(row["mean_rank"]) else GAP
+        texts = [title(row["method"]), rank, wins, score(row["average"]), interval if tested else "", p]
+        rows.append([Cell(text) for text in texts])
+    cells = int(frame.cells.max()) if len(frame) else 0
+    notes = [
+        f"Rank 1 is best, over the {cells} cells (dataset x GFM) that all methods have; the oracle is not ranked.",
+        f"Difference: {title(REFERENCE)} minus the method in points, 95 % interval of {resamples:,} paired resamples "
+        "of the test images; p: two-sided, Holm-adjusted.",
+        evidence(frame, study),
+    ]
+    header = ["Method", "mean rank", "best in", "average", f"{title(REFERENCE)} minus method", "p"]
+    heading = f"Rank of the methods over datasets and GFMs on {study.data}"
+    return Sheet(heading, header, rows, [*notes, *gap_notes(study)])

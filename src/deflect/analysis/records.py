@@ -1,0 +1,230 @@
+"""From a folder of run records to one table of runs, with everything that does not belong kept apart and named.
+
+A run lies in ``{dataset}/{gfm}/{method}/seed{seed}`` of its study. Runs beside the main grid (ablations) have the name
+of a variant in place of the method's, either free or of the form ``lora+init=random``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deflect.analysis.names import ordered, title
+from deflect.analysis.schema import RecordError, check, get
+from deflect.config import METHODS
+from deflect.files import read_json, sha256_json
+
+#: Column of the table of runs -> key of the record.
+COLUMNS = {
+    "study": "study",
+    "dataset": "dataset",
+    "task": "task",
+    "gfm": "gfm",
+    "method": "method",
+    "seed": "seed",
+    "bands": "band_setting",
+    "metric": "score.metric",
+    "score": "score.value",
+    "tuned_params": "parameters.tuned_params",
+    "gfm_params": "parameters.gfm_params",
+    "tuned_percent": "parameters.tuned_percent",
+    "head_params": "parameters.head_params",
+    "train_s": "time.train_s",
+    "step_ms": "time.step_ms",
+    "peak_mb": "memory.peak_mb",
+    "device": "device.type",
+    "simulated": "simulated",
+    "finished": "finished",
+    "code": "code.sha256",
+    "store": "data.store_sha256",
+    "weights": "weights.sha256",
+}
+#: What must agree, and among which runs: (column, what it is, runs that share it).
+AGREEMENTS = (
+    ("code", "another state of the code", ()),
+    ("store", "other data", ("dataset",)),
+    ("weights", "other GFM weights", ("gfm",)),
+    ("settings", "other settings", ("dataset", "gfm", "method", "variant")),
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of one study.
+
+    Attributes:
+        name: ``mini``, ``paper`` or the user's own.
+        runs: one row per run, main grid and variants; ``record`` holds the whole record, ``folder`` its place.
+        stale: runs left out because they do not belong with the others: columns ``run`` and ``reason``.
+        missing: names of runs that the grid asks for and that do not exist.
+        warnings: what a reader must know before trusting the numbers.
+    """
+
+    name: str
+    runs: pd.DataFrame
+    stale: pd.DataFrame
+    missing: list[str]
+    warnings: list[str]
+
+    @property
+    def main(self) -> pd.DataFrame:
+        """Runs of the main grid, without variants."""
+        return self.runs[self.runs.variant == ""].reset_index(drop=True)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any of the datasets is simulated; a user's own dataset beside simulated ones is real."""
+        return bool(self.runs.simulated.any())
+
+    @property
+    def data(self) -> str:
+        """What the images are, in words for captions."""
+        real = ordered(self.runs[~self.runs.simulated.astype(bool)].dataset)
+        if not self.simulated:
+            return "real data"
+        return f"simulated data (real: {', '.join(map(title, real))})" if real else "simulated data"
+
+    def cells(self) -> list[tuple[str, str, str]]:
+        """(dataset, gfm, method) of the main grid in the project's order, those without any run included."""
+        found = set(zip(self.main.dataset, self.main.gfm, self.main.method, strict=True))
+        lost = {tuple(run.split("/")[:3]) for run in self.missing}
+        cells = found | {cell for cell in lost if cell[2] in METHODS}
+        axes = [ordered(cell[axis] for cell in cells) for axis in range(3)]
+        return [cell for cell in itertools.product(*axes) if cell in cells]  # type: ignore[misc]
+
+
+def load_records(folder: Path | str) -> pd.DataFrame:
+    """Read and check every ``record.json`` under ``folder``; one row per run, in a fixed order.
+
+    Raises:
+        FileNotFoundError: there is no record.
+        RecordError: a record breaks the schema or lies in another run's folder.
+    """
+    paths = sorted(Path(folder).glob("*/*/*/seed*/record.json"))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no run records; train first, e.g. `snakemake --cores all`")
+    return pd.DataFrame([_row(path) for path in paths])
+
+
+def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Study:
+    """Load a study and set apart what is stale, missing or suspicious.
+
+    Args:
+        folder: e.g. ``results/mini/runs``.
+        grid: the runs that should exist: ``datasets``, ``gfms``, ``methods``, ``seeds`` and, for runs beside the main
+            grid, ``variants`` with ``names``, ``datasets``, ``gfms``, ``seeds``. Without it, the smallest full grid
+            around the runs that were found.
+    """
+    frame = load_records(folder)
+    if frame.study.nunique() > 1:
+        raise RecordError(f"{folder}: key study: runs of {', '.join(sorted(set(frame.study)))} lie in one folder")
+    reasons = _disagreements(frame)
+    names = [_name(row) for row in frame.itertuples()]
+    expected = expected_runs(grid) if grid else _found_grid(frame)
+    if grid:
+        for name in set(names) - set(expected):
+            reasons.setdefault(name, "not in the configured grid")
+    kept = frame[[name not in reasons for name in names]].reset_index(drop=True)
+    stale = pd.DataFrame(sorted(reasons.items()), columns=["run", "reason"])
+    missing = [name for name in expected if name not in set(names) or name in reasons]
+    warnings = [*_identical(kept), *_unequal_training(kept)]
+    return Study(str(frame.study[0]), kept, stale, missing, warnings)
+
+
+def expected_runs(grid: Mapping[str, Any]) -> list[str]:
+    """Names of the runs of a grid, main grid first; see `load_study`."""
+    blocks = [(grid, grid["methods"])]
+    if grid.get("variants"):
+        blocks.append((grid | grid["variants"], grid["variants"]["names"]))
+    return [
+        f"{dataset}/{gfm}/{method}/seed{seed}"
+        for block, methods in blocks
+        for dataset, gfm, method, seed in itertools.product(block["datasets"], block["gfms"], methods, block["seeds"])
+    ]
+
+
+def _row(path: Path) -> dict[str, Any]:
+    record = read_json(path)
+    check(record, path)
+    row = {column: get(record, key) for column, key in COLUMNS.items()}
+    row["variant"] = _variant(record, path)
+    row["settings"] = sha256_json(record["settings"])
+    return row | {"record": record, "folder": path.parent}
+
+
+def _variant(record: Mapping[str, Any], path: Path) -> str:
+    """Name of the run's variant, "" in the main grid; the folder must be the one that the record names."""
+    dataset, gfm, run, seed = path.parts[-5:-1]
+    for key, found in (("dataset", dataset), ("gfm", gfm), ("seed", seed.removeprefix("seed"))):
+        if str(record[key]) != found:
+            raise RecordError(f"{path}: key {key}: the folder says {found!r}, the record {record[key]!r}; move it back")
+    if run == record["method"]:
+        return str(record.get("variant", ""))
+    if run in METHODS:
+        raise RecordError(f"{path}: key method: the folder says {run!r}, the record {record['method']!r}; move it back")
+    return run.removeprefix(f"{record['method']}+")
+
+
+def _name(row: Any) -> str:
+    """The run's name: its folder below the study's ``runs``."""
+    return "/".join(row.folder.parts[-4:])
+
+
+def _found_grid(frame: pd.DataFrame) -> list[str]:
+    main = frame[frame.variant == ""]
+    axes = {f"{axis}s": ordered(main[axis]) for axis in ("dataset", "gfm", "method")}
+    return expected_runs(axes | {"seeds": sorted(set(main.seed))}) if len(main) else []
+
+
+def _disagreements(frame: pd.DataFrame) -> dict[str, str]:
+    """Runs that differ from most of those they would be shown with -> why. On a tie the newest runs stay."""
+    reasons: dict[str, str] = {}
+    for column, what, scope in AGREEMENTS:
+        groups = (group for _, group in frame.groupby(list(scope))) if scope else iter([frame])
+        for group in groups:
+            newest = group.groupby(column, dropna=False).finished.agg(["size", "max"]).sort_values(["size", "max"])
+            kept = newest.index[-1]
+            for row in group[[not _same(value, kept) for value in group[column]]].itertuples():
+                reasons.setdefault(_name(row), f"{what} ({str(getattr(row, column))[:12]}, most have {str(kept)[:12]})")
+    return reasons
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) or (pd.isna(one) and pd.isna(other))
+
+
+def _identical(frame: pd.DataFrame) -> Iterator[str]:
+    """Different models with the same metrics to all digits: a sign that a setting or a seed had no effect."""
+    frame = frame.assign(all_metrics=[json.dumps(r["metrics"], sort_keys=True) for r in frame.record])
+    for (dataset, _), group in frame.groupby(["dataset", "all_metrics"]):
+        models = {(row.gfm, row.method, row.settings, row.seed): _name(row) for row in group.itertuples()}
+        if len(models) > 1:
+            names = ", ".join(name.removeprefix(f"{dataset}/") for name in models.values())
+            yield f"{title(dataset)}: identical metrics to all digits in different runs: {names}."
+
+
+def _unequal_training(frame: pd.DataFrame) -> Iterator[str]:
+    """Methods that were not trained alike on a dataset are not compared on equal terms."""
+    for dataset, group in frame.groupby("dataset"):
+        settings = pd.DataFrame([record["settings"]["training"] for record in group.record]).map(str)
+        differing = [key for key in settings if settings[key].nunique() > 1]
+        if differing:
+            yield f"{title(str(dataset))}: training settings differ between runs: {', '.join(differing)}."
+
+
+def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
+    """Test metrics as fractions by name, the headline first; per-class values as ``IoU:{class}``; no losses."""
+    flat: dict[str, float] = {record["score"]["metric"]: record["score"]["value"]}
+    for name, value in record["metrics"]["test"].items():
+        parts: Sequence[tuple[str, Any]] = [(name, value)]
+        if isinstance(value, Mapping):
+            parts = [(f"{name}:{key}", inner) for key, inner in value.items()]
+        flat |= {key: np.nan if inner is None else inner for key, inner in parts if key != "loss"}
+    return flat

@@ -1,0 +1,135 @@
+"""Tables on paper: one sheet of marked cells, written as Markdown and as LaTeX (booktabs), beside its tidy csv."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from deflect.files import atomic_path
+
+GAP = "–"
+_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
+_LATEX |= {"±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≤": r"$\leq$", "~": r"\textasciitilde{}"}
+
+
+class Cell(NamedTuple):
+    """One cell; ``mark`` is "", "best" (bold) or "second" (underlined)."""
+
+    text: str
+    mark: str = ""
+
+
+@dataclass
+class Sheet:
+    """A table to read. A row that is a string opens a section."""
+
+    title: str
+    header: list[str]
+    rows: list[str | list[Cell]]
+    notes: list[str] = field(default_factory=list)
+
+
+def marks(values: Sequence[float], decimals: int = 1) -> list[str]:
+    """ "best" for the highest value and "second" for the next, as printed; equal print gets an equal mark."""
+    printed = [round(value, decimals) if math.isfinite(value) else -math.inf for value in values]
+    best, second = [*sorted(set(printed) - {-math.inf}, reverse=True)[:2], None, None][:2]
+    return ["best" if v == best else "second" if v == second else "" for v in printed]
+
+
+def score(mean: float, ci95: float = math.nan, decimals: int = 1) -> str:
+    """``53.2 ± 0.8``, ``53.2`` without an interval, or a dash for a gap."""
+    if not math.isfinite(mean):
+        return GAP
+    interval = f" ± {ci95:.{decimals}f}" if math.isfinite(ci95) else ""
+    return f"{mean:.{decimals}f}{interval}"
+
+
+def thousands(count: float) -> str:
+    """Parameters in thousands, to three digits below a million: 0.13, 24.6, 303,302."""
+    if not math.isfinite(count):
+        return GAP
+    return f"{count / 1e3:.3g}" if count < 1e6 else f"{count / 1e3:,.0f}"
+
+
+def share(percent: float) -> str:
+    """Share of parameters to two digits below 10 %: 0.21 %, 53 %, 100 %."""
+    if not math.isfinite(percent):
+        return GAP
+    return f"{percent:.0f} %" if percent == 0 or percent >= 10 else f"{percent:.2g} %"
+
+
+def span(texts: Iterable[str]) -> str:
+    """One text where all agree, else first–last of those given in rising order."""
+    distinct = list(dict.fromkeys(texts)) or [GAP]
+    return distinct[0] if len(distinct) == 1 else f"{distinct[0]}–{distinct[-1]}"
+
+
+def markdown(sheet: Sheet) -> str:
+    """The sheet as a GitHub table with its title above and its notes below."""
+    wrap = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
+    lines = [f"**{sheet.title}**", "", _bar(sheet.header), _bar(["---"] + ["---:"] * (len(sheet.header) - 1))]
+    for row in sheet.rows:
+        if isinstance(row, str):
+            lines.append(_bar([f"**{row}**"] + [""] * (len(sheet.header) - 1)))
+        else:
+            lines.append(_bar([wrap[cell.mark].format(cell.text) for cell in row]))
+    return "\n".join([*lines, "", *(f"* {note}" for note in sheet.notes), ""])
+
+
+def latex(sheet: Sheet) -> str:
+    """The sheet as a ``table`` for LaTeX; needs the package booktabs only."""
+    wrap = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+    columns = len(sheet.header)
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(sheet.title)}}}"]
+    lines += [rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\toprule", _ampersands(map(_tex, sheet.header))]
+    if not sheet.rows or not isinstance(sheet.rows[0], str):
+        lines.append(r"\midrule")
+    for row in sheet.rows:
+        if isinstance(row, str):
+            lines += [r"\midrule", rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{_tex(row)}}}}} \\"]
+        else:
+            lines.append(_ampersands(wrap[cell.mark].format(_tex(cell.text)) for cell in row))
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\footnotesize {_tex(note)}" for note in sheet.notes]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+def html(sheet: Sheet) -> str:
+    """The sheet as an HTML table; the notes are left to the page."""
+    wrap = {"": "{}", "best": "<b>{}</b>", "second": "<u>{}</u>"}
+    lines = ["<table>", f"<caption>{escape(sheet.title)}</caption>"]
+    lines.append("<tr>" + "".join(f"<th>{escape(name)}</th>" for name in sheet.header) + "</tr>")
+    for row in sheet.rows:
+        if isinstance(row, str):
+            lines.append(f'<tr><th colspan="{len(sheet.header)}">{escape(row)}</th></tr>')
+        else:
+            cells = (f"<td>{wrap[cell.mark].format(escape(cell.text))}</td>" for cell in row)
+            lines.append(f"<tr>{''.join(cells)}</tr>")
+    return "\n".join([*lines, "</table>"])
+
+
+def write(frame: pd.DataFrame, sheet: Sheet, base: Path | str) -> None:
+    """Write ``{base}.csv`` (tidy), ``{base}.md`` and ``{base}.tex``, each atomically."""
+    base = Path(base)
+    texts = {".csv": frame.to_csv(index=False, lineterminator="\n"), ".md": markdown(sheet), ".tex": latex(sheet)}
+    for suffix, text in texts.items():
+        with atomic_path(base.with_name(base.name + suffix)) as aside:
+            aside.write_text(text, encoding="utf-8")
+
+
+def _bar(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _ampersands(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in text)

@@ -1,0 +1,152 @@
+"""The study on one page: what was run, what came out, what differs from the paper, what to mind. One HTML file."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from string import Template
+
+import pandas as pd
+
+from deflect.analysis import scores, tables
+from deflect.analysis.comparison import INSIDE, NO_RUN, OUTSIDE, comparison, verdict_counts
+from deflect.analysis.figures.efficiency import parameter_efficiency
+from deflect.analysis.figures.style import encode
+from deflect.analysis.names import ORACLE, ordered, title
+from deflect.analysis.ranks import REFERENCE, evidence, ranks
+from deflect.analysis.records import Study
+from deflect.analysis.render import html
+
+FIGURE_TEXT = (
+    "Average test score against the share of the GFM's parameters tuned (log axis, 0 left of the break). Dashed: full "
+    "fine-tuning, the oracle. Grey: Pareto front. Bars: 95 % interval over seeds, where there are several."
+)
+SIMULATED = (
+    "<b>Simulated data, small GFMs.</b> The images of this study are composed from measured spectra by this project, "
+    "and its GFMs are small ones that it pretrained itself. It shows that the whole chain works; its numbers are not "
+    "the paper's."
+)
+
+
+def summary(study: Study, references: pd.DataFrame, resamples: int = 10_000) -> str:
+    """The summary page as self-contained HTML, byte for byte alike for equal records.
+
+    Args:
+        references: the paper's known numbers, `comparison.load_references`.
+        resamples: of the paired bootstrap.
+    """
+    ranking, _ = ranks(study, resamples)
+    known, _ = comparison(study, references)
+    overview = tables.overview(study)
+    page = Template((Path(__file__).parent / "summary.html").read_text(encoding="utf-8"))
+    return page.substitute(
+        title=f"DEFLECT, replicated: the {study.name} study",
+        banner=f'<p class="banner">{SIMULATED}</p>' if study.simulated else "",
+        facts="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts(study)),
+        figure=base64.b64encode(encode(parameter_efficiency(study), "png")).decode(),
+        figure_text=escape(FIGURE_TEXT),
+        evidence=_paragraphs([evidence(ranking, study), economy(study)]),
+        table=html(overview),
+        notes=_items(overview.notes),
+        differences=_items(differences(study, known)),
+        trust=trust(study),
+    )
+
+
+def facts(study: Study) -> list[tuple[str, str]]:
+    """What was run, on what, in short lines."""
+    runs, records = study.main, list(study.runs.record)
+    revisions = sorted({_revision(record["code"]) for record in records})
+    devices = sorted({str(record["device"].get("name") or record["device"]["type"]) for record in records})
+    seeds = sorted({str(seed) for seed in study.runs.seed}, key=int)
+    return [
+        ("Data", f"{study.data}: {_titles(runs.dataset)}"),
+        ("GFMs", _titles(runs.gfm)),
+        ("Methods", _titles(runs.method)),
+        ("Runs", f"{len(runs)} of the main grid, {len(study.runs) - len(runs)} variants; seeds {', '.join(seeds)}"),
+        ("Training", f"{_duration(study.runs.train_s.sum())} in all, on {', '.join(devices)}"),
+        ("Code", ", ".join(revisions)),
+    ]
+
+
+def economy(study: Study) -> str:
+    """How many times fewer parameters DEFLECT tunes than each other method that tunes any."""
+    tuned = scores.averages(study).set_index("method").tuned_params
+    if REFERENCE not in tuned or not tuned[REFERENCE] > 0:
+        return ""
+    ratios = {method: tuned[method] / tuned[REFERENCE] for method in ordered(tuned.index) if tuned[method] > 0}
+    texts = [f"{title(m)} {_times(r)}" for m, r in ratios.items() if m not in (REFERENCE, ORACLE) and math.isfinite(r)]
+    return (
+        f"Parameters tuned beside {title(REFERENCE)}'s, on average over GFMs and datasets: {', '.join(texts)}."
+        if texts
+        else ""
+    )
+
+
+def differences(study: Study, known: pd.DataFrame) -> list[str]:
+    """What a reader who knows the paper must know about this study."""
+    seeds = study.main.seed.nunique()
+    items = [
+        "The paper's text could not be read in full when the method was written down. DEFLECT follows its abstract and "
+        "public notes; every choice beyond them is a setting, stated in docs/methods.md and measured in the ablation.",
+        f"{seeds} training{'s' * (seeds > 1)} per cell; the paper does not say how many it has.",
+        "Segmentation is averaged as mIoU and classification as macro F1; which F1 the paper reports is not known.",
+    ]
+    if study.simulated:
+        reason = (
+            "the real data and GFMs are downloads of tens of gigabytes, and the mini study must run anywhere in minutes"
+        )
+        return [
+            f"Data are simulated and the GFMs are small: {reason}.",
+            *items,
+            "No number is compared with the paper's.",
+        ]
+    counts = verdict_counts(known)
+    told = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in (INSIDE, OUTSIDE, NO_RUN))
+    return [*items, f"Known numbers beside ours: {told} of their tolerance or range; see tables/comparison.md."]
+
+
+def trust(study: Study) -> str:
+    """Warnings, missing and stale runs, or a line that there are none."""
+    missing = [f"missing: {run}" for run in study.missing]
+    stale = [f"left out: {run} ({reason})" for run, reason in study.stale.itertuples(index=False)]
+    dirty = sum(bool(record["code"].get("dirty")) for record in study.runs.record)
+    edited = [f"{dirty} runs were made with uncommitted changes to the code."] if dirty else []
+    found = [*study.warnings, *edited, *missing, *stale]
+    if not found:
+        return (
+            "<p>All runs of the grid are there, made by one state of code and data; no two have identical metrics.</p>"
+        )
+    counts = f"<p>{len(study.warnings) + len(edited)} warnings, {len(missing)} runs missing, {len(stale)} left out.</p>"
+    shown = found[:30] + ([f"... and {len(found) - 30} more"] if len(found) > 30 else [])
+    return f"{counts}\n<ul>\n{_items(shown)}\n</ul>"
+
+
+def _revision(code: dict[str, object]) -> str:
+    return f"{str(code['revision'] or 'no revision')[:12]}{' with changes' if code.get('dirty') else ''}"
+
+
+def _titles(names: Iterable[str]) -> str:
+    return ", ".join(title(name) for name in ordered(names))
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.1f} ×"
+
+
+def _duration(seconds: float) -> str:
+    """3 s, 12 min, 4.5 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _items(texts: Iterable[str]) -> str:
+    return "\n".join(f"<li>{escape(text)}</li>" for text in texts)
+
+
+def _paragraphs(texts: Iterable[str]) -> str:
+    return "\n".join(f"<p>{escape(text)}</p>" for text in texts if text)

@@ -1,0 +1,146 @@
+"""Runs beside the main grid: the ablation and the study of the patch embedding's initialisation.
+
+A variant is compared with its own method of the main grid on equal datasets, GFMs and seeds, run by run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from deflect.analysis.names import ordered, title
+from deflect.analysis.records import Study
+from deflect.analysis.render import GAP, Cell, Sheet, marks, score, share
+from deflect.analysis.scores import COLUMNS, percent, tidy
+from deflect.analysis.tables import Table, gap_notes, seeds_note
+
+#: The setting of the methods that says how the patch embedding's input channels for extra bands start.
+INIT = "patch_init"
+KEYS = ["dataset", "gfm", "seed"]
+AVERAGE = "average"
+ABLATION = ["study", "dataset", "method", "variant", "changes", "mean", "std", "ci95", "n"]
+ABLATION += ["difference", "difference_ci95", "tuned_params", "tuned_percent"]
+NOTHING = "No such runs in this study; `variants` in config.yaml asks for them."
+
+
+def patch_embed(study: Study) -> Table:
+    """Score by initialisation of the patch embedding: one row per dataset, GFM, method and initialisation."""
+    runs = _with_changes(study)
+    runs = runs[runs.change.map(lambda change: set(change) <= {INIT})]
+    runs = runs.assign(init=[record["settings"]["method"].get(INIT) for record in runs.record]).dropna(subset=["init"])
+    # Only where and with the seeds with which other initialisations ran: a mean over more seeds is another mean.
+    runs = runs[runs.groupby([*KEYS, "method"]).init.transform("nunique") > 1]
+    groups = runs.groupby(["dataset", "gfm", "method", "init"])
+    rows = [dict(zip(groups.keys, cell, strict=True)) | tidy(group)[0] for cell, group in groups]
+    columns = [*COLUMNS[:4], "init", *COLUMNS[4:]]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame, _patch_embed_sheet(frame, study)
+
+
+def _patch_embed_sheet(frame: pd.DataFrame, study: Study) -> Sheet:
+    inits = sorted(set(frame.init))
+    rows: list[str | list[Cell]] = []
+    for method in ordered(frame.method):
+        rows.append(title(method))
+        for (dataset, gfm), cells in frame[frame.method == method].groupby(["dataset", "gfm"]):
+            found = cells.set_index("init").reindex(inits)
+            texts = map(score, found["mean"], found["ci95"])
+            marked = [Cell(*pair) for pair in zip(texts, marks(list(found["mean"])), strict=True)]
+            rows.append([Cell(f"{title(dataset)}, {title(gfm)}"), *marked])
+    heading = f"Initialisation of the patch embedding for extra bands: test scores in % on {study.data}"
+    notes = ["Best in bold, second underlined, in each row.", seeds_note(frame.n)] if rows else [NOTHING]
+    return Sheet(heading, ["Dataset, GFM", *inits], rows, [*notes, *gap_notes(study)])
+
+
+def ablation(study: Study) -> Table:
+    """Every variant of a method beside that method, per dataset and on average over datasets and GFMs.
+
+    ``difference`` is variant minus method over equal runs, in percentage points, with its interval over seeds. A
+    variant that lacks a run that another variant of the method has shows a gap, not an average over fewer runs.
+    """
+    runs = _with_changes(study)
+    runs = runs[(runs.variant == "") | runs.change.map(lambda change: set(change) != {INIT})]
+    rows = []
+    for method in ordered(runs[runs.variant != ""].method):
+        mine = runs[runs.method == method]
+        keys = mine[mine.variant != ""][KEYS].drop_duplicates()
+        for dataset in [*ordered(keys.dataset), AVERAGE]:
+            part = keys if dataset == AVERAGE else keys[keys.dataset == dataset]
+            for variant in ordered(mine.variant):
+                rows.append({"study": study.name, "dataset": dataset, **_compare(mine, variant, part)})
+    frame = pd.DataFrame(rows, columns=ABLATION)
+    return frame, _ablation_sheet(frame, study)
+
+
+def _compare(runs: pd.DataFrame, variant: str, keys: pd.DataFrame) -> dict[str, Any]:
+    """Average and difference from the method's main runs over the runs ``keys`` of one variant."""
+    own = runs[runs.variant == variant]
+    base = runs[runs.variant == ""][[*KEYS, "score"]].rename(columns={"score": "base"})
+    pairs = keys.merge(own, on=KEYS).merge(base, on=KEYS, how="left")
+    by_seed = pairs.groupby("seed")[["score", "base"]].agg(lambda values: values.mean(skipna=False))
+    whole = by_seed if len(pairs) == len(keys) else by_seed.iloc[:0]
+    difference = percent(whole.score - whole.base)
+    settings = {f"{key}={value}" for change in own.change for key, value in change.items()}
+    return {
+        "method": own.method.iloc[0],
+        "variant": variant,
+        "changes": ", ".join(sorted(settings)),
+        **percent(whole.score),
+        "difference": difference["mean"] if variant else math.nan,
+        "difference_ci95": difference["ci95"] if variant else math.nan,
+        "tuned_params": own.tuned_params.mean().round(),
+        "tuned_percent": own.tuned_percent.mean().round(6),
+    }
+
+
+def _ablation_sheet(frame: pd.DataFrame, study: Study) -> Sheet:
+    datasets = [*ordered(set(frame.dataset) - {AVERAGE}), *([AVERAGE] if len(frame) else [])]
+    rows: list[str | list[Cell]] = []
+    for method in ordered(frame.method):
+        mine = frame[frame.method == method]
+        variants = ordered(mine.variant)
+        rows.append(title(method))
+        columns = [_column(mine[mine.dataset == dataset], variants) for dataset in datasets]
+        overall = mine[mine.dataset == AVERAGE].set_index("variant").loc[variants]
+        for i, (variant, row) in enumerate(zip(variants, overall.to_dict("records"), strict=True)):
+            named = Cell(variant or f"{title(method)}, main table")
+            scores = [column[i] for column in columns]
+            rows.append([named, Cell(share(row["tuned_percent"])), *scores, Cell(_signed(row) if variant else "")])
+    heading = f"Ablation: test scores in %, averaged over GFMs, on {study.data}"
+    notes = ["Best in bold, second underlined.", seeds_note(frame.n), *_changes(frame)] if rows else [NOTHING]
+    header = ["Variant", "share", *map(title, datasets), "difference"]
+    return Sheet(heading, header, rows, [*notes, *gap_notes(study)])
+
+
+def _column(cells: pd.DataFrame, variants: list[str]) -> list[Cell]:
+    found = cells.set_index("variant").loc[variants]
+    texts = map(score, found["mean"], found["ci95"])
+    return [Cell(*pair) for pair in zip(texts, marks(list(found["mean"])), strict=True)]
+
+
+def _signed(row: dict[str, Any]) -> str:
+    if not math.isfinite(row["difference"]):
+        return GAP
+    interval = f" ± {row['difference_ci95']:.1f}" if math.isfinite(row["difference_ci95"]) else ""
+    return f"{row['difference']:+.1f}{interval}".replace("-", "−")
+
+
+def _changes(frame: pd.DataFrame) -> list[str]:
+    """What each variant sets, in words, where its name does not say it."""
+    named = frame[frame.variant != ""].drop_duplicates(["method", "variant"])
+    return [
+        f"{row.variant}: {row.changes}." for row in named.itertuples() if row.changes and row.changes != row.variant
+    ]
+
+
+def _with_changes(study: Study) -> pd.DataFrame:
+    """The runs with ``change``: the method settings in which each differs from its method in the main grid."""
+    base = {(row.gfm, row.method): row.record["settings"]["method"] for row in study.main.itertuples()}
+    pairs = [(row.record["settings"]["method"], base.get((row.gfm, row.method), {})) for row in study.runs.itertuples()]
+    return study.runs.assign(change=[_difference(*pair) for pair in pairs])
+
+
+def _difference(settings: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    return {key: settings.get(key) for key in settings | base if settings.get(key) != base.get(key)}

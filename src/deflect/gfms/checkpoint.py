@@ -1,0 +1,118 @@
+"""Reading published checkpoints: no code of theirs is run, and their keys become timm's or an error.
+
+Layouts that are told apart by their prefixes:
+
+* Scale-MAE: timm names in the file itself (torchgeo's copy) or under ``model`` (the authors'), with a decoder.
+* DINO-MC: ``teacher`` of a DINO checkpoint, behind ``module.`` and ``backbone.``, with a projection head.
+* Cross-Scale MAE (a): ``encoder.N.*`` are timm's blocks.
+* Cross-Scale MAE (b): ``encoder.encoders.N.wrap_att/wrap_ff.*`` are xFormers' post-norm blocks, MLP plain or fused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import pickle
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deflect.gfms.card import GFMError
+
+#: What checkpoints of these projects hold beside tensors, in ``args``: plain values, never called.
+ALLOWED: list[Any] = [argparse.Namespace, (pathlib.PosixPath, "pathlib.PosixPath")]
+
+#: Where a checkpoint keeps the encoder that is to be used, in order of preference; else the file is a state dict.
+CONTAINERS = {"scale_mae": ("model",), "dino_mc": ("teacher",), "cross_scale_mae": ("model",)}
+
+#: Parts that only pretraining needs. Whatever is neither here nor in the model is an error.
+DROPPED = {
+    "scale_mae": r"mask_token(_decoder)?$|decoder_|pos_emb_projection\.|fpn\.|fcn(_high|_low)?\.",
+    "dino_mc": r"head\.",
+    "cross_scale_mae": r"mask_token$|decoder_|decoder\.|predictor",
+}
+
+_XFORMERS = r"encoder\.encoders\.(\d+)\."
+_MLP = r"wrap_ff\.sublayer\.layer\.mlp\."
+#: Old names to timm's, tried in this order; fused MLPs hold their first bias and second weight one place off.
+RENAMED = {
+    "scale_mae": [],
+    "dino_mc": [],
+    "cross_scale_mae": [
+        (r"encoder_pos_embed$", "pos_embed"),
+        (r"encoder_norm\.", "norm."),
+        (_XFORMERS + r"wrap_att\.norm\.", r"blocks.\1.norm1."),
+        (_XFORMERS + r"wrap_att\.sublayer\.layer\.in_proj_container\.([qkv])_proj\.", r"blocks.\1.attn.\2."),
+        (_XFORMERS + r"wrap_att\.sublayer\.layer\.proj\.", r"blocks.\1.attn.proj."),
+        (_XFORMERS + r"wrap_ff\.norm\.", r"blocks.\1.norm2."),
+        (_XFORMERS + _MLP + r"0\.weight$", r"blocks.\1.mlp.fc1.weight"),
+        (_XFORMERS + _MLP + r"[01]\.bias$", r"blocks.\1.mlp.fc1.bias"),
+        (_XFORMERS + _MLP + r"[23]\.weight$", r"blocks.\1.mlp.fc2.weight"),
+        (_XFORMERS + _MLP + r"3\.bias$", r"blocks.\1.mlp.fc2.bias"),
+        (r"encoder\.(\d+)\.", r"blocks.\1."),
+    ],
+}
+
+
+def read_checkpoint(path: pathlib.Path) -> dict[str, Any]:
+    """The content of a ``torch.save`` file, as tensors and plain values.
+
+    Raises:
+        GFMError: the file asks for anything beyond :data:`ALLOWED`, which could run code, or is no checkpoint.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        with torch.serialization.safe_globals(ALLOWED):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        asked = re.search(r"GLOBAL (\S+) (?:was|whose)", str(error))
+        what = f"it asks for {asked[1]}, which is not allowed" if asked else "it is damaged or no torch checkpoint"
+        raise GFMError(f"{path}: not read: {what}; fetch it again from its publisher") from error
+    if not isinstance(content, dict):
+        raise GFMError(f"{path}: expected a dictionary of weights, found {type(content).__name__}")
+    return content
+
+
+def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, Tensor]:
+    """The encoder's tensors of the GFM ``name`` in ``content``, under timm's names.
+
+    Raises:
+        GFMError: the encoder is not there, or two keys stand for the same tensor.
+    """
+    inner = next((content[key] for key in CONTAINERS[name] if key in content), content)
+    if not isinstance(inner, Mapping):
+        raise GFMError(f"{where}: {name}: expected a dictionary of tensors, found {type(inner).__name__}")
+    found: dict[str, list[str]] = {}
+    for key in map(str, inner):
+        bare = re.sub(r"^(module\.|backbone\.)+", "", key)
+        if not re.match(DROPPED[name], bare):
+            found.setdefault(_renamed(name, bare), []).append(key)
+    double = [f"{' and '.join(keys)} (both {new})" for new, keys in found.items() if len(keys) > 1]
+    strange = [keys[0] for keys in found.values() if not isinstance(inner[keys[0]], Tensor)]
+    if double or strange:
+        raise GFMError(f"{where}: {name}: keys that stand for the same: {double}; keys that are no tensors: {strange}")
+    return _joined({new: inner[keys[0]] for new, keys in found.items()})
+
+
+def is_post_norm(content: Mapping[str, Any]) -> bool:
+    """Whether a Cross-Scale MAE checkpoint holds xFormers' post-norm blocks."""
+    return any("encoder.encoders." in key for key in content.get("model", content))
+
+
+def _renamed(name: str, key: str) -> str:
+    for pattern, new in RENAMED[name]:
+        if re.match(pattern, key):
+            return re.sub(pattern, new, key, count=1)
+    return key
+
+
+def _joined(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Separate q, k, v projections as timm's one ``qkv``; an incomplete triple stays, to be reported as unexpected."""
+    for q in [key for key in state if re.match(r"blocks\.\d+\.attn\.q\.", key)]:
+        triple = [q.replace(".attn.q.", f".attn.{part}.") for part in "qkv"]
+        if all(key in state for key in triple):
+            state[q.replace(".attn.q.", ".attn.qkv.")] = torch.cat([state.pop(key) for key in triple])
+    return state

@@ -1,0 +1,114 @@
+"""A published checkpoint, once, into safetensors under timm's names with its card beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from deflect.files import atomic_path, sha256_file, write_json
+from deflect.gfms.card import CARDS, GFMCard, GFMError, gfm_card
+from deflect.gfms.checkpoint import is_post_norm, read_checkpoint, state_dict
+from deflect.gfms.load import check_state
+from deflect.gfms.positions import sincos_positions
+from deflect.gfms.vit import build
+
+
+def convert(name: str, checkpoint: Path, out: Path) -> GFMCard:
+    """Write ``out`` (``.safetensors``) and its card from a published checkpoint of the GFM ``name``.
+
+    ``checkpoint`` may be the folder that holds the one file which :func:`deflect.gfms.fetch.fetch` downloaded. The
+    size (ViT-B or ViT-L), the block and, for DINO-MC, the patch size are read from the weights themselves.
+
+    Raises:
+        GFMError: the file would run code, or a key is missing, unexpected, of another shape or not finite.
+        FileNotFoundError: there is no such file.
+    """
+    gfm_card(name)
+    checkpoint = _checkpoint_file(name, Path(checkpoint))
+    content = read_checkpoint(checkpoint)
+    state = {key: value.float() for key, value in state_dict(name, content, str(checkpoint)).items()}
+    card = recognise(name, state, str(checkpoint))
+    if name == "cross_scale_mae" and is_post_norm(content):
+        card = replace(card, block="post_norm")
+    with torch.device("meta"):
+        model = build(card)
+    _check_positions(card, state, str(checkpoint))
+    check_state(model, state, str(checkpoint))
+    broken = [key for key, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise GFMError(f"{checkpoint}: not finite: {', '.join(sorted(broken))}; fetch the file again")
+    origin = {"checkpoint": checkpoint.name, "checkpoint_sha256": sha256_file(checkpoint)}
+    return save_weights(state, card, out, origin)
+
+
+def _checkpoint_file(name: str, path: Path) -> Path:
+    """``path``, or the one checkpoint in the folder ``path``."""
+    found = sorted(path.glob("*.pth")) if path.is_dir() else [path]
+    if not found or not found[0].is_file():
+        raise FileNotFoundError(f"{path}: no checkpoint of {name}; run `deflect gfm fetch {name}` first")
+    if len(found) > 1:
+        raise GFMError(f"{path}: expected one checkpoint, found {', '.join(p.name for p in found)}; name the file")
+    return found[0]
+
+
+def recognise(name: str, state: Mapping[str, Tensor], where: str) -> GFMCard:
+    """The card of the published or mini model whose width and depth are those of ``state``.
+
+    Raises:
+        GFMError: no model of ``name`` has that width and depth.
+    """
+    kernel = state.get("patch_embed.proj.weight")
+    if kernel is None or kernel.ndim != 4:
+        raise GFMError(f"{where}: no patch_embed.proj.weight (D, 3, p, p) among {', '.join(sorted(state)[:8])} ...")
+    depth = len({key.split(".")[1] for key in state if re.match(r"blocks\.\d+\.", key)})
+    width = kernel.shape[0]
+    known = [card for (gfm, _), card in CARDS.items() if gfm == name]
+    for card in known:
+        if (card.architecture["embed_dim"], card.architecture["depth"]) == (width, depth):
+            return _with_grid(card, kernel, state.get("pos_embed")) if card.kind == "learned" else card
+    sizes = ", ".join(f"{card.architecture['embed_dim']} x {card.architecture['depth']}" for card in known)
+    raise GFMError(f"{where}: {name} has width x depth {sizes}; these weights have {width} x {depth}")
+
+
+def _with_grid(card: GFMCard, kernel: Tensor, positions: Tensor | None) -> GFMCard:
+    """``card`` with the patch size of the kernel, and the image size that its learned positions were made for."""
+    patch = kernel.shape[-1]
+    grid = round((positions.shape[1] - 1) ** 0.5) if positions is not None and positions.ndim == 3 else 0
+    size = grid * patch or card.architecture["img_size"]
+    return replace(card, architecture=card.architecture | {"patch_size": patch, "img_size": size})
+
+
+def _check_positions(card: GFMCard, state: dict[str, Tensor], where: str) -> None:
+    """Fixed positions are computed; those of the checkpoint must be the same grid, and may be absent in Scale-MAE.
+
+    Scale-MAE computes them in every forward pass, so that what its checkpoint holds was never used.
+    """
+    if card.kind == "learned":
+        return
+    side = card.architecture["img_size"] // card.architecture["patch_size"]
+    expected = sincos_positions((side, side), card.architecture["embed_dim"])
+    found = state.get("pos_embed", expected if card.kind == "gsd_sincos" else None)
+    if found is not None and found.shape == expected.shape:
+        if card.kind == "fixed_sincos" and not torch.allclose(found, expected, atol=1e-4):
+            raise GFMError(f"{where}: pos_embed is not the {side} x {side} sine-cosine grid of {card.name}")
+        state["pos_embed"] = expected
+
+
+def save_weights(state: Mapping[str, Tensor], card: GFMCard, out: Path, origin: dict[str, Any]) -> GFMCard:
+    """Write ``state`` to ``out`` and its card, with ``origin`` and the checksum, beside it; each file atomically."""
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        raise GFMError(f"{out}: weights are written as .safetensors")
+    out.with_suffix(".json").unlink(missing_ok=True)  # never a card of older weights beside new ones
+    with atomic_path(out) as aside:
+        save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, aside)
+    card = replace(card, origin={**origin, "sha256": sha256_file(out)})
+    write_json(out.with_suffix(".json"), card.to_dict())
+    return card

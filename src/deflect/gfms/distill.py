@@ -1,0 +1,91 @@
+"""Self-distillation without labels (DINO, arXiv 2104.14294), small enough for one CPU core.
+
+The teacher sees one view of an image whole; the student sees of another view a window of patches, whose size changes
+from step to step (the crops of several sizes of DINO-MC, arXiv 2303.06670), and predicts the teacher's assignment of
+the first view to prototypes. The teacher is a moving average of the student; its assignments are centred and
+sharpened so that they do not collapse.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from deflect.gfms.views import encode, jitter, random_side, random_view
+from deflect.gfms.vit import card_of, scale_rgb
+
+
+class Assigner(nn.Module):
+    """An encoder with DINO's head: an MLP from the class token to the unit sphere, then the cosine with prototypes."""
+
+    def __init__(self, gfm: VisionTransformer, prototypes: int) -> None:
+        super().__init__()
+        self.gfm, dim = gfm, gfm.embed_dim
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.prototypes = nn.Parameter(torch.randn(prototypes, dim))
+
+    def forward(self, rgb: Tensor, kept: Tensor) -> Tensor:
+        """Cosines (B, prototypes) for images (B, 3, S, S) of which the patches ``kept`` (B, K) are seen."""
+        token = encode(self.gfm, rgb, kept)[:, 0]
+        return F.linear(F.normalize(self.mlp(token), dim=-1), F.normalize(self.prototypes, dim=-1))
+
+
+class SelfDistillation(nn.Module):
+    """DINO with two views and windows of patches.
+
+    Args:
+        gfm: the teacher, which is what pretraining yields; it gets no gradients.
+        prototypes: width of the output that is distilled.
+        momentum: of the moving average at the start; it rises to 1 along a half cosine.
+        min_side: smallest view, as a share of the image's side.
+    """
+
+    student_temperature, teacher_temperature, centre_momentum = 0.1, 0.04, 0.9  # as published
+    light = 0.2  # relative change of brightness between views
+
+    def __init__(self, gfm: VisionTransformer, prototypes: int, momentum: float, min_side: float) -> None:
+        super().__init__()
+        self.gfm, self.momentum, self.min_side = gfm, momentum, min_side
+        self.teacher = Assigner(gfm, prototypes)
+        self.student = copy.deepcopy(self.teacher)
+        self.teacher.requires_grad_(False)
+        self.centre: Tensor
+        self.register_buffer("centre", torch.zeros(prototypes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Loss of a batch of reflectance (B, 3, H, W); moves the centre."""
+        with torch.no_grad():
+            target = self.target(self.teacher(self.view(images), self.windows(len(images), whole=True)))
+        predicted = self.student(self.view(images), self.windows(len(images))) / self.student_temperature
+        return F.cross_entropy(predicted, target)
+
+    def view(self, images: Tensor) -> Tensor:
+        """Crops at the encoder's input size, with the light of another day, as the encoder wants them."""
+        crops = random_view(images, random_side(self.min_side, 1.0), self.gfm.patch_embed.img_size[0])
+        return scale_rgb(jitter(crops, self.light), card_of(self.gfm))
+
+    def target(self, outputs: Tensor) -> Tensor:
+        """The teacher's centred and sharpened assignments; the centre follows."""
+        target = ((outputs - self.centre) / self.teacher_temperature).softmax(1)
+        self.centre.lerp_(outputs.mean(0), 1 - self.centre_momentum)
+        return target
+
+    def windows(self, batch: int, whole: bool = False) -> Tensor:
+        """Patch indices (B, w * w) of a window per image: one size for the batch, of 1/2 to 3/4 of the grid."""
+        grid = self.gfm.patch_embed.grid_size[0]
+        width = grid if whole else int(torch.randint(grid // 2, 3 * grid // 4 + 1, ()))
+        top, left = torch.randint(0, grid - width + 1, (2, batch, 1, 1))
+        rows, columns = torch.arange(width).view(-1, 1), torch.arange(width).view(1, -1)
+        return ((top + rows) * grid + left + columns).flatten(1)
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Move the teacher towards the student; ``progress`` runs from 0 to 1."""
+        momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2
+        for slow, fast in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+            slow.lerp_(fast, 1 - momentum)

@@ -1,0 +1,97 @@
+"""Building a GFM, with weights that are known to be all there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from deflect.files import read_json
+from deflect.gfms.card import GFMCard, GFMError, gfm_card
+from deflect.gfms.vit import SinCosViT, build, resize
+
+
+def load_gfm(
+    name: str,
+    weights: Path | None = None,
+    *,
+    size: str = "full",
+    img_size: int = 224,
+    gsd: float | None = None,
+) -> VisionTransformer:
+    """The GFM ``name`` as a timm ``VisionTransformer`` with an attribute ``card``.
+
+    Args:
+        name: ``scale_mae``, ``dino_mc`` or ``cross_scale_mae``.
+        weights: safetensors file with its JSON card beside it, as `deflect gfm convert` and `pretrain` write them; the
+            card decides the architecture. ``None``: random weights from torch's generator.
+        size: ``full``, ``mini``, or ``large`` (Cross-Scale MAE). With weights, ``full`` admits every published size.
+        img_size: side of the input in pixels. Learned positions are interpolated, fixed ones computed anew.
+        gsd: metres per pixel of the input after resizing, for Scale-MAE's positions; ``None`` is the constant 1.0 of
+            PANGAEA. The other GFMs have no use for it.
+
+    Raises:
+        GFMError: unknown name or size, weights of another GFM, or a missing, unexpected or wrongly shaped key.
+        FileNotFoundError: the weights or their card are not there.
+    """
+    if weights is None:
+        return build(gfm_card(name, size), img_size, gsd)
+    card = read_card(Path(weights))
+    gfm_card(name, size)
+    if card.name != name or (card.size == "mini") != (size == "mini"):
+        raise GFMError(f"{weights}: expected weights of {name} ({size}), found {card.name} ({card.size})")
+    with torch.device("meta"):
+        model = build(card)
+    load_strictly(model, load_file(weights), str(weights))
+    resize(model, img_size)
+    if isinstance(model, SinCosViT):
+        model.set_gsd(gsd if gsd is not None and card.kind == "gsd_sincos" else 1.0)
+    return model
+
+
+def read_card(weights: Path) -> GFMCard:
+    """The card beside a weight file (same name, ``.json``).
+
+    Raises:
+        FileNotFoundError: the weights or the card are missing; the message says how to make them.
+    """
+    card = weights.with_suffix(".json")
+    for path, what in ((weights, "weights"), (card, "card of the weights")):
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no {what}; make them with `deflect gfm convert` or `deflect gfm pretrain`"
+            )
+    return GFMCard.from_dict(read_json(card))
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Put ``state`` into ``model``, whose parameters may still be on the meta device.
+
+    Raises:
+        GFMError: a key is missing, unexpected, of another shape or not float32; every such key is listed.
+    """
+    check_state(model, state, where)
+    model.load_state_dict(state, strict=True, assign=True)
+
+
+def check_state(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Raise :class:`GFMError`, listing every key of ``state`` that does not fit ``model``."""
+    wanted = model.state_dict()
+    shared = sorted(wanted.keys() & state.keys())
+    faults = {
+        "missing": sorted(wanted.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - wanted.keys()),
+        "wrong shape": [
+            f"{k} {tuple(state[k].shape)}, expected {tuple(wanted[k].shape)}"
+            for k in shared
+            if state[k].shape != wanted[k].shape
+        ],
+        "not float32": [f"{k} {state[k].dtype}" for k in shared if state[k].dtype != torch.float32],
+    }
+    found = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in faults.items() if keys)
+    if found:
+        raise GFMError(f"{where}: the keys are not those of the model. {found}")

@@ -1,0 +1,95 @@
+"""Masked reconstruction for the two MAE kinds, small enough for one CPU core.
+
+:class:`MaskedReconstruction` is MAE (arXiv 2111.06377) with one scale per batch, whose ground sampling distance the
+positions of ``gsd_sincos`` models follow (Scale-MAE, arXiv 2212.14532, without its Laplacian decoder).
+:class:`CrossScaleReconstruction` adds a second, magnified view and a contrastive loss that makes the two views of an
+image agree (Cross-Scale MAE, without its cross-prediction).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from deflect.gfms.positions import sincos_positions
+from deflect.gfms.views import encode, random_side, random_view, take
+from deflect.gfms.vit import SinCosViT, card_of, scale_rgb
+
+
+class MaskedReconstruction(nn.Module):
+    """Encode the visible patches, decode all, compare the masked ones with their normalised pixels.
+
+    Args:
+        gfm: encoder, with one class token.
+        mask_ratio: share of patches hidden from the encoder.
+        gsd: metres per pixel of the images as they are given; None where positions do not follow it.
+        min_side: smallest crop, as a share of the image's side.
+    """
+
+    def __init__(self, gfm: SinCosViT, mask_ratio: float, gsd: float | None, min_side: float) -> None:
+        super().__init__()
+        self.gfm, self.mask_ratio, self.gsd, self.min_side = gfm, mask_ratio, gsd, min_side
+        dim, self.patch = gfm.embed_dim, gfm.patch_embed.patch_size[0]
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.embed = nn.Linear(dim, dim)
+        self.decoder = Block(dim, num_heads=4, mlp_ratio=2, qkv_bias=True)
+        self.predict = nn.Linear(dim, 3 * self.patch**2)
+        self.positions: Tensor
+        self.register_buffer("positions", sincos_positions(gfm.patch_embed.grid_size, dim), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Loss of a batch of reflectance (B, 3, H, W)."""
+        side = random_side(self.min_side, 1.0)
+        return self.reconstruct(self.view(images, side))[0]
+
+    def view(self, images: Tensor, side: float) -> Tensor:
+        """Crops of ``side`` at the encoder's input size; the encoder is told their ground sampling distance."""
+        size = self.gfm.patch_embed.img_size[0]
+        if self.gsd is not None:
+            self.gfm.set_gsd(self.gsd * side * images.shape[-1] / size)
+        return scale_rgb(random_view(images, side, size), card_of(self.gfm))
+
+    def reconstruct(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction loss of ``rgb`` (B, 3, S, S) and the encoded visible tokens (B, 1 + kept, D)."""
+        patches = self.gfm.patch_embed.num_patches
+        order = torch.rand(len(rgb), patches).argsort(1)
+        kept, masked = order.split([patches - round(patches * self.mask_ratio), round(patches * self.mask_ratio)], 1)
+        encoded = encode(self.gfm, rgb, kept)
+        decoded = self.decode(encoded, order.argsort(1))
+        return F.mse_loss(take(decoded, masked), take(self.targets(rgb), masked)), encoded
+
+    def decode(self, encoded: Tensor, restore: Tensor) -> Tensor:
+        """Predicted pixels (B, L, 3 p p) of all patches; ``restore`` puts visible and masked tokens in place."""
+        x = self.embed(encoded)
+        hidden = self.mask_token.expand(len(x), restore.shape[1] + 1 - x.shape[1], -1)
+        patches = take(torch.cat([x[:, 1:], hidden], dim=1), restore)
+        x = torch.cat([x[:, :1], patches], dim=1) + self.positions
+        return self.predict(self.decoder(x))[:, 1:]
+
+    def targets(self, rgb: Tensor) -> Tensor:
+        """Pixels of every patch (B, L, 3 p p)."""
+        return F.unfold(rgb, self.patch, stride=self.patch).transpose(1, 2)
+
+    def after_step(self, progress: float) -> None:
+        """Nothing to do between steps."""
+
+
+class CrossScaleReconstruction(MaskedReconstruction):
+    """Masked reconstruction of an image and of a magnified crop of it, with agreement of their encodings."""
+
+    temperature = 0.5  # as published
+
+    def forward(self, images: Tensor) -> Tensor:
+        loss, encoded = self.reconstruct(self.view(images, 1.0))
+        crop_loss, crop_encoded = self.reconstruct(self.view(images, random_side(self.min_side, 0.9)))
+        return loss + crop_loss + agreement(encoded[:, 1:].mean(1), crop_encoded[:, 1:].mean(1), self.temperature)
+
+
+def agreement(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """NT-Xent: each of (B, D) must find its own image's other view among all 2 B - 1 others, by cosine."""
+    both = F.normalize(torch.cat([first, second]), dim=1)
+    similarity = (both @ both.T / temperature).fill_diagonal_(float("-inf"))
+    partner = torch.arange(len(both)).roll(len(first))
+    return F.cross_entropy(similarity, partner)

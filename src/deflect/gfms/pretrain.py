@@ -1,0 +1,136 @@
+"""Pretraining the mini GFMs on RGB, so that "RGB-pretrained prior" is real in the mini study too.
+
+Each kind is trained in the way of its big sibling: masked reconstruction with the ground sampling distance
+(Scale-MAE), with a second scale (Cross-Scale MAE), or self-distillation (DINO-MC). Seconds on one core; same seed,
+same machine and same number of threads give the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from math import cos, pi
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deflect.gfms.card import GFMCard, GFMError, gfm_card
+from deflect.gfms.convert import save_weights
+from deflect.gfms.distill import SelfDistillation
+from deflect.gfms.masked import CrossScaleReconstruction, MaskedReconstruction
+from deflect.gfms.vit import SinCosViT, build
+
+log = logging.getLogger(__name__)
+Objective = MaskedReconstruction | SelfDistillation
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """How a mini GFM is pretrained.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: images per step.
+        lr: peak learning rate of AdamW, after a tenth of the steps; a half cosine brings it to 0.
+        weight_decay: of matrices; vectors, positions and tokens have none.
+        mask_ratio: share of patches that masked reconstruction hides (MAE).
+        min_side: smallest crop, as a share of the image's side.
+        gsd: metres per pixel of the images (Scale-MAE's positions).
+        prototypes: width of the distilled output (DINO).
+        momentum: of the teacher at the start (DINO).
+    """
+
+    steps: int = 150
+    batch_size: int = 64
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    mask_ratio: float = 0.75
+    min_side: float = 0.5
+    gsd: float = 10.0
+    prototypes: int = 256
+    momentum: float = 0.98
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "lr", "gsd", "prototypes"):
+            if not getattr(self, name) > 0:
+                raise GFMError(f"pretraining: {name} must be positive, found {getattr(self, name)}")
+        for name in ("mask_ratio", "min_side", "momentum"):
+            if not 0 < getattr(self, name) < 1:
+                raise GFMError(f"pretraining: {name} must lie between 0 and 1, found {getattr(self, name)}")
+
+
+def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSettings, seed: int) -> GFMCard:
+    """Pretrain the mini GFM ``name`` and write ``out`` (``.safetensors``) and its card.
+
+    Args:
+        images: (N, 3, H, W) reflectance of unlabelled scenes in the order red, green, blue; H = W >= 16.
+        seed: of weights, batches, crops and masks.
+
+    Raises:
+        GFMError: images of another shape or range, or a loss that is not finite.
+    """
+    rgb = _checked(images)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        card = gfm_card(name, "mini")
+        objective = make_objective(card, settings)
+        losses = optimise(objective, rgb, settings)
+    gfm = objective.gfm
+    if isinstance(gfm, SinCosViT):
+        gfm.set_gsd(1.0)  # the reference; whoever loads the weights sets the distance of their own images
+    origin = {"pretrained_on": f"{len(rgb)} RGB images", "settings": asdict(settings), "seed": seed, "loss": losses[-1]}
+    return save_weights(gfm.state_dict(), card, out, origin)
+
+
+def make_objective(card: GFMCard, settings: PretrainSettings) -> Objective:
+    """The pretraining task of ``card``'s kind, around a fresh model."""
+    gfm = build(card)
+    if not isinstance(gfm, SinCosViT):
+        return SelfDistillation(gfm, settings.prototypes, settings.momentum, settings.min_side)
+    if card.kind == "gsd_sincos":
+        return MaskedReconstruction(gfm, settings.mask_ratio, settings.gsd, settings.min_side)
+    return CrossScaleReconstruction(gfm, settings.mask_ratio, None, settings.min_side)
+
+
+def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> list[float]:
+    """Train ``objective`` on batches of ``rgb`` (N, 3, H, W); the loss of every step.
+
+    Raises:
+        GFMError: the loss is not finite.
+    """
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim == 2 or p.ndim == 4]
+    vectors = [p for p in trained if not (p.ndim == 2 or p.ndim == 4)]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95))
+    losses = []
+    for step in range(settings.steps):
+        progress = step / settings.steps
+        for group in optimiser.param_groups:
+            group["lr"] = settings.lr * min(10 * (step + 1) / settings.steps, (1 + cos(pi * progress)) / 2)
+        loss = objective(rgb[torch.randint(len(rgb), (settings.batch_size,))])
+        if not loss.isfinite():
+            raise GFMError(f"pretraining: the loss is {loss.item()} at step {step}; lower the learning rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        objective.after_step(progress)
+        losses.append(loss.item())
+    log.info(
+        "pretraining: loss %.4f after the first step, %.4f after the last of %d", losses[0], losses[-1], len(losses)
+    )
+    return losses
+
+
+def _checked(images: np.ndarray) -> Tensor:
+    """``images`` as a float32 tensor, after the checks that catch a wrong layout or digital numbers."""
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or images.shape[2] < 16:
+        raise GFMError(f"pretraining images: expected (N, 3, S, S) with S >= 16, found {images.shape}")
+    rgb = torch.from_numpy(np.array(images, dtype=np.float32))
+    if not rgb.isfinite().all() or not 0.001 < rgb.mean() < 1.5:
+        raise GFMError(
+            f"pretraining images: expected finite reflectance (about 0 to 1), found a mean of {rgb.mean():.4g}"
+        )
+    return rgb

@@ -1,0 +1,119 @@
+"""Proof that a weight file is what a GFM's features come from, and that it was trained.
+
+Weights that are silently not loaded leave a model that runs, trains a little and is wrong. The checks here fail for
+every such case: a file changed since its conversion, a random initialisation, shuffled positions, collapsed features.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from deflect.files import sha256_file
+from deflect.gfms.card import GFMError
+from deflect.gfms.load import load_gfm, read_card
+from deflect.gfms.positions import sincos_positions
+from deflect.gfms.vit import UnusedNorm, build, card_of, count_parameters, scale_rgb
+
+
+def verify(name: str, weights: Path) -> dict[str, Any]:
+    """Check the converted or pretrained ``weights`` of the GFM ``name``.
+
+    Returns:
+        name, title, weights, sha256, parameters, and ``checks``: what was measured, in which range it must lie.
+
+    Raises:
+        GFMError: a key does not fit, or a check fails; the message lists every failed one.
+        FileNotFoundError: the weights or their card are not there.
+    """
+    weights = Path(weights)
+    card = read_card(weights)
+    native = card.architecture["img_size"]
+    gfm = load_gfm(name, weights, size="mini" if card.size == "mini" else "full", img_size=native).eval()
+    sha256 = sha256_file(weights)
+    if sha256 != card.origin.get("sha256"):
+        raise GFMError(f"{weights}: sha256 {sha256}, its card says {card.origin.get('sha256')}; convert it again")
+    checks = {
+        what: {"value": round(value, 4), "low": low, "high": high, "passed": low <= value <= high}
+        for what, (value, low, high) in (_weight_checks(gfm) | _feature_checks(gfm)).items()
+    }
+    failed = [
+        f"{what} is {c['value']}, expected {c['low']} to {c['high']}" for what, c in checks.items() if not c["passed"]
+    ]
+    if failed:
+        raise GFMError(f"{weights}: these are not trained weights of {card.title}: {'; '.join(failed)}")
+    return {
+        "name": name,
+        "title": card.title,
+        "weights": str(weights),
+        "sha256": sha256,
+        "parameters": count_parameters(gfm),
+        "checks": checks,
+    }
+
+
+Check = tuple[float, float, float]
+
+
+def _weight_checks(gfm: VisionTransformer) -> dict[str, Check]:
+    """Norms and biases leave their initial 1 and 0 as soon as a model trains; positions know their neighbours."""
+    norms = [m for m in gfm.modules() if isinstance(m, nn.LayerNorm) and not isinstance(m, UnusedNorm)]
+    scales = torch.cat([norm.weight.detach() for norm in norms])
+    biases = torch.cat([m.bias.detach() for m in gfm.modules() if isinstance(m, nn.Linear) and m.bias is not None])
+    return {
+        "share of norm scales still at 1": ((scales == 1).float().mean().item(), 0.0, 0.5),
+        "median norm scale": (scales.abs().median().item(), 0.01, 20.0),
+        "share of biases still at 0": ((biases == 0).float().mean().item(), 0.0, 0.5),
+        "positions": _positions_check(gfm),
+    }
+
+
+def _positions_check(gfm: VisionTransformer) -> Check:
+    """Fixed positions: largest deviation from the formula. Learned: likeness of neighbours minus that of all pairs."""
+    rows, columns = gfm.patch_embed.grid_size
+    positions = gfm.state_dict()["pos_embed"]
+    if card_of(gfm).kind != "learned":
+        exact = sincos_positions((rows, columns), gfm.embed_dim, prefix_tokens=gfm.num_prefix_tokens)
+        return (positions - exact).abs().max().item(), 0.0, 1e-5
+    grid = F.normalize(positions[0, gfm.num_prefix_tokens :], dim=1).view(rows, columns, -1)
+    neighbours = (grid[:, 1:] * grid[:, :-1]).sum(-1).mean() + (grid[1:] * grid[:-1]).sum(-1).mean()
+    everyone = (grid.flatten(0, 1) @ grid.flatten(0, 1).T).mean()
+    return (neighbours / 2 - everyone).item(), 0.02, 2.0
+
+
+@torch.no_grad()
+def _feature_checks(gfm: VisionTransformer) -> dict[str, Check]:
+    """Features change with the weights, the image, the place and the order of patches."""
+    card = card_of(gfm)
+    rgb = scale_rgb(_scenes(card.architecture["img_size"]), card)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        random = build(card).eval().forward_features(rgb)
+    features = gfm.forward_features(rgb)
+    rolled = gfm.forward_features(rgb.roll(gfm.patch_embed.patch_size[0], 3))
+    patches = features[:, gfm.num_prefix_tokens :]
+    spread = patches.std(1).mean() / patches.abs().mean()
+    return {
+        "difference from random weights": (_distance(features, random), 0.3, float("inf")),
+        "difference between two scenes": (_distance(features[:1], features[1:]), 0.01, float("inf")),
+        "spread of tokens over a scene": (spread.item(), 0.01, float("inf")),
+        "difference when patches move": (_distance(features[:, :1], rolled[:, :1]), 1e-5, float("inf")),
+    }
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    """Length of the difference, relative to the mean length."""
+    return (2 * (a - b).norm() / (a.norm() + b.norm())).item()
+
+
+def _scenes(size: int) -> Tensor:
+    """Two smooth scenes (2, 3, S, S) of plausible reflectance, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = F.interpolate(torch.rand(2, 3, 6, 6, generator=generator), (size, size), mode="bicubic")
+    fine = torch.rand(2, 3, size, size, generator=generator)
+    return (0.02 + 0.2 * coarse + 0.03 * fine).clamp(0, 1)

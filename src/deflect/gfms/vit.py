@@ -1,0 +1,135 @@
+"""The GFMs as timm Vision Transformers: what differs from timm are the positions, the block and the final norm.
+
+Every model here runs as timm's own ``forward_features`` does, so that code which walks the blocks needs no cases::
+
+    x = gfm.norm_pre(gfm.patch_drop(gfm._pos_embed(gfm.patch_embed(rgb))))
+    for block in gfm.blocks:
+        x = block(x)
+    x = gfm.norm(x)
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from timm.layers import LayerNorm
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from deflect.gfms.card import GFMCard, GFMError
+from deflect.gfms.positions import sincos_positions
+
+Size = tuple[int, int] | None
+
+
+class PostNormBlock(Block):
+    """Transformer block that normalises after each residual sum, as xFormers' ``residual_norm_style="post"``::
+
+        x = norm1(x + attn(x))
+        x = norm2(x + mlp(x))
+
+    Members (``attn``, ``norm1``, ``mlp``, ``norm2``, ``ls1``, ``drop_path1`` ...) are those of timm's ``Block``;
+    :attr:`post_norm` tells the two apart. timm's ``ResPostBlock`` computes x + norm(attn(x)), which is another model.
+    """
+
+    post_norm = True
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        x = self.norm1(x + self.drop_path1(self.ls1(self.attn(x, attn_mask=attn_mask, is_causal=is_causal))))
+        return self.norm2(x + self.drop_path2(self.ls2(self.mlp(x))))
+
+
+class UnusedNorm(LayerNorm):
+    """A final norm that was never trained: kept as published (it is counted), passed over in the forward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class SinCosViT(VisionTransformer):
+    """ViT with fixed sine-cosine positions, computed for its grid and ``gsd`` and never interpolated.
+
+    ``pos_embed`` stays a parameter without gradient, as in the MAE family, and is filled again whenever
+    :meth:`set_gsd` or :meth:`set_input_size` changes what it depends on.
+    """
+
+    def __init__(self, *args: Any, gsd: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pos_embed: nn.Parameter = nn.Parameter(self.pos_embed, requires_grad=False)
+        self.set_gsd(gsd)
+
+    def set_gsd(self, gsd: float) -> None:
+        """Set the ground sampling distance of the input image, in metres per pixel *after* any resizing."""
+        if not gsd > 0:
+            raise GFMError(f"gsd must be positive metres per pixel, found {gsd}")
+        self.gsd = float(gsd)
+        positions = sincos_positions(self.patch_embed.grid_size, self.embed_dim, self.gsd, self.num_prefix_tokens)
+        self.pos_embed.data = positions.to(self.pos_embed)
+
+    def set_input_size(self, img_size: Size = None, patch_size: Size = None) -> None:
+        super().set_input_size(img_size, patch_size)
+        self.set_gsd(self.gsd)
+
+
+def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) -> VisionTransformer:
+    """The model of ``card`` with fresh weights, for images of ``img_size`` pixels (that of pretraining by default).
+
+    ``gsd`` matters to ``kind="gsd_sincos"`` only; ``None`` is the reference distance of 1 m.
+    The result carries its ``card``. Build under ``torch.device("meta")`` to count parameters without memory.
+    """
+    kwargs: dict[str, Any] = dict(card.architecture, num_classes=0, global_pool="token")
+    if card.block == "post_norm":
+        kwargs.update(block_fn=PostNormBlock, norm_layer=partial(LayerNorm, eps=1e-5))
+    if card.kind == "learned":
+        model = VisionTransformer(**kwargs)
+    else:
+        model = SinCosViT(**kwargs, gsd=gsd if gsd is not None and card.kind == "gsd_sincos" else 1.0)
+    if not card.apply_final_norm:
+        model.norm = UnusedNorm(model.embed_dim)
+    model.card = card  # type: ignore[assignment]
+    resize(model, img_size or card.architecture["img_size"])
+    return model
+
+
+def resize(model: VisionTransformer, img_size: int) -> None:
+    """Set the input to ``img_size`` x ``img_size`` pixels; positions are computed anew, or learned ones interpolated.
+
+    Raises:
+        GFMError: the size is not a multiple of the patch size.
+    """
+    patch = model.patch_embed.patch_size[0]
+    if img_size % patch:
+        near = max(patch, round(img_size / patch) * patch)
+        raise GFMError(f"img_size {img_size} is no multiple of the patch size {patch}; use {near}")
+    if (img_size, img_size) != model.patch_embed.img_size:
+        model.set_input_size((img_size, img_size))
+
+
+def card_of(model: nn.Module) -> GFMCard:
+    """The card of a model made by :func:`build`.
+
+    Raises:
+        GFMError: the model has none, e.g. because it is another timm model.
+    """
+    card = getattr(model, "card", None)
+    if not isinstance(card, GFMCard):
+        raise GFMError(f"{type(model).__name__} has no GFM card; set `model.card`, or use load_gfm")
+    return card
+
+
+def count_parameters(model: nn.Module) -> int:
+    """All parameters, trainable or not."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def scale_rgb(rgb: Tensor, card: GFMCard) -> Tensor:
+    """Reflectance (B, 3, H, W) in the order red, green, blue to the GFM's own input range.
+
+    RGB = clip(reflectance / reflectance_white, 0, 1), then the mean and standard deviation of pretraining.
+    """
+    mean, std = (
+        torch.tensor(v, dtype=rgb.dtype, device=rgb.device).view(3, 1, 1) for v in (card.rgb_mean, card.rgb_std)
+    )
+    return ((rgb / card.reflectance_white).clamp(0, 1) - mean) / std

@@ -1,0 +1,36 @@
+"""Linear head of the classification tasks: average pool, concatenate the taps, one linear layer (paper, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class LinearHead(nn.Module):
+    """Logits (B, num_classes) from ``taps`` feature maps of (B, embed_dim, h, w).
+
+    The work has two parts, so that the features of a frozen encoder can be kept: ``reduce`` has no parameters,
+    ``classify`` has them all.
+    """
+
+    def __init__(self, embed_dim: int, taps: int, num_classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(taps * embed_dim, num_classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        # Small weights, as ViT classifiers have: the first loss is close to log(num_classes) for every encoder.
+        nn.init.trunc_normal_(self.fc.weight, std=0.02)
+        nn.init.zeros_(self.fc.bias)
+
+    def reduce(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Average pool: a list of (B, embed_dim)."""
+        return [x.mean(dim=(2, 3)) for x in maps]
+
+    def classify(self, features: Sequence[Tensor]) -> Tensor:
+        return self.fc(torch.cat(list(features), dim=1))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        return self.classify(self.reduce(maps))

@@ -1,0 +1,176 @@
+"""The adapted GFM: reflectance of any band set in, tokens of a Vision Transformer out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from deflect.bands import BandSet, BandStatistics
+from deflect.methods.config import MethodConfig, MethodError
+from deflect.methods.inputs import Channels, Normalise, RGBInput, canonical
+from deflect.methods.patch_embed import widen_patch_embed
+
+
+class AdaptedGFM(nn.Module):
+    """A GFM that takes reflectance (B, C, H, W), channels in the order of ``bands``, and is tuned by one method.
+
+    Built by ``deflect.adapt``. Everything of the GFM is frozen except what the method's ``apply`` then releases.
+    """
+
+    def __init__(
+        self,
+        gfm: VisionTransformer,
+        method: str,
+        config: MethodConfig,
+        bands: BandSet,
+        statistics: BandStatistics | None,
+        rgb: RGBInput,
+    ) -> None:
+        super().__init__()
+        gfm.head, gfm.attn_pool = nn.Identity(), None  # type: ignore[assignment]  # a classifier is no encoder
+        gfm.requires_grad_(False)
+        self.gfm = gfm
+        self.method, self.config, self.bands, self.statistics, self.rgb = method, config, bands, statistics, rgb
+        self.card: Any = getattr(gfm, "card", rgb)
+        self.gfm_params = count_gfm(gfm)
+        self.gfm_fingerprint = fingerprint(gfm)
+        self.gfm_shapes = {f"gfm.{name}": value.shape for name, value in gfm.state_dict().items()}
+        inner = canonical(bands, config.bands if config.widens_patch_embed else "rgb")
+        self.channels = Channels(bands, inner)
+        self.normalise = Normalise(inner, rgb, bands, statistics)
+        if len(inner) > 3:
+            widen_patch_embed(gfm, len(inner), getattr(config, "patch_init", "repeat"))
+        self.grad_checkpointing = False
+        self.merged = False
+
+    @property
+    def embed_dim(self) -> int:
+        return self.gfm.embed_dim
+
+    @property
+    def depth(self) -> int:
+        return len(self.gfm.blocks)
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Class and register tokens in front of the patch tokens."""
+        return self.gfm.num_prefix_tokens
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        return self.gfm.patch_embed.patch_size
+
+    # ------------------------------------------------------------------ forward
+
+    def embed(self, image: Tensor) -> tuple[Tensor, Any]:
+        """Image -> tokens that enter the first block, and what the method carries along beside them."""
+        return self.spatial_tokens(image), None
+
+    def spatial_tokens(self, image: Tensor) -> Tensor:
+        """z_P(0): patch embedding, prefix tokens and positions, as the GFM computes them."""
+        gfm = self.gfm
+        tokens = gfm._pos_embed(gfm.patch_embed(self.normalise(self.channels(image))))
+        return gfm.norm_pre(gfm.patch_drop(tokens))
+
+    def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:
+        """Tokens before block ``index`` -> tokens after it."""
+        return self.gfm.blocks[index](tokens)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """The class, register and patch tokens among the running tokens."""
+        return tokens
+
+    def finish(self, carried: Any) -> None:
+        """Called after the last block of a forward pass."""
+
+    def _walk(self, image: Tensor, wanted: Sequence[int]) -> dict[int, Tensor]:
+        """Tokens (B, P+L, D) after each wanted block; blocks behind the last of them do not run."""
+        tokens, carried = self.embed(image)
+        found = {}
+        for index in range(max(wanted) + 1):
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(self.block, index, tokens, carried, use_reentrant=False)
+            else:
+                tokens = self.block(index, tokens, carried)
+            if index in wanted:
+                found[index] = self.read(tokens)
+        self.finish(carried)
+        return found
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """Reflectance (B, C, H, W) -> tokens (B, P+L, D), after the GFM's final norm."""
+        last = self.depth - 1
+        return self.gfm.norm(self._walk(image, [last])[last])
+
+    def forward_intermediates(self, image: Tensor, indices: Sequence[int]) -> list[Tensor]:
+        """Maps (B, D, h, w) of the patch tokens after the blocks ``indices`` (0-based), before any final norm."""
+        outside = [index for index in indices if not 0 <= index < self.depth]
+        if outside or not indices:
+            raise MethodError(f"indices: expected blocks from 0 to {self.depth - 1}, found {list(indices)}")
+        found = self._walk(image, indices)
+        size = self.gfm.patch_embed.dynamic_feat_size(tuple(image.shape[-2:]))
+        return [_as_map(found[index][:, self.num_prefix_tokens :], size) for index in indices]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.forward_features(image)
+
+    # ------------------------------------------------------------------ training
+
+    def calibrate(self, batches: Iterable[Tensor]) -> None:
+        """Learn from training images what the method needs to know before its first step; for most methods nothing."""
+
+    def extra_loss(self) -> Tensor:
+        """A scalar to add to the loss of the last forward pass in training mode."""
+        return torch.zeros((), device=next(self.parameters()).device)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory: keep only the tokens between blocks and compute the rest again for the gradients."""
+        self.grad_checkpointing = enable
+
+    def trainable_names(self) -> list[str]:
+        return [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """Every tensor that the GFM's own weights do not already determine."""
+        trainable = set(self.trainable_names())
+        return {
+            name: value for name, value in self.state_dict().items() if name in trainable or self._is_new(name, value)
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What the method adds to the card of a saved adapter."""
+        return {}
+
+    def _is_new(self, name: str, value: Tensor) -> bool:
+        return self.gfm_shapes.get(name.replace(".base_layer.", ".")) != value.shape
+
+
+def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, L, D) -> (B, D, h, w)."""
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *size)
+
+
+def count_gfm(gfm: nn.Module) -> int:
+    """Numbers in the encoder, fixed positions included, whether they are kept as parameter or as buffer."""
+    positions = dict(gfm.named_buffers()).get("pos_embed")
+    return sum(p.numel() for p in gfm.parameters()) + (0 if positions is None else positions.numel())
+
+
+def weight_samples(gfm: nn.Module) -> dict[str, bytes]:
+    """First values of every parameter by its name in the bare GFM, positions left out: enough to tell GFMs apart."""
+    return {
+        name.replace(".base_layer.", "."): value.detach().flatten()[:64].float().cpu().numpy().tobytes()
+        for name, value in gfm.named_parameters()
+        if name != "pos_embed" and not value.is_meta
+    }
+
+
+def fingerprint(gfm: nn.Module) -> str:
+    """A short digest of the weights, to notice an adapter that meets a GFM it was not made for."""
+    return hashlib.sha256(repr(sorted(weight_samples(gfm).items())).encode()).hexdigest()[:16]

@@ -1,0 +1,34 @@
+"""Embedding deflection: displacements keep their pretrained length and change their direction (paper section 2.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: Below this a vector counts as zero: far under any real token, far over the smallest float32.
+TINY = 1e-30
+
+
+def length(vectors: Tensor) -> Tensor:
+    """Euclidean length over the last dimension, kept, at least in float32: (..., D) -> (..., 1)."""
+    dtype = torch.promote_types(vectors.dtype, torch.float32)
+    return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True, dtype=dtype).clamp_min(TINY)
+
+
+def deflect(delta: Tensor, frozen_length: Tensor) -> Tensor:
+    """The hard constraint: ||delta_P|| * delta / ||delta||.
+
+    Where delta equals delta_P to the last bit the factor is exactly 1, so the frozen GFM is reproduced exactly.
+    """
+    return delta * (frozen_length / length(delta))
+
+
+def length_penalty(delta: Tensor, frozen_length: Tensor) -> Tensor:
+    """The soft constraint: | ||delta|| - ||delta_P|| | / ||delta_P||, mean over tokens; a scalar."""
+    return ((length(delta) - frozen_length).abs() / frozen_length).mean()
+
+
+def angle(a: Tensor, b: Tensor) -> Tensor:
+    """Radians between vectors of the last dimension: (..., D) -> (...). Exact near 0, where an arc cosine is not."""
+    a, b = a / length(a), b / length(b)
+    return 2 * torch.atan2(torch.linalg.vector_norm(a - b, dim=-1), torch.linalg.vector_norm(a + b, dim=-1))

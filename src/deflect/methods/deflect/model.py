@@ -1,0 +1,174 @@
+"""A frozen RGB GFM whose attention is deflected by a spectral path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from deflect.methods.base import AdaptedGFM
+from deflect.methods.config import MethodError
+from deflect.methods.deflect.config import DeflectConfig
+from deflect.methods.deflect.deflection import angle, deflect, length, length_penalty
+from deflect.methods.deflect.uatt import UntangledAttention, displacement, frozen_qkv
+from deflect.methods.deflect.upe import UntangledPatchEmbedding
+from deflect.methods.inputs import Channels, canonical
+
+
+@dataclass
+class Carried:
+    """What one forward pass hands from block to block.
+
+    narrow: down-projected spectral tokens (B, P+L, 3r) by block.
+    penalties: the soft constraint of every displacement.
+    record: None, or pairs of (update, frozen update), each (B, P+L, D).
+    """
+
+    narrow: dict[int, Tensor] = field(default_factory=dict)
+    penalties: list[Tensor] = field(default_factory=list)
+    record: list[tuple[Tensor, Tensor]] | None = None
+
+
+class DeflectedGFM(AdaptedGFM):
+    """DEFLECT: every parameter of the GFM is frozen; ``upe`` and ``uatt`` (or ``gate``) learn."""
+
+    config: DeflectConfig
+
+    def __init__(self, gfm: VisionTransformer, *args: Any) -> None:
+        super().__init__(gfm, *args)
+        config = self.config
+        inner = canonical(self.bands, config.bands)
+        self.spectral_channels = Channels(self.bands, inner)
+        self.upe = UntangledPatchEmbedding(inner, self.embed_dim, self.patch_size, config)
+        self.uatt = nn.ModuleDict()
+        if config.attention:
+            for index in self._block_indices():
+                attn = _checked_block(index, gfm.blocks[index]).attn
+                attn_dim = attn.num_heads * attn.head_dim
+                self.uatt[str(index)] = UntangledAttention(self.embed_dim, attn_dim, config.rank, config.init_std)
+        else:
+            self.gate = nn.Parameter(torch.zeros(self.embed_dim))
+        if not isinstance(gfm.patch_drop, nn.Identity):
+            raise MethodError("deflect: a GFM that drops patches loses the match of spatial and spectral tokens")
+        self.to(next(gfm.parameters()).device)
+        self._penalty: Tensor | None = None
+
+    def _block_indices(self) -> list[int]:
+        blocks = range(self.depth) if self.config.blocks == "all" else self.config.blocks
+        outside = [index for index in blocks if not 0 <= index < self.depth]
+        if outside:
+            raise MethodError(f"blocks: expected numbers from 0 to {self.depth - 1}, found {outside}")
+        return sorted(blocks)
+
+    # ------------------------------------------------------------------ forward
+
+    def embed(self, image: Tensor) -> tuple[Tensor, Carried]:
+        carried = Carried()
+        return self._enter(image, carried), carried
+
+    def _enter(self, image: Tensor, carried: Carried) -> Tensor:
+        """Fill ``carried`` with the spectral path and give the tokens that enter the first block."""
+        spatial = self.spatial_tokens(image)
+        spectral = self.upe(self.spectral_channels(image), spatial)
+        if not self.config.attention:
+            return self._constrain(spatial + self.gate * spectral, spatial, carried).to(spatial.dtype)
+        uatts: Any = self.uatt.values()
+        downs = torch.cat([uatt.down for uatt in uatts])  # one product for all blocks
+        narrow = F.linear(spectral, downs).chunk(len(self.uatt), dim=-1)
+        carried.narrow = dict(zip(map(int, self.uatt), narrow, strict=True))
+        return spatial
+
+    def block(self, index: int, tokens: Tensor, carried: Carried) -> Tensor:
+        block: Any = self.gfm.blocks[index]
+        if index not in carried.narrow:
+            return block(tokens)
+        update = self._update(index, tokens, carried).to(tokens.dtype)
+        tokens = tokens + block.drop_path1(update)
+        if getattr(block, "post_norm", False):
+            tokens = block.norm1(tokens)
+            return block.norm2(tokens + block.drop_path2(block.ls2(block.mlp(tokens))))
+        return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+
+    def _update(self, index: int, tokens: Tensor, carried: Carried) -> Tensor:
+        """The deflected displacement of block ``index``, scaled as the block scales its own: (B, P+L, D)."""
+        block: Any = self.gfm.blocks[index]
+        attn, scale = block.attn, block.ls1
+        tokens = tokens if getattr(block, "post_norm", False) else block.norm1(tokens)
+        qkv = frozen_qkv(attn, tokens)
+        delta = scale(displacement(attn, self.uatt[str(index)](qkv, carried.narrow[index]), tokens))
+        needed = self.config.constraint == "hard" or (self.config.constraint == "soft" and self.training)
+        if not needed and carried.record is None:
+            return delta
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.length_gradient):
+            frozen = scale(displacement(attn, qkv, tokens))
+        return self._constrain(delta, frozen, carried)
+
+    def _constrain(self, delta: Tensor, frozen: Tensor, carried: Carried) -> Tensor:
+        update = deflect(delta, length(frozen)) if self.config.constraint == "hard" else delta
+        if self.config.constraint == "soft" and self.training:
+            carried.penalties.append(length_penalty(delta, length(frozen)))
+        if carried.record is not None:
+            carried.record.append((update, frozen))
+        return update
+
+    def finish(self, carried: Carried) -> None:
+        self._penalty = torch.stack(carried.penalties).mean() if carried.penalties else None
+
+    # ------------------------------------------------------------------ training and inspection
+
+    def calibrate(self, batches: Iterable[Tensor]) -> None:
+        """Learn the mean and standard deviation of the patch descriptors from training images (B, C, H, W)."""
+        device = self.upe.mean.device
+        self.upe.calibrate(self.spectral_channels(image.to(device)) for image in batches)
+
+    def extra_loss(self) -> Tensor:
+        return super().extra_loss() if self._penalty is None else self.config.soft_weight * self._penalty
+
+    def descriptor(self, image: Tensor) -> Tensor:
+        """Patch descriptors (B, L, K*S) before standardisation; they hold nothing that learns."""
+        return self.upe.descriptor(self.spectral_channels(image))
+
+    @torch.no_grad()
+    def deflection(self, image: Tensor) -> dict[str, Tensor]:
+        """How far every patch token's update departs from the one the frozen RGB attention would give.
+
+        Returns:
+            ``angle`` in radians and ``length``, the ratio of the two lengths, each (blocks, B, L), for the adapted
+            blocks in order (one row without attention: the embedding itself).
+        """
+        record: list[tuple[Tensor, Tensor]] = []
+        carried = Carried(record=record)
+        tokens = self._enter(image, carried)
+        for index in range(self.depth):
+            tokens = self.block(index, tokens, carried)
+        angles = torch.stack([angle(update, frozen) for update, frozen in record])
+        lengths = torch.stack([(length(update) / length(frozen)).squeeze(-1) for update, frozen in record])
+        return {"angle": angles[..., self.num_prefix_tokens :], "length": lengths[..., self.num_prefix_tokens :]}
+
+    def describe(self) -> dict[str, Any]:
+        upe = self.upe
+        return {
+            "descriptor": {
+                "indices": list(upe.indices),
+                "features": list(upe.features),
+                "statistics": list(self.config.statistics),
+                "mean": upe.mean.tolist() if upe.calibrated else None,
+                "std": upe.std.tolist() if upe.calibrated else None,
+                "nonfinite": int(upe.nonfinite),
+            }
+        }
+
+
+def _checked_block(index: int, block: nn.Module) -> Any:
+    """``block``, if untangled attention can reach into it: timm's own, or one derived from it."""
+    if not isinstance(block, Block) or not isinstance(block.attn, Attention):
+        raise MethodError(
+            f"deflect: block {index} is a {type(block).__name__}; expected timm's Block with its Attention"
+        )
+    return block

@@ -1,0 +1,60 @@
+"""Untangled Attention, uAtt: spatial and spectral tokens attend to each other in one fused call (paper section 2.2).
+
+The four sub-attentions q_P k_P + q_P k_A + q_A k_P + q_A k_A are (q_P + q_A)(k_P + k_A); the values are v_P + v_A.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Attention
+from torch import Tensor, nn
+
+
+class UntangledAttention(nn.Module):
+    """Low-rank maps of the spectral tokens to q_A, k_A and v_A of one block.
+
+    ``down`` (3r, D) is applied outside, for all blocks at once, since the spectral tokens are the same at every depth.
+    ``up`` (3, r, A) starts at zero: at first the block attends as the frozen GFM does.
+    """
+
+    def __init__(self, dim: int, attn_dim: int, rank: int, init_std: float) -> None:
+        super().__init__()
+        self.init_std = init_std
+        self.down = nn.Parameter(torch.empty(3 * rank, dim))
+        self.up = nn.Parameter(torch.empty(3, rank, attn_dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.down, std=self.init_std)
+        nn.init.zeros_(self.up)
+
+    def forward(self, frozen: tuple[Tensor, Tensor, Tensor], narrow: Tensor) -> tuple[Tensor, ...]:
+        """Frozen q, k, v, each (B, N, heads, d), and ``down`` of the spectral tokens (B, N, 3r) -> their sums with
+        q_A, k_A, v_A."""
+        return tuple(map(_add_product, frozen, narrow.chunk(3, dim=-1), self.up.unbind()))
+
+
+def _add_product(frozen: Tensor, narrow: Tensor, up: Tensor) -> Tensor:
+    """frozen + narrow @ up in one pass over memory."""
+    total = torch.addmm(frozen.flatten(2).flatten(0, 1), narrow.flatten(0, 1), up)
+    return total.view(frozen.shape)
+
+
+def frozen_qkv(attn: Attention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q_P, k_P, v_P of normalised tokens (B, N, D), each (B, N, heads, d), as the frozen scores use them."""
+    q, k, v = attn.qkv(tokens).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(2)
+    return attn.q_norm(q), attn.k_norm(k), v
+
+
+def displacement(attn: Attention, qkv: tuple[Tensor, ...], tokens: Tensor) -> Tensor:
+    """proj(softmax(q k^T / sqrt(d)) v) with the GFM's own projection: (B, N, D).
+
+    ``tokens`` are those that gave q_P; a gated attention layer gates with them.
+    """
+    q, k, v = (part.transpose(1, 2) for part in qkv)
+    mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=attn.attn_drop.p if attn.training else 0.0)
+    mixed = attn.norm(mixed.transpose(1, 2).flatten(2))
+    if attn.gate is not None:
+        mixed = mixed * attn.gate(tokens).sigmoid()
+    return attn.proj_drop(attn.proj(mixed))

@@ -1,0 +1,130 @@
+"""LoRA (Hu et al., ICLR 2022): W x + U D x, a low-rank update beside every frozen linear layer of the blocks.
+
+Two conventions exist, and their parameter counts and learning dynamics differ:
+
+* ``paper`` (that of the DEFLECT authors' prototype, the study's default): D ~ N(0, 1), U = 0, both with biases (0 at
+  the start), no alpha/r factor, LayerNorms tuned too;
+* ``usual`` (Microsoft's LoRA, the ``peft`` library): alpha/r * U D x, D Kaiming-uniform, no biases, norms frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deflect.methods.config import BaselineConfig, MethodError, check_choice, check_positive
+from deflect.methods.norm_tuning import tune_norms
+
+if TYPE_CHECKING:
+    from deflect.methods.base import AdaptedGFM
+
+#: The linear layers of a timm block.
+TARGETS = ("qkv", "proj", "fc1", "fc2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAConfig(BaselineConfig):
+    """Settings of LoRA.
+
+    rank: width r of the update.
+    alpha: the update is scaled by alpha / rank; read by the usual convention only.
+    convention: ``paper`` or ``usual``, see above.
+    targets: names of the linear layers inside the blocks.
+    """
+
+    rank: int = 16
+    alpha: float = 16.0
+    convention: Literal["paper", "usual"] = "paper"
+    targets: tuple[str, ...] = TARGETS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(rank=self.rank, alpha=self.alpha)
+        check_choice("convention", self.convention, ("paper", "usual"))
+        object.__setattr__(self, "targets", tuple(self.targets))
+
+    def apply(self, model: AdaptedGFM) -> None:
+        replace_linears(model.gfm.blocks, self.targets, self.layer)
+        if self.convention == "paper":
+            tune_norms(model)
+        super().apply(model)
+
+    def layer(self, linear: nn.Linear) -> LoRALinear:
+        """The layer that takes the place of ``linear``."""
+        if self.convention == "paper":
+            return LoRALinear(linear, self.rank, scale=1.0, bias=True)
+        return LoRALinear(linear, self.rank, scale=self.alpha / self.rank, bias=False)
+
+
+class LoRALinear(nn.Linear):
+    """A frozen linear layer (its parameters keep their names) with a low-rank update beside it."""
+
+    def __init__(self, linear: nn.Linear, rank: int, scale: float, bias: bool) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        self.scale = scale
+        like: dict[str, Any] = {"device": linear.weight.device, "dtype": linear.weight.dtype}
+        self.lora_down = nn.Linear(self.in_features, rank, bias=bias, **like)
+        self.lora_up = nn.Linear(rank, self.out_features, bias=bias, **like)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """No update at the start. ``nn.Linear`` draws Kaiming-uniform numbers, the usual start of D, by itself."""
+        nn.init.zeros_(self.lora_up.weight)
+        if self.lora_down.bias is not None:
+            nn.init.normal_(self.lora_down.weight)
+            nn.init.zeros_(self.lora_down.bias)
+            nn.init.zeros_(self.lora_up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """W x + b + scale * U (D x), the biases of U and W added first and the update in one pass over memory."""
+        base = F.linear(x, self.weight, _sum(self.bias, self.lora_up.bias))
+        down = self.lora_down(x).flatten(0, -2)
+        total = torch.addmm(base.flatten(0, -2), down, self.lora_up.weight.t(), alpha=self.scale)
+        return total.view(base.shape)
+
+    def merge(self) -> nn.Linear:
+        """One plain linear layer that computes the same."""
+        up, down = self.lora_up, self.lora_down
+        weight = self.weight + self.scale * up.weight @ down.weight
+        shift = None if down.bias is None else up.weight @ down.bias + up.bias  # biases go with scale 1
+        return plain_linear(weight, _sum(self.bias, shift))
+
+
+def replace_linears(blocks: nn.Module, targets: tuple[str, ...], make: Callable[[nn.Linear], nn.Module]) -> None:
+    """Put ``make(linear)`` in the place of every linear layer of ``blocks`` whose last name is one of ``targets``.
+
+    Raises:
+        MethodError: a target matches no linear layer.
+    """
+    found = [
+        (name, m) for name, m in blocks.named_modules() if isinstance(m, nn.Linear) and name.split(".")[-1] in targets
+    ]
+    unmatched = set(targets) - {name.split(".")[-1] for name, _ in found}
+    if unmatched:
+        linears = sorted({name.split(".")[-1] for name, m in blocks.named_modules() if isinstance(m, nn.Linear)})
+        raise MethodError(f"targets: no linear layer called {', '.join(sorted(unmatched))}; this GFM has {linears}")
+    for name, linear in found:
+        blocks.set_submodule(name, make(linear))
+
+
+@torch.no_grad()
+def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A frozen linear layer with these values."""
+    linear = nn.Linear(
+        weight.shape[1], weight.shape[0], bias=bias is not None, device=weight.device, dtype=weight.dtype
+    )
+    linear.weight.copy_(weight)
+    if bias is not None:
+        linear.bias.copy_(bias)
+    return linear.requires_grad_(False)
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return a if b is None else b if a is None else a + b

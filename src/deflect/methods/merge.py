@@ -1,0 +1,35 @@
+"""Fold an adapter into the weights of the GFM where the algebra allows it."""
+
+from __future__ import annotations
+
+import copy
+
+from deflect.methods.base import AdaptedGFM
+from deflect.methods.config import MethodError
+from deflect.methods.lora import LoRALinear
+
+WHY_NOT = {
+    "deflect": "the update depends on the image's spectra, so no fixed weight computes it",
+    "vpt": "prompts are tokens, not weights",
+    "peft": "use the merge functions of peft",
+}
+
+
+def merge(model: AdaptedGFM) -> AdaptedGFM:
+    """A copy of a LoRA or SLR model that computes the same with plain linear layers, at the speed of the bare GFM.
+
+    Nothing in the copy is trainable.
+
+    Raises:
+        MethodError: the method cannot be folded into weights; the message says why.
+    """
+    if not any(isinstance(module, LoRALinear) for module in model.modules()):
+        family = model.method.partition(":")[0]
+        reason = "already merged" if model.merged else WHY_NOT.get(family, "its weights are those of the GFM already")
+        raise MethodError(f"merge: {model.method} has nothing to fold in: {reason}")
+    merged = copy.deepcopy(model).requires_grad_(False)
+    for name, module in list(merged.gfm.named_modules()):
+        if isinstance(module, LoRALinear):
+            merged.gfm.set_submodule(name, module.merge())
+    merged.merged = True
+    return merged

@@ -1,0 +1,58 @@
+"""Patch embedding of more than three bands, and the method that tunes nothing else.
+
+The pretrained kernels go to the bands whose *identity* is red, green and blue. The extra bands start as
+
+* ``repeat``: copies of the R, G, B kernels in turn, all kernels then multiplied by 3/C so that an image whose extra
+  bands repeat its colours keeps its embedding (the convention of timm's ``adapt_input_conv``);
+* ``random``: normal numbers with the standard deviation of the pretrained kernels, RGB kernels untouched;
+* ``zero``: zeros, RGB kernels untouched, so that training starts at the RGB GFM exactly.
+
+The paper documents the first two and finds that neither wins everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from deflect.methods.config import BaselineConfig, MethodError, PatchInit
+
+if TYPE_CHECKING:
+    from deflect.methods.base import AdaptedGFM
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchEmbedConfig(BaselineConfig):
+    """Tune the patch embedding, kernels and bias, and nothing else."""
+
+    def apply(self, model: AdaptedGFM) -> None:
+        model.gfm.patch_embed.requires_grad_(True)
+
+
+@torch.no_grad()
+def widen_patch_embed(gfm: VisionTransformer, channels: int, init: PatchInit) -> None:
+    """Replace the RGB patch embedding of ``gfm`` by one for ``channels`` bands in canonical order (R, G, B, others)."""
+    old: Any = gfm.patch_embed.proj
+    if getattr(old, "in_channels", None) != 3:
+        raise MethodError(f"patch_embed.proj: expected a convolution over 3 bands, found {old}")
+    new = nn.Conv2d(
+        channels, old.out_channels, old.kernel_size, old.stride, bias=old.bias is not None, device=old.weight.device
+    ).to(old.weight.dtype)
+    new.weight.copy_(_kernels(old.weight, channels, init))
+    if new.bias is not None:
+        new.bias.copy_(old.bias)
+    gfm.patch_embed.proj = new.requires_grad_(False)
+
+
+def _kernels(rgb: Tensor, channels: int, init: PatchInit) -> Tensor:
+    """(D, 3, p, p) -> (D, C, p, p)."""
+    if init == "repeat":
+        return rgb[:, [channel % 3 for channel in range(channels)]] * (3 / channels)
+    extra = torch.zeros_like(rgb[:, :1]).repeat(1, channels - 3, 1, 1)
+    if init == "random":
+        extra.normal_().mul_(rgb.std())
+    return torch.cat([rgb, extra], dim=1)

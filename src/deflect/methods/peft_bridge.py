@@ -1,0 +1,83 @@
+"""Any method of the ``peft`` library that adapts linear layers, by name: ``peft:dora``, ``peft:ia3``, ``peft:vera``.
+
+https://github.com/huggingface/peft. The library is imported only when such a method is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from deflect.methods.base import weight_samples
+from deflect.methods.config import BaselineConfig, MethodError
+from deflect.methods.lora import TARGETS
+
+if TYPE_CHECKING:
+    from deflect.methods.base import AdaptedGFM
+
+#: Names that ``peft`` offers as an option of another method.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dora": ("lora", {"use_dora": True}),
+    "rslora": ("lora", {"use_rslora": True}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftConfig(BaselineConfig):
+    """Settings of a method of ``peft``.
+
+    name: the method, as in ``peft.PeftType`` (any case), or ``dora`` or ``rslora``.
+    options: fields of its configuration in ``peft``, e.g. ``{"r": 16}``.
+    targets: names of the linear layers inside the blocks.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    targets: tuple[str, ...] = TARGETS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "targets", tuple(self.targets))
+
+    def apply(self, model: AdaptedGFM) -> None:
+        from peft import get_peft_model
+
+        before = weight_samples(model.gfm)
+        get_peft_model(model.gfm, self.library_config())  # changes the layers of the GFM in place
+        after = weight_samples(model.gfm)
+        if any(after.get(name) != sample for name, sample in before.items()):
+            raise MethodError(f"peft:{self.name}: these options rewrite frozen weights (as PiSSA does); choose others")
+        if not model.trainable_names():
+            raise MethodError(f"peft:{self.name}: no parameter to train")
+        super().apply(model)
+
+    def library_config(self) -> Any:
+        """The configuration object of ``peft``.
+
+        Raises:
+            MethodError: there is no such method, it does not adapt layers, or an option is unknown.
+        """
+        from peft import PEFT_TYPE_TO_CONFIG_MAPPING
+
+        kind, variant = VARIANTS.get(self.name.lower(), (self.name, {}))
+        classes = {kind.value.lower(): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+        usable = {name: cls for name, cls in classes.items() if "target_modules" in _field_names(cls)}
+        if kind.lower() not in usable:
+            raise MethodError(f"peft:{self.name}: not a layer-wise method of peft; known: {', '.join(sorted(usable))}")
+        cls = usable[kind.lower()]
+        given = {"target_modules": self._pattern(self.targets), **variant, **self.options}
+        if "feedforward_modules" in _field_names(cls):  # IA3 scales the input of the second MLP layer
+            given.setdefault("feedforward_modules", self._pattern(self.targets[-1:]))
+        unknown = set(given) - _field_names(cls)
+        if unknown:
+            raise MethodError(f"peft:{self.name}: unknown options {', '.join(sorted(unknown))} for {cls.__name__}")
+        return cls(**given)
+
+    @staticmethod
+    def _pattern(targets: tuple[str, ...]) -> str:
+        """Inside the blocks only: the patch embedding has a layer called ``proj`` too."""
+        return rf"blocks\.\d+\.(.*\.)?({'|'.join(targets)})"
+
+
+def _field_names(cls: Any) -> set[str]:
+    return {f.name for f in fields(cls)}

@@ -1,0 +1,101 @@
+"""All methods by name, and ``adapt``, which applies one to a GFM."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+from typing import Any
+
+from timm.models.vision_transformer import VisionTransformer
+
+from deflect.bands import BandSet, BandStatistics
+from deflect.methods.base import AdaptedGFM
+from deflect.methods.bitfit import BitFitConfig
+from deflect.methods.config import MethodConfig, MethodError
+from deflect.methods.deflect import DeflectConfig
+from deflect.methods.frozen import FrozenConfig
+from deflect.methods.full import FullConfig
+from deflect.methods.inputs import RGBInput
+from deflect.methods.lora import LoRAConfig
+from deflect.methods.norm_tuning import NormTuningConfig
+from deflect.methods.patch_embed import PatchEmbedConfig
+from deflect.methods.peft_bridge import PeftConfig
+from deflect.methods.slr import SLRConfig
+from deflect.methods.vpt import VPTConfig
+
+METHODS: dict[str, type[MethodConfig]] = {
+    "deflect": DeflectConfig,
+    "lora": LoRAConfig,
+    "slr": SLRConfig,
+    "norm_tuning": NormTuningConfig,
+    "bitfit": BitFitConfig,
+    "patch_embed": PatchEmbedConfig,
+    "frozen": FrozenConfig,
+    "full": FullConfig,
+    "vpt": VPTConfig,
+    "peft": PeftConfig,
+}
+
+
+def method_config(method: str, **settings: Any) -> MethodConfig:
+    """The checked configuration of ``method``, defaults filled in. ``peft:NAME`` names a method of ``peft``.
+
+    Raises:
+        MethodError: the method or a setting is unknown, or a value is not allowed.
+    """
+    family, _, name = method.partition(":")
+    if family not in METHODS or (family == "peft") != bool(name):
+        raise MethodError(
+            f"unknown method {method!r}; known: {', '.join(m for m in METHODS if m != 'peft')}, peft:NAME"
+        )
+    if name:
+        settings = {**settings, "name": name}
+    known = [field.name for field in fields(METHODS[family])]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise MethodError(f"{method}: unknown setting {', '.join(unknown)}; known: {', '.join(known)}")
+    return METHODS[family](**settings)
+
+
+def adapt(
+    gfm: VisionTransformer,
+    method: str,
+    bands: BandSet,
+    statistics: BandStatistics | None = None,
+    card: Any | None = None,
+    **settings: Any,
+) -> AdaptedGFM:
+    """A copy of ``gfm`` that takes images of ``bands`` in reflectance and is tuned by ``method``.
+
+    Args:
+        gfm: any timm VisionTransformer that takes RGB images; it is not changed.
+        method: a name in ``METHODS``, or ``peft:NAME``.
+        bands: the bands of the images, in the order of their channels. Red, green and blue must be among them.
+        statistics: per band, over the training split; needed where extra bands enter the patch embedding.
+        card: how the GFM was pretrained (a ``GFMCard``); by default the GFM's own ``card``, or else timm's
+            ``pretrained_cfg``, or else ImageNet's normalisation.
+        settings: fields of the method's configuration.
+
+    Raises:
+        MethodError: see ``method_config``; or the method finds nothing to adapt in this GFM.
+        BandError: a band is missing.
+    """
+    return adapt_as(gfm, method, method_config(method, **settings), bands, statistics, card)
+
+
+def adapt_as(
+    gfm: VisionTransformer,
+    method: str,
+    config: MethodConfig,
+    bands: BandSet,
+    statistics: BandStatistics | None = None,
+    card: Any | None = None,
+) -> AdaptedGFM:
+    """``adapt`` with a ready configuration; so its own field ``bands`` (all or rgb) can be set too."""
+    if not isinstance(gfm, VisionTransformer):
+        raise MethodError(f"expected a timm VisionTransformer, found {type(gfm).__name__}")
+    rgb = RGBInput.of(gfm, card)
+    model = config.model_class()(copy.deepcopy(gfm), method, config, bands, statistics, rgb)
+    config.apply(model)
+    model.card = model.card if card is None else card
+    return model

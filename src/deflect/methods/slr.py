@@ -1,0 +1,59 @@
+"""Scaled Low-Rank adapters, SLR (Scheibenreif et al., CVPR 2024): s_out * (W (s_in * x) + U D (s_in * x)).
+
+LoRA in the paper's convention, with a trainable scale for every input and output feature, 1 at the start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from deflect.methods.config import BaselineConfig, check_positive
+from deflect.methods.lora import TARGETS, LoRALinear, plain_linear, replace_linears
+from deflect.methods.norm_tuning import tune_norms
+
+if TYPE_CHECKING:
+    from deflect.methods.base import AdaptedGFM
+
+
+@dataclass(frozen=True, kw_only=True)
+class SLRConfig(BaselineConfig):
+    """Settings of SLR.
+
+    rank: width r of the low-rank update.
+    targets: names of the linear layers inside the blocks.
+    """
+
+    rank: int = 16
+    targets: tuple[str, ...] = TARGETS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(rank=self.rank)
+        object.__setattr__(self, "targets", tuple(self.targets))
+
+    def apply(self, model: AdaptedGFM) -> None:
+        replace_linears(model.gfm.blocks, self.targets, lambda linear: SLRLinear(linear, self.rank))
+        tune_norms(model)
+        super().apply(model)
+
+
+class SLRLinear(LoRALinear):
+    """A frozen linear layer with a low-rank update and scaled inputs and outputs."""
+
+    def __init__(self, linear: nn.Linear, rank: int) -> None:
+        super().__init__(linear, rank, scale=1.0, bias=True)
+        like: dict[str, Any] = {"device": linear.weight.device, "dtype": linear.weight.dtype}
+        self.scale_in = nn.Parameter(torch.ones(self.in_features, **like))
+        self.scale_out = nn.Parameter(torch.ones(self.out_features, **like))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale_out * super().forward(self.scale_in * x)
+
+    def merge(self) -> nn.Linear:
+        inner = super().merge()
+        weight = self.scale_out[:, None] * inner.weight * self.scale_in
+        return plain_linear(weight, None if inner.bias is None else self.scale_out * inner.bias)

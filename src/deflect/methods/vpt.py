@@ -1,0 +1,65 @@
+"""Visual Prompt Tuning (Jia et al., ECCV 2022): trainable tokens stand between the prefix and the patch tokens.
+
+Deep prompts are new at every block: their outputs are dropped and the next block's prompts take the place. Shallow
+prompts enter once, in front of the first block, and run through all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deflect.methods.base import AdaptedGFM
+from deflect.methods.config import BaselineConfig, check_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class VPTConfig(BaselineConfig):
+    """Settings of visual prompt tuning.
+
+    prompts: number of prompt tokens per block.
+    deep: new prompts at every block, or only in front of the first.
+    """
+
+    prompts: int = 10
+    deep: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(prompts=self.prompts)
+
+    def model_class(self) -> type[AdaptedGFM]:
+        return PromptedGFM
+
+    def apply(self, model: AdaptedGFM) -> None:
+        """Prompts start uniform, with the bound of Xavier's rule for the patch embedding, as in the paper's code."""
+        fan = 3 * math.prod(model.patch_size) + model.embed_dim
+        sets = model.depth if self.deep else 1
+        prompts = torch.empty(sets, self.prompts, model.embed_dim, device=next(model.parameters()).device)
+        model.prompts = nn.Parameter(nn.init.uniform_(prompts, -math.sqrt(6 / fan), math.sqrt(6 / fan)))
+        super().apply(model)
+
+
+class PromptedGFM(AdaptedGFM):
+    """A GFM whose blocks see ``prompts`` (blocks or 1, N, D) beside its own tokens."""
+
+    config: VPTConfig
+    prompts: nn.Parameter
+
+    def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:
+        if index < len(self.prompts):
+            tokens = self._insert(self.read(tokens) if index else tokens, self.prompts[index])
+        return self.gfm.blocks[index](tokens)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """The tokens without the prompts."""
+        prefix = self.num_prefix_tokens
+        return torch.cat([tokens[:, :prefix], tokens[:, prefix + self.config.prompts :]], dim=1)
+
+    def _insert(self, tokens: Tensor, prompts: Tensor) -> Tensor:
+        prefix, prompts = self.num_prefix_tokens, prompts.expand(len(tokens), -1, -1)
+        return torch.cat([tokens[:, :prefix], prompts, tokens[:, prefix:]], dim=1)

@@ -1,0 +1,101 @@
+"""From the run records of a study to its notebooks, tables, figures, summary and HTML report."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from deflect.config import Config, Study
+from deflect.errors import DeflectError
+from deflect.files import atomic_path, write_json
+
+#: Each notebook with its outputs: what it writes into tables/ (csv, md, tex) and into figures/ (png, pdf).
+NOTEBOOKS: dict[str, dict[str, list[str]]] = {
+    "tables": {"tables": ["main", "ranks", "comparison"], "figures": []},
+    "ablation": {"tables": ["ablation", "patch_embed"], "figures": []},
+    "parameter_efficiency": {"tables": [], "figures": ["parameter_efficiency"]},
+    "panels": {
+        "tables": [],
+        "figures": ["parameter_efficiency_per_gfm", "parameter_efficiency_per_dataset", "cost"],
+    },
+    "qualitative": {"tables": [], "figures": ["training_curves", "confusion_matrices"]},
+    "inside_deflect": {"tables": [], "figures": ["inside_deflect", "inside_deflect_classes", "index_importance"]},
+}
+REFERENCES = Path("references/paper.csv")
+#: The rules that read run records and nothing else.
+REPORT_RULES = (*(f"notebook_{name}" for name in NOTEBOOKS), "summary", "report", "results")
+
+
+def grid(study: Study) -> dict[str, Any]:
+    """The runs that a study should have, so that a missing one shows as a gap."""
+    variants = study.variants
+    names = {"names": list(variants.settings), "datasets": list(variants.datasets), "gfms": list(variants.gfms)}
+    main = {key: list(getattr(study, key)) for key in ("datasets", "gfms", "methods", "seeds")}
+    return main | ({"variants": names | {"seeds": list(variants.seeds or study.seeds)}} if variants.settings else {})
+
+
+def segmentation_datasets(study: Study) -> list[str]:
+    """The study's published segmentation datasets; maps of them are shown."""
+    return [name for name in study.datasets if name in ("burn_scars", "mados")]
+
+
+def notebook(config: Config, name: str) -> Path:
+    """Execute one notebook of ``notebooks/`` for the study; returns the executed notebook.
+
+    Raises:
+        DeflectError: no such notebook.
+    """
+    from deflect.analysis.notebook import execute
+
+    study = config.study
+    if name not in NOTEBOOKS:
+        raise DeflectError(f"unknown notebook {name!r}; there are {', '.join(NOTEBOOKS)}")
+    parameters: dict[str, Any] = {"runs": str(study.results / "runs"), "grid": grid(study)}
+    for kind in ("tables", "figures"):
+        if NOTEBOOKS[name][kind]:
+            parameters[kind] = str(study.results / kind)
+    if name == "tables":
+        parameters["references"] = str(REFERENCES)
+    if name in ("qualitative", "inside_deflect"):
+        parameters["gfm"] = study.gfms[0]
+    if name == "qualitative":
+        parameters |= {"prepared": f"data/prepared/{study.name}", "datasets": segmentation_datasets(study)}
+    output = study.results / "notebooks" / f"{name}.ipynb"
+    execute(Path("notebooks") / f"{name}.py", output, parameters)
+    return output
+
+
+def summary(config: Config) -> Path:
+    """Write the two-minute page, and the numbers that ``dvc metrics show`` lists."""
+    from deflect.analysis.comparison import load_references
+    from deflect.analysis.records import load_study
+    from deflect.analysis.scores import averages
+    from deflect.analysis.summary import summary as page
+
+    study = load_study(config.study.results / "runs", grid(config.study))
+    output = config.study.results / "summary.html"
+    with atomic_path(output) as aside:
+        aside.write_text(page(study, load_references(REFERENCES)))
+    write_json(config.study.results / "metrics.json", metrics(averages(study)))
+    return output
+
+
+def metrics(averages: Any) -> dict[str, dict[str, float]]:
+    """Average score and share tuned by method, rounded so that equal studies give equal files."""
+    rows = averages.set_index("method")[["mean", "tuned_percent"]].dropna()
+    return {str(method): {key: round(float(value), 4) for key, value in row.items()} for method, row in rows.iterrows()}
+
+
+def report(study: Study) -> int:
+    """Rebuild the tables, figures and report of a study from the records that are there; trains nothing.
+
+    Raises:
+        DeflectError: there are no records yet.
+    """
+    if not any(study.results.glob("runs/**/record.json")):
+        raise DeflectError(f"{study.results}/runs: no finished runs; run `snakemake --cores all` first")
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", f"study={study.name}"]
+    targets = ["--", f"{study.results}/report.html"]
+    return subprocess.run([*command, "--allowed-rules", *REPORT_RULES, *targets]).returncode

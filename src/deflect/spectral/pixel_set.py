@@ -1,0 +1,72 @@
+"""Pixel-set encoding: a patch described by statistics of its pixels, blind to where in the patch they lie.
+
+Radiometry without geometry (paper section 2.1). All quantiles come from one sort. On the CPU it is NumPy's vectorised
+sort, measured at more than ten times the speed of ``torch.sort`` (37,632 rows of 256: 19 against 232 ms on two cores).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Statistics of a set of pixels. ``std`` is that of the population; ``qNN`` the percentile, linearly interpolated.
+STATISTICS = ("mean", "std", "min", "max", "q10", "q25", "q75", "q90")
+
+
+def patches(image: Tensor, patch_size: tuple[int, int]) -> Tensor:
+    """The pixels of every patch: (B, K, H, W) -> (B, K, L, p*p), a contiguous copy.
+
+    Patches run row by row, as in a ViT's patch embedding; rows and columns beyond the last whole patch are left out.
+    """
+    batch, channels, height, width = image.shape
+    p, q = patch_size
+    rows, columns = height // p, width // q
+    image = image[..., : rows * p, : columns * q].reshape(batch, channels, rows, p, columns, q)
+    return image.transpose(3, 4).reshape(batch, channels, rows * columns, p * q).contiguous()
+
+
+def pixel_statistics(pixels: Tensor, statistics: Sequence[str] = STATISTICS) -> Tensor:
+    """Statistics of pixel sets: (B, K, L, n) -> (B, L, K*S), the S statistics of one feature side by side.
+
+    ``pixels`` is used as scratch space and holds nothing useful afterwards. The result does not change by one bit when
+    the pixels of a set are permuted, since everything is computed after the sort. No gradient flows.
+    """
+    with torch.no_grad():
+        ordered = _sort_(pixels)
+        found = {name: _ordered_statistic(ordered, name) for name in statistics if name not in ("mean", "std")}
+        mean = ordered.mean(dim=-1)
+        found["mean"] = mean
+        if "std" in statistics:  # centred first: E[x^2] - E[x]^2 would cancel
+            spread = torch.linalg.vector_norm(ordered.sub_(mean.unsqueeze(-1)), dim=-1)
+            found["std"] = spread / math.sqrt(ordered.shape[-1])
+        table = torch.stack([found[name] for name in statistics], dim=-1)  # (B, K, L, S)
+        return table.transpose(1, 2).flatten(2)
+
+
+def pixel_set(image: Tensor, patch_size: tuple[int, int], statistics: Sequence[str] = STATISTICS) -> Tensor:
+    """Descriptors of every patch: (B, K, H, W) -> (B, L, K*S)."""
+    return pixel_statistics(patches(image.detach(), patch_size), statistics)
+
+
+def _sort_(pixels: Tensor) -> Tensor:
+    """Sort the last dimension, in place where that is faster."""
+    if pixels.device.type != "cpu":
+        return pixels.sort(dim=-1).values
+    rows = np.array_split(pixels.view(-1, pixels.shape[-1]).numpy(), torch.get_num_threads())
+    with ThreadPoolExecutor(len(rows)) as pool:  # NumPy sorts on one core, but without holding Python's lock
+        list(pool.map(lambda part: part.sort(axis=-1), rows))
+    return pixels
+
+
+def _ordered_statistic(ordered: Tensor, name: str) -> Tensor:
+    """The smallest, largest or qNN value of sorted pixels (..., n)."""
+    share = {"min": 0.0, "max": 1.0}.get(name)
+    position = (int(name[1:]) / 100 if share is None else share) * (ordered.shape[-1] - 1)
+    below = math.floor(position)
+    above = min(below + 1, ordered.shape[-1] - 1)
+    return ordered[..., below].lerp(ordered[..., above], position - below)

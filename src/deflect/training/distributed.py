@@ -1,0 +1,82 @@
+"""Several devices, through ``torch.distributed``: start ``torchrun --nproc-per-node 4 -m deflect train ...``.
+
+Each process takes every ``world``-th image of a batch, gradients are averaged by ``DistributedDataParallel``, and rank
+0 alone writes files. Without torchrun all of this is a single process that knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from deflect.errors import DeflectError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among the ``world`` that train one model."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def sum_(self, tensor: Tensor) -> None:
+        """Sum ``tensor`` over all processes, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The module whose forward and backward passes keep the processes' gradients equal."""
+        if self.world == 1:
+            return model
+        if device.type == "cuda":  # batch statistics of the head over the whole batch; it exists for CUDA only
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        # Some weights of a fully tuned GFM lie behind the last tap and get no gradient.
+        devices = [device] if device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, devices, find_unused_parameters=True)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``name``; "auto" is this process's GPU where there is one.
+
+    Raises:
+        DeflectError: CUDA was asked for and there is none.
+    """
+    cuda = torch.cuda.is_available()
+    if name.startswith("cuda") and not cuda:
+        raise DeflectError(f"device: {name!r} asked for but torch finds no CUDA device; use device: auto or cpu")
+    if name == "auto":
+        name = "cuda" if cuda else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    return torch.device(name)
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[Ranks]:
+    """Join the processes that torchrun started; a single process without it."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        yield Ranks()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), world)
+    finally:
+        dist.destroy_process_group()

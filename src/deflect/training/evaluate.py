@@ -1,0 +1,84 @@
+"""Testing a finished run again from its saved weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from deflect.data.store import Store
+from deflect.errors import DeflectError
+from deflect.methods import load_adapter
+from deflect.training.build import build_gfm, with_head
+from deflect.training.context import Context
+from deflect.training.distributed import choose_device
+from deflect.training.record import read_record, weights_sha256
+from deflect.training.scoring import score
+from deflect.training.settings import TrainSettings
+
+
+class EvaluationError(DeflectError):
+    """A run cannot be tested again: its data or its GFM's weights are no longer those it was trained on."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Test metrics found now beside those of the record."""
+
+    folder: Path
+    metric: str
+    found: dict[str, Any]
+    recorded: dict[str, Any]
+
+    @property
+    def identical(self) -> bool:
+        """Equal to the last bit. Another device or number of threads rounds differently."""
+        return self.found == self.recorded
+
+    def __str__(self) -> str:
+        found, recorded = self.found[self.metric], self.recorded[self.metric]
+        verdict = "identical to the record" if self.identical else f"the record says {recorded:.6f}"
+        return f"{self.folder}: {self.metric} {found:.6f}, {verdict}"
+
+
+def evaluate(folder: Path, store: Path | None = None, weights: Path | None = None, device: str = "auto") -> Evaluation:
+    """Load the adapter and head of a finished run and test them.
+
+    Args:
+        folder: the run's folder.
+        store, weights: where the prepared data and the GFM's weights lie now; by default where the run found them.
+
+    Raises:
+        EvaluationError: the data or the weights differ from those of the record.
+        RecordError, FileNotFoundError: the run has not finished or its folder is damaged.
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    data = Store(store or record["paths"]["store"])
+    weights = weights or (record["paths"]["weights"] and Path(record["paths"]["weights"]))
+    _expect(data.folder, "data", record["data"]["store_sha256"], data.card.sha256)
+    _expect(weights, "weights", record["weights"]["sha256"], weights_sha256(weights))
+
+    settings = TrainSettings.from_dict(record["settings"]["training"])
+    context = Context(settings, record["seed"], choose_device(device))
+    gfm = build_gfm(record["gfm"], weights, record["weights"]["size"], data.card, context)
+    model = with_head(load_adapter(gfm, folder), data.card, context)
+    model.head.load_state_dict(load_file(folder / "head.safetensors"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(record["device"]["threads"])
+    try:
+        result = score(model, data.split("test"), data.card, context)
+    finally:
+        torch.set_num_threads(threads)
+    return Evaluation(folder, record["score"]["metric"], result.metrics, record["metrics"]["test"])
+
+
+def _expect(where: object, what: str, recorded: str | None, found: str | None) -> None:
+    if recorded != found:
+        raise EvaluationError(
+            f"{where}: the run was trained on other {what}: expected sha256 {recorded}, found {found};"
+            f" restore them or train the run again"
+        )

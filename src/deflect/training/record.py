@@ -1,0 +1,142 @@
+"""The record of a run: what determined it, what came out, and what it cost. Tables and figures read nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import deflect
+from deflect.files import read_json, sha256_file, sha256_json, write_json
+
+NAME = "record.json"
+SCHEMA = 1
+#: What of the package decides the outcome of a run, and what beside it does not.
+CODE = ("bands.py", "data/card.py", "data/store.py", "spectral", "gfms", "methods", "heads", "training")
+NOT_CODE = ("training/evaluate.py", "training/grid.py", "training/progress.py", "training/tracking.py")
+PACKAGES = ("deflect", "torch", "torchvision", "timm", "torchmetrics", "numpy", "safetensors", "peft")
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``record.json`` atomically, checked like a record that is read."""
+    from deflect.analysis.schema import check
+
+    check(record, Path(folder) / NAME)
+    write_json(Path(folder) / NAME, dict(record))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read and check the record in a run's folder.
+
+    Raises:
+        RecordError: the file is no record of this schema; the message names key, expected and found.
+        FileNotFoundError: the run has not finished.
+    """
+    from deflect.analysis.schema import check
+
+    path = Path(folder) / NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: this run has not finished; train it with `deflect train`")
+    record = read_json(path)
+    check(record, path)
+    return dict(record)
+
+
+@lru_cache
+def code_sha256() -> str:
+    """Hash of every module that decides the outcome of a run."""
+    root = Path(deflect.__file__).parent
+    files = [file for part in CODE for file in ([root / part] if part.endswith(".py") else (root / part).rglob("*.py"))]
+    names = {str(file.relative_to(root)): file for file in files}
+    return sha256_json({name: sha256_file(file) for name, file in names.items() if name not in NOT_CODE})
+
+
+@lru_cache
+def code_state() -> dict[str, Any]:
+    """Git revision of the package's checkout and whether tracked files differ from it; empty and False without git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(deflect.__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        state = {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        state = {"revision": "", "dirty": False}
+    return state | {"sha256": code_sha256()}
+
+
+@lru_cache
+def packages() -> dict[str, str]:
+    """Versions of the packages that a result may depend on; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def weights_sha256(path: Path | None) -> str | None:
+    """Hash of a weight file, read once per process and state of the file; ``None`` for random weights.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    if path is None:
+        return None
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no GFM weights; make them with `deflect gfm pretrain` or `deflect gfm convert`"
+        )
+    return _sha256(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _sha256(path: Path, modified_ns: int) -> str:
+    return sha256_file(path)
+
+
+def device_facts(device: torch.device) -> dict[str, Any]:
+    """Type and name of the device, and the number of CPU threads, on which the last digits depend."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {"type": device.type, "name": name, "threads": torch.get_num_threads()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start a new measurement of peak memory."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak restarts at the present use
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak in MB (1e6 bytes): allocated by torch on a GPU; resident in the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -1,0 +1,197 @@
+"""One run from its specification to its folder.
+
+    record.json           what determined the run, what came out, what it cost; written last
+    history.csv           one row per epoch
+    adapter.*             the adapted encoder, ``deflect.load_adapter`` reads it
+    head.safetensors      the task head
+    predictions.npz       the test predictions, see ``deflect.training.outcomes``
+    deflection.npz        only for DEFLECT: deflection per block and class
+    checkpoint.pt         only while the run is unfinished
+
+All files belong to the weights of the best validation score.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from deflect.data.store import Store
+from deflect.files import sha256_json
+from deflect.methods import parameter_report, save_adapter
+from deflect.methods.deflect.model import DeflectedGFM
+from deflect.training import record as records
+from deflect.training.build import build_gfm, build_model, cached_features, calibrate
+from deflect.training.checkpoint import Checkpoint
+from deflect.training.context import Context
+from deflect.training.distributed import choose_device, process_group
+from deflect.training.loop import Fit, fit
+from deflect.training.metrics import HEADLINE
+from deflect.training.model import TaskModel
+from deflect.training.outcomes import deflection_by_class, final_test
+from deflect.training.progress import Progress
+from deflect.training.scoring import Result, score
+from deflect.training.spec import RunSpec
+from deflect.training.tracking import Tracker, wandb_mode
+
+
+def train(spec: RunSpec) -> dict[str, Any]:
+    """Train, select on validation, test once, write the run's folder; returns the record.
+
+    A run that has finished with the same fingerprint is not repeated: its record is touched. A run that was killed
+    goes on from its last checkpoint.
+    """
+    wandb_mode(spec.wandb)  # a misspelt mode is told before the work, not after
+    store = Store(spec.store)
+    identity = spec.identity(store.card.sha256)
+    if finished := finished_record(spec.out, sha256_json(identity)):
+        return finished
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    device = choose_device(spec.device)
+    with process_group(device) as ranks:
+        run = Run(spec, store, identity, Context(spec.training, spec.seed, device, ranks))
+        run.train()
+        ranks.wait()  # until the first process has written
+    return records.read_record(spec.out)
+
+
+def finished_record(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The record in ``folder`` if it is of this very run; touched, so that a workflow sees it as done now."""
+    path = folder / records.NAME
+    if not path.is_file():
+        return None
+    record = records.read_record(folder)
+    if record["fingerprint"] != fingerprint:
+        return None
+    path.touch()
+    return record
+
+
+class Run:
+    """A run under way."""
+
+    def __init__(self, spec: RunSpec, store: Store, identity: Mapping[str, Any], context: Context) -> None:
+        self.spec, self.store, self.card, self.context = spec, store, store.card, context
+        self.identity, self.fingerprint = identity, sha256_json(identity)
+        self.checkpoint = Checkpoint(spec.out / "checkpoint.pt", self.fingerprint, spec.training.checkpoint_every)
+        self.started = timestamp()
+
+    def train(self) -> None:
+        """The whole run; the first of several processes writes."""
+        records.reset_peak_memory(self.context.device)
+        spec, card, context = self.spec, self.card, self.context
+        gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, card, context)
+        model = build_model(gfm, spec.method, spec.method_settings, card, context)
+        calibrate(model, self.store.split("train"), context)
+        first = context.ranks.first
+        tracker = Tracker(spec.wandb if first else {"mode": "disabled"}, spec.slug, self.fingerprint, self.identity)
+        fitted = self._fit(model, Progress(spec.slug, spec.training.epochs, show=first), tracker)
+        model.load_state(fitted.best)
+
+        began = time.perf_counter()
+        test = self.store.split("test")
+        result, arrays = final_test(model, test, card, context.alone)
+        test_s = time.perf_counter() - began
+        if first:
+            record = self._record(model, fitted, result, test_s)
+            self._write(model, fitted, record, arrays)
+            tracker.finish(record, arrays, test)
+
+    def _fit(self, model: TaskModel, progress: Progress, tracker: Tracker) -> Fit:
+        train, val = self.store.split("train"), self.store.split("val")
+        kept_train, kept_val = (cached_features(model, split, self.context) for split in (train, val))
+
+        def tell(row: Mapping[str, float]) -> None:
+            progress.update(row)
+            tracker.epoch(row)
+
+        def validate() -> Result:
+            return score(model, kept_val or val, self.card, self.context)
+
+        try:
+            return fit(model, kept_train or train, validate, self.context, self.checkpoint, tell)
+        finally:
+            progress.close()
+
+    def _record(self, model: TaskModel, fitted: Fit, result: Result, test_s: float) -> dict[str, Any]:
+        spec, card, metric = self.spec, self.card, HEADLINE[self.card.task]
+        config = model.adapted.config
+        bands = card.bands.names if config.bands == "all" else [card.bands.names[i] for i in card.bands.rgb]
+        head = sum(p.numel() for p in model.head.parameters())
+        return {
+            "schema": records.SCHEMA,
+            **{key: getattr(spec, key) for key in ("study", "dataset", "gfm", "method", "variant", "seed")},
+            "task": card.task,
+            "band_setting": config.bands,
+            "bands": bands,
+            "simulated": card.simulated,
+            "score": {"metric": metric, "value": result.score, "val": fitted.best_score},
+            "metrics": {"test": result.metrics, "val": fitted.val},
+            "best_epoch": fitted.best_epoch,
+            "epochs": len(fitted.history),
+            "confusion": result.confusion,
+            "classes": list(card.classes),
+            "parameters": parameter_report(model.adapted).to_dict() | {"head_params": head},
+            "settings": {"method": asdict(config), "training": spec.training.to_dict()},
+            "fingerprint": self.fingerprint,
+            "data": {"store_sha256": card.sha256, "splits": {name: facts["n"] for name, facts in card.splits.items()}},
+            "weights": {"name": spec.gfm, "size": spec.gfm_size, "sha256": self.identity["weights"]},
+            "paths": {"store": str(spec.store), "weights": spec.weights and str(spec.weights)},
+            "code": records.code_state(),
+            "packages": records.packages(),
+            "platform": platform.platform(),
+            "device": records.device_facts(self.context.device) | {"count": self.context.ranks.world},
+            "time": {
+                "train_s": sum(row["seconds"] for row in fitted.history),
+                "test_s": test_s,
+                "step_ms": 1000 * fitted.step_s / fitted.steps,
+            },
+            "memory": {"peak_mb": records.peak_memory_mb(self.context.device)},
+            "started": self.started,
+            "finished": timestamp(),
+        }
+
+    def _write(self, model: TaskModel, fitted: Fit, record: dict[str, Any], arrays: Mapping[str, Any]) -> None:
+        """Write all files aside, move them in place, the record last; only then the checkpoint may go."""
+        out = self.spec.out
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".part-") as name:
+            aside = Path(name)
+            save_adapter(model.adapted, aside)
+            save_file({k: v.contiguous().cpu() for k, v in model.head.state_dict().items()}, aside / "head.safetensors")
+            write_history(aside / "history.csv", fitted.history)
+            np.savez_compressed(aside / "predictions.npz", **arrays)
+            if isinstance(model.adapted, DeflectedGFM):
+                found = deflection_by_class(model.adapted, self.store.split("test"), self.card, self.context.alone)
+                np.savez_compressed(aside / "deflection.npz", **found)
+            (out / records.NAME).unlink(missing_ok=True)  # an older run's record must not stand beside new files
+            for file in aside.iterdir():
+                os.replace(file, out / file.name)
+        records.write_record(out, record)
+        self.checkpoint.delete()
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """One row per epoch as CSV."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def timestamp() -> str:
+    """Now, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,337 @@
+"""Tables from made-up records, against values worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deflect.analysis import bootstrap, ranks, scores, tables, variants
+from deflect.analysis.records import load_records, load_study
+from deflect.analysis.render import GAP, Cell, Sheet, latex, markdown, marks, share, span, thousands, write
+from deflect.analysis.schema import RecordError
+from deflect.analysis.stats import summarise, t975
+from make_records import make_run, make_study
+
+MAIN = "study,dataset,gfm,method,bands,metric,mean,std,ci95,n,tuned_params,gfm_params,tuned_percent,head_params"
+
+
+def seeds(
+    folder: Path, method: str, values: list[float], dataset: str = "so2sat", gfm: str = "scale_mae", **kw
+) -> None:
+    for seed, value in enumerate(values):
+        make_run(folder, dataset, gfm, method, seed, score=value, **kw)
+
+
+# ---------------------------------------------------------------------- statistics
+
+
+def test_interval_by_hand():
+    found = summarise([0.5, 0.6, 0.7])
+    assert found.mean == pytest.approx(0.6)
+    assert found.std == pytest.approx(0.1)
+    assert found.ci95 == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-4)
+    assert found.n == 3
+
+
+def test_one_value_has_no_interval_and_none_is_a_gap():
+    assert summarise([0.5])[:1] == (0.5,)
+    assert math.isnan(summarise([0.5]).ci95)
+    assert math.isnan(summarise([math.nan]).mean)
+
+
+def test_t_quantiles_against_published_tables():
+    known = {1: 12.7062, 2: 4.3027, 10: 2.2281, 11: 2.2010, 20: 2.0860, 30: 2.0423, 120: 1.9799}
+    assert {n: t975(n) for n in known} == pytest.approx(known, abs=2e-4)
+
+
+# ---------------------------------------------------------------------- main table
+
+
+def test_main_table_by_hand(tmp_path):
+    seeds(tmp_path, "deflect", [0.50, 0.60, 0.70])
+    seeds(tmp_path, "lora", [0.61, 0.61, 0.64])
+    seeds(tmp_path, "full", [0.9, 0.9, 0.9])
+    frame, sheet = tables.main(load_study(tmp_path))
+    assert ",".join(frame.columns) == MAIN
+    row = scores.headline(frame).set_index("method").loc["deflect"]
+    assert (row.metric, row.n, row.bands) == ("f1_macro", 3, "all")
+    assert [row["mean"], row["std"], row.ci95] == pytest.approx([60, 10, 24.8414], abs=1e-3)
+    assert (row.tuned_params, row.gfm_params, row.tuned_percent) == (2600, 1_000_000, pytest.approx(0.26))
+    text = markdown(sheet)
+    assert "| DEFLECT | 2.6 | 0.26 % | 1.1 | <u>60.0 ± 24.8</u> | <u>60.0 ± 24.8</u> |" in text
+    assert "| LoRA | 24 | 2.4 % | 1.1 | **62.0 ± 4.3** |" in text
+    assert "| Full fine-tuning | 1,000 | 100 % | 1.1 | 90.0 ± 0.0 |" in text  # the oracle is not ranked
+    assert "simulated data" in text
+
+
+def test_average_over_cells_has_its_interval_over_seeds(tmp_path):
+    seeds(tmp_path, "deflect", [0.50, 0.60], "so2sat")
+    seeds(tmp_path, "deflect", [0.70, 0.90], "brick_kiln")
+    row = scores.averages(load_study(tmp_path)).iloc[0]
+    assert row["mean"] == pytest.approx(67.5)  # seeds: 60 and 75
+    assert row.ci95 == pytest.approx(12.7062 * np.std([60, 75], ddof=1) / math.sqrt(2), rel=1e-4)
+    assert (row.cells, row.n) == (2, 2)
+
+
+def test_missing_runs_are_gaps_with_a_note_never_zeros(tmp_path):
+    for dataset in ("so2sat", "mados"):
+        for method in ("deflect", "lora"):
+            make_run(tmp_path, dataset, "scale_mae", method)
+    (tmp_path / "mados/scale_mae/lora/seed0/record.json").unlink()
+    study = load_study(tmp_path)
+    assert study.missing == ["mados/scale_mae/lora/seed0"]
+    frame, sheet = tables.main(study)
+    gap = frame[(frame.dataset == "mados") & (frame.method == "lora")]
+    assert (len(gap), gap.iloc[0].n, gap.iloc[0].metric) == (1, 0, "mIoU")
+    assert gap[["mean", "std", "ci95", "tuned_params"]].isna().all(axis=None)
+    lora = next(row for row in sheet.rows if isinstance(row, list) and row[0].text == "LoRA")
+    assert [cell.text for cell in lora[-2:]] == [GAP, GAP]  # no average over the cells that happen to exist
+    assert any("mados/scale_mae/lora/seed0" in note for note in sheet.notes)
+    write(frame, sheet, tmp_path / "out/main")
+    assert ",lora,,mIoU,,,,0,,,," in (tmp_path / "out/main.csv").read_text()
+
+
+def test_grid_names_runs_that_no_folder_hints_at(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect")
+    grid = {"datasets": ["so2sat"], "gfms": ["scale_mae"], "methods": ["deflect", "slr"], "seeds": [0, 1]}
+    grid["variants"] = {"names": ["no_uatt"], "datasets": ["so2sat"], "gfms": ["scale_mae"], "seeds": [0]}
+    study = load_study(tmp_path, grid)
+    assert {run.split("/", 2)[2] for run in study.missing} == {
+        "slr/seed0",
+        "deflect/seed1",
+        "slr/seed1",
+        "no_uatt/seed0",
+    }
+    assert study.cells() == [("so2sat", "scale_mae", "deflect"), ("so2sat", "scale_mae", "slr")]
+
+
+# ---------------------------------------------------------------------- records that do not belong
+
+
+def test_stale_records_are_listed_and_left_out(tmp_path):
+    seeds(tmp_path, "deflect", [0.5, 0.5, 0.5])
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", 3, score=0.9, code__sha256="an older state")
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", 4, score=0.9, settings={"rank": 9})
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", 5, score=0.9, data__store_sha256="another split")
+    study = load_study(tmp_path)
+    assert list(study.stale.reason.str.extract(r"^(\w+ \w+)")[0]) == ["another state", "other settings", "other data"]
+    row = scores.headline(tables.main(study)[0]).iloc[0]
+    assert (row["mean"], row.n) == (50, 3)
+    assert len(study.missing) == 3
+    assert any("stale" in note for note in tables.gap_notes(study))
+
+
+def test_on_a_tie_the_newest_code_stays(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", 0, code__sha256="old", finished="2026-01-01")
+    make_run(tmp_path, "so2sat", "scale_mae", "lora", 0, code__sha256="new", finished="2026-02-01")
+    assert list(load_study(tmp_path).runs.method) == ["lora"]
+
+
+def test_runs_outside_the_grid_are_not_mixed_in(tmp_path):
+    make_study(tmp_path, ["so2sat"], ["scale_mae"], ["deflect", "lora"])
+    grid = {"datasets": ["so2sat"], "gfms": ["scale_mae"], "methods": ["deflect"], "seeds": [0]}
+    study = load_study(tmp_path, grid)
+    assert list(study.runs.method) == ["deflect"]
+    assert study.stale.reason.tolist() == ["not in the configured grid"]
+
+
+def test_identical_metrics_of_different_models_raise_a_warning(tmp_path):
+    for method in ("bitfit", "lora"):
+        out = make_run(tmp_path, "so2sat", "scale_mae", method, score=0.5)
+    twin = json.loads((tmp_path / "so2sat/scale_mae/bitfit/seed0/record.json").read_text())["metrics"]
+    make_run(tmp_path, "so2sat", "scale_mae", "lora", score=0.5, metrics=twin)
+    assert out.name == "seed0"
+    [warning] = load_study(tmp_path).warnings
+    assert "identical" in warning
+    assert "bitfit" in warning
+    assert "lora" in warning
+
+
+def test_unequal_training_raises_a_warning(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect")
+    make_run(tmp_path, "so2sat", "scale_mae", "lora", settings__training={"epochs": 9, "lr": 1e-4, "image_size": 64})
+    assert load_study(tmp_path).warnings == ["So2Sat: training settings differ between runs: epochs."]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score__value": "0.5"}, "key score.value: expected int or float, found '0.5'"),
+        ({"score__value": math.nan}, "key score.value: expected a finite number"),
+        ({"score__value": 53.2}, "key score.value: expected a fraction from 0 to 1, found 53.2"),
+        ({"seed": True}, "key seed: expected int, found True"),
+        ({"schema": 2}, "key schema: expected 1, found 2"),
+        ({"parameters": {}}, "key parameters.gfm_params: expected int, found nothing"),
+        ({"confusion": [[1]]}, "key confusion: expected 17 x 17 counts"),
+    ],
+)
+def test_a_broken_record_is_named_with_file_and_key(tmp_path, change, message):
+    out = make_run(tmp_path, "so2sat", "scale_mae", "deflect", **change)
+    with pytest.raises(RecordError) as error:
+        load_records(tmp_path)
+    assert str(error.value).startswith(f"{out / 'record.json'}: {message}")
+
+
+@pytest.mark.parametrize(("key", "folder"), [("method", "so2sat/scale_mae/lora"), ("gfm", "so2sat/dino_mc/deflect")])
+def test_a_record_in_another_runs_folder(tmp_path, key, folder):
+    out = make_run(tmp_path, "so2sat", "scale_mae", "deflect")
+    (tmp_path / folder).mkdir(parents=True)
+    out.rename(tmp_path / folder / "seed0")
+    with pytest.raises(RecordError, match=rf"record.json: key {key}: the folder says .* move it back"):
+        load_records(tmp_path)
+
+
+def test_no_records_at_all(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run records"):
+        load_study(tmp_path)
+
+
+# ---------------------------------------------------------------------- variants
+
+
+def test_ablation_compares_equal_runs(tmp_path):
+    seeds(tmp_path, "deflect", [0.60, 0.64, 0.99])
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", 0, "deflect+rank=1", {"rank": 1}, score=0.50)
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", 1, "deflect+rank=1", {"rank": 1}, score=0.52)
+    frame, sheet = variants.ablation(load_study(tmp_path))
+    rows = frame[frame.dataset == "average"].set_index("variant")
+    assert rows.loc["", "mean"] == pytest.approx(62)  # seed 2 has no variant and stays out
+    assert rows.loc["rank=1", "difference"] == pytest.approx(-11)
+    assert rows.loc["rank=1", "difference_ci95"] == pytest.approx(12.7062 * math.sqrt(2) / math.sqrt(2), rel=1e-3)
+    assert rows.loc["rank=1", "changes"] == "rank=1"
+    assert "−11.0 ± 12.7" in markdown(sheet)
+
+
+def test_ablation_gap_instead_of_an_average_over_fewer_runs(tmp_path):
+    for dataset in ("so2sat", "mados"):
+        make_run(tmp_path, dataset, "scale_mae", "deflect")
+        make_run(tmp_path, dataset, "scale_mae", "deflect", variant="no_uatt", settings={"attention": False})
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", variant="hard", settings={"constraint": "hard"})
+    frame, _ = variants.ablation(load_study(tmp_path))
+    hard = frame[frame.variant == "hard"].set_index("dataset")
+    assert math.isnan(hard.loc["average", "mean"])
+    assert math.isfinite(hard.loc["so2sat", "mean"])
+
+
+def test_patch_embed_initialisations(tmp_path):
+    seeds(tmp_path, "lora", [0.50, 0.70])
+    for init, value in (("random", 0.4), ("zero", 0.6)):
+        make_run(tmp_path, "so2sat", "scale_mae", "lora", 0, f"lora+init={init}", {"patch_init": init}, score=value)
+    study = load_study(tmp_path)
+    frame, sheet = variants.patch_embed(study)
+    assert frame.set_index("init")["mean"].to_dict() == {"random": 40, "repeat": 50, "zero": 60}
+    assert "| So2Sat, Scale-MAE | 40.0 | <u>50.0</u> | **60.0** |" in markdown(sheet)
+    assert variants.ablation(study)[0].empty  # an initialisation is no ablation
+
+
+def test_variant_tables_of_a_study_without_variants(tmp_path):
+    make_study(tmp_path, ["so2sat"], ["scale_mae"], ["deflect", "lora"])
+    study = load_study(tmp_path)
+    for table in (variants.ablation, variants.patch_embed):
+        frame, sheet = table(study)
+        assert frame.empty
+        assert "No such runs" in markdown(sheet)
+
+
+# ---------------------------------------------------------------------- ranks and bootstrap
+
+CONFUSION = np.array([[3.0, 1, 0], [1, 2, 0], [0, 0, 0]])
+
+
+def test_scores_of_a_confusion_by_hand():
+    assert bootstrap.score(CONFUSION, "f1_macro") == pytest.approx((6 / 8 + 4 / 6) / 2)  # the absent class counts not
+    assert bootstrap.score(CONFUSION, "mIoU") == pytest.approx((3 / 5 + 2 / 4) / 2)
+
+
+@pytest.mark.parametrize("metric", ["f1_macro", "mIoU"])
+def test_vectorised_bootstrap_equals_a_plain_loop(metric):
+    images = np.random.default_rng(1).integers(0, 5, size=(2, 12, 3, 3)).astype(float)
+    found = bootstrap.bootstrap_scores(list(images), metric, 50, seed=4)
+    [weights] = bootstrap.resamples(12, 50, seed=4)
+    plain = [[bootstrap.score(np.tensordot(w, run, 1), metric) for w in weights] for run in images]
+    np.testing.assert_allclose(found, plain, rtol=1e-12)
+    assert (weights.sum(axis=1) == 12).all()
+
+
+def test_p_values():
+    assert bootstrap.two_sided_p(np.zeros(99)) == 1
+    assert bootstrap.two_sided_p(np.ones(99)) == pytest.approx(0.02)
+    assert bootstrap.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_mean_ranks_by_hand(tmp_path):
+    values = {"so2sat": (0.9, 0.8, 0.8), "brick_kiln": (0.5, 0.7, 0.6)}
+    for dataset, row in values.items():
+        for method, value in zip(("deflect", "lora", "slr"), row, strict=True):
+            make_run(tmp_path, dataset, "scale_mae", method, score=value)
+        make_run(tmp_path, dataset, "scale_mae", "full", score=0.99)
+    frame, sheet = ranks.ranks(load_study(tmp_path), resamples=10)
+    frame = frame.set_index("method")
+    assert frame.mean_rank.dropna().to_dict() == {"lora": 1.75, "deflect": 2.0, "slr": 2.25}  # ties share rank 2.5
+    assert frame.wins.dropna().to_dict() == {"lora": 1, "deflect": 1, "slr": 0}
+    assert frame.p.isna().all()  # no predictions, no test
+    assert "support no statement" in sheet.notes[2]
+
+
+def test_evidence_follows_the_tests(tmp_path):
+    make_study(tmp_path, ["mados"], ["scale_mae"], ["deflect", "frozen", "lora", "full"])
+    study = load_study(tmp_path)
+    frame, _ = ranks.ranks(study, resamples=500)
+    by_method = frame.set_index("method")
+    assert by_method.loc["frozen", "p_holm"] < 0.05
+    low, difference, high = by_method.loc["frozen", ["low", "difference", "high"]]
+    assert 0 < low < difference < high
+    sentence = ranks.evidence(frame, study)
+    assert "above" in sentence.split("Frozen (RGB)")[0]
+    assert "simulated data" in sentence
+    assert "one training each" in sentence
+
+
+def test_equal_predictions_are_not_told_apart(tmp_path):
+    for method in ("deflect", "lora"):
+        make_run(tmp_path, "so2sat", "scale_mae", method)
+    folder = tmp_path / "so2sat/scale_mae"
+    for name in ("predictions.npz", "record.json"):
+        (folder / "lora/seed0" / name).write_bytes((folder / "deflect/seed0" / name).read_bytes())
+    record = (folder / "lora/seed0/record.json").read_text().replace('"method": "deflect"', '"method": "lora"')
+    (folder / "lora/seed0/record.json").write_text(record)
+    study = load_study(tmp_path)
+    frame, _ = ranks.ranks(study, resamples=200)
+    assert frame.set_index("method").loc["lora", ["difference", "p"]].tolist() == [0, 1]
+    assert "not told apart from LoRA" in ranks.evidence(frame, study)
+
+
+def test_predictions_must_give_the_recorded_score(tmp_path):
+    make_study(tmp_path, ["mados"], ["scale_mae"], ["deflect", "lora"])
+    make_run(tmp_path, "mados", "scale_mae", "lora", score=0.123)
+    with pytest.raises(RecordError, match=r"predictions give mIoU 0\.\d+, record.json says 0.123"):
+        ranks.ranks(load_study(tmp_path), resamples=10)
+
+
+# ---------------------------------------------------------------------- on paper
+
+
+def test_marks_share_a_tie_as_printed():
+    assert marks([50.04, 49.96, math.nan, 40, 40.01]) == ["best", "best", "", "second", "second"]
+    assert marks([math.nan]) == [""]
+
+
+def test_numbers_as_printed():
+    assert [thousands(n) for n in (0, 130, 24_576, 303_301_632)] == ["0", "0.13", "24.6", "303,302"]
+    assert [share(p) for p in (0, 0.2049, 2.15, 52.6, 112.8)] == ["0 %", "0.2 %", "2.1 %", "53 %", "113 %"]
+    assert [span(["1", "1"]), span(["1", "2", "3"]), span([])] == ["1", "1–3", GAP]
+
+
+def test_markdown_and_latex():
+    row = [Cell("a_b | c"), Cell("50 % ± 1", "best"), Cell("−2", "second")]
+    sheet = Sheet("T & U", ["x", "y", "z"], ["Part", row], ["1 – 2"])
+    assert r"| a_b \| c | **50 % ± 1** | <u>−2</u> |" in markdown(sheet)
+    text = latex(sheet)
+    assert r"a\_b | c & \textbf{50 \% $\pm$ 1} & \underline{$-$2} \\" in text
+    assert r"\caption{T \& U}" in text
+    assert text.count(r"\midrule") == 1
+    assert text.count("{tabular}") == 2

@@ -1,0 +1,188 @@
+"""The workflow itself: a small real study through Snakemake and DVC, in a copy of the project."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PARTS = ["Snakefile", "config.yaml", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore", "src", "workflow", "notebooks"]
+PARTS += ["references", "data/raw/README.md", "pyproject.toml"]
+FIGURE = Path("results/mini/figures/parameter_efficiency.png")
+
+
+def run(project: Path, *command: str, expect: int = 0) -> str:
+    """Run a command in the project with this environment's programs; returns all that it printed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {k: v for k, v in os.environ.items() if k not in ("DEFLECT_CONFIG", "PYTHONPATH")} | {"PATH": path}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    text = done.stdout + done.stderr
+    assert done.returncode == expect, text
+    return text
+
+
+def jobs(dry_run: str) -> dict[str, int]:
+    """Rules and how often they would run, from the table of a dry run."""
+    table = dry_run.split("Job stats:")[-1] if "Job stats:" in dry_run else ""
+    found = {name: int(count) for name, count in re.findall(r"^([a-z_]+) +(\d+)$", table, re.MULTILINE)}
+    return {name: count for name, count in found.items() if name not in ("total", "all")}
+
+
+def change(project: Path, edit) -> None:
+    """Edit the project's config.yaml as a dictionary."""
+    path = project / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    edit(config)
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def small(config: dict) -> None:
+    """Two datasets, one GFM, three methods, two epochs: every rule runs, nothing learns much."""
+    mini = config["studies"]["mini"]
+    mini |= {"datasets": ["brick_kiln", "burn_scars"], "gfms": ["scale_mae"], "methods": ["deflect", "lora", "frozen"]}
+    mini["simulation"] |= {"rgb_images": 16, "rgb_pixels": 32}
+    mini["simulation"]["sizes"]["brick_kiln"] = {"train": 16, "val": 8, "test": 8}
+    mini["simulation"]["sizes"]["burn_scars"] = {"train": 18, "val": 2, "test": 4, "pixels": 64}
+    mini["pretraining"] = {"steps": 2, "batch_size": 8}
+    for task in mini["training"].values():
+        task["epochs"] = 2
+    mini.pop("variants", None)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A finished small study in a copy of the project."""
+    folder = tmp_path_factory.mktemp("project")
+    for part in PARTS:
+        target = folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / part).is_dir():
+            shutil.copytree(
+                ROOT / part, target, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp", "*.local")
+            )
+        else:
+            shutil.copy(ROOT / part, target)
+    change(folder, small)
+    run(folder, "snakemake", "--cores", "2")
+    return folder
+
+
+def test_study_writes_every_contracted_file(project):
+    results = project / "results/mini"
+    for name in ("main", "patch_embed", "ablation", "comparison"):
+        assert all((results / f"tables/{name}.{kind}").stat().st_size for kind in ("csv", "md", "tex"))
+    assert all((results / f"figures/parameter_efficiency.{kind}").stat().st_size > 5000 for kind in ("png", "pdf"))
+    assert len(list(results.glob("runs/*/*/*/seed0/record.json"))) == 6
+    assert (results / "report.html").stat().st_size > 100_000
+    main = (results / "tables/main.csv").read_text().splitlines()
+    assert main[0] == (
+        "study,dataset,gfm,method,bands,metric,mean,std,ci95,n,tuned_params,gfm_params,tuned_percent,head_params"
+    )
+
+
+def test_second_run_does_nothing_within_10_seconds(project):
+    start = time.monotonic()
+    assert "Nothing to be done" in run(project, "snakemake", "--cores", "all")
+    assert time.monotonic() - start < 10
+
+
+def test_touching_without_changing_reruns_nothing(project):
+    for path in ("src/deflect/methods/lora.py", "notebooks/tables.py", "config.yaml"):
+        (project / path).touch()
+    assert not jobs(run(project, "snakemake", "-n"))
+
+
+def test_one_figure_alone(project):
+    before = {path: path.stat().st_mtime_ns for path in (project / "results/mini").rglob("*.*") if path.is_file()}
+    bytes_before = (project / FIGURE).read_bytes()
+    (project / FIGURE).unlink()
+    start = time.monotonic()
+    run(project, "snakemake", "--cores", "1", str(FIGURE))
+    assert time.monotonic() - start < 25
+    assert (project / FIGURE).read_bytes() == bytes_before
+    touched = {path.name for path, at in before.items() if path.stat().st_mtime_ns != at}
+    own = {FIGURE.name, "parameter_efficiency.pdf", "parameter_efficiency.ipynb"}
+    assert touched <= own
+
+
+def test_change_of_one_methods_setting_reruns_that_method_alone(project):
+    text = (project / "config.yaml").read_text()
+    change(project, lambda config: config["methods"]["lora"].update(rank=2))
+    dry = run(project, "snakemake", "-n")
+    (project / "config.yaml").write_text(text)
+    planned = jobs(dry)
+    assert planned.pop("train") == 1
+    assert set(re.findall(r"wildcards: method=(\w+)", dry)) == {"lora"}
+    assert all(name.startswith("notebook_") or name in ("summary", "report") for name in planned)
+
+
+def test_change_of_training_code_reruns_training_but_no_data(project):
+    path = project / "src/deflect/training/loop.py"
+    text = path.read_text()
+    path.write_text(text + "\n# another line\n")
+    planned = jobs(run(project, "snakemake", "-n"))
+    path.write_text(text)
+    assert planned["train"] == 3
+    assert not {"simulate", "prepare", "pretrain"} & set(planned)
+
+
+def test_lost_run_is_trained_again_and_its_neighbours_are_kept(project):
+    runs = project / "results/mini/runs"
+    lost, kept = (runs / f"{dataset}/scale_mae/lora/seed0/record.json" for dataset in ("brick_kiln", "burn_scars"))
+    kept_before, lost_before = json.loads(kept.read_text()), json.loads(lost.read_text())
+    lost.unlink()
+    run(project, "snakemake", "--cores", "2")
+    assert json.loads(kept.read_text()) == kept_before  # its time of training too
+    again = json.loads(lost.read_text())
+    assert again["metrics"] == lost_before["metrics"]
+
+
+BAD = [
+    (["--config", "study=minni"], "unknown study 'minni'; did you mean 'mini'?"),
+    (["--config", "studies={mini: {methods: [lorra]}}"], "did you mean 'lora'?"),
+    (["--config", "studies={mini: {datasets: [brick_klin]}}"], "did you mean 'brick_kiln'?"),
+    (["--config", "methods={lora: {rnk: 3}}"], "unknown key 'rnk'; did you mean 'rank'?"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD, ids=[message for _, message in BAD])
+def test_bad_configuration_stops_before_anything_runs(project, options, message):
+    text = run(project, "snakemake", "--cores", "1", *options, expect=1)
+    assert message in text
+    assert "Traceback" not in text
+    assert len(list((project / "results/mini/runs").glob("*/*/*/seed0/record.json"))) == 6
+
+
+def test_missing_raw_file_is_named_with_its_remedy(project):
+    (lost := project / "data/simulated/brick_kiln/default_partition.json").rename(project / "aside.json")
+    text = run(project, "deflect", "data", "prepare", "brick_kiln", expect=2)
+    (project / "aside.json").rename(lost)
+    assert "default_partition.json" in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_report_command_trains_nothing(project):
+    (project / FIGURE).unlink()
+    text = run(project, "deflect", "report")
+    assert (project / FIGURE).exists()
+    assert "rule train" not in text
+
+
+def test_lint_is_clean():
+    run(ROOT, "snakemake", "--lint")
+
+
+def test_paper_study_plans_every_run_as_a_job_of_its_own():
+    planned = jobs(run(ROOT, "snakemake", "-n", "--config", "study=paper"))
+    assert planned["train"] == 5 * 3 * 8 * 3
+    assert (planned["fetch"], planned["prepare"], planned["fetch_gfm"], planned["convert_gfm"]) == (5, 5, 3, 3)
+    assert "simulate" not in planned

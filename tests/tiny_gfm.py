@@ -1,0 +1,65 @@
+"""Tiny Vision Transformers of every kind that users bring, and images for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from deflect.bands import SENTINEL2, BandSet, BandStatistics
+from deflect.gfms import CARDS, build
+
+BANDS = SENTINEL2.subset(["B02", "B03", "B04", "B05", "B06", "B08", "B11", "B12"])
+STATISTICS = BandStatistics(tuple(0.05 + 0.03 * i for i in range(8)), tuple(0.03 + 0.01 * i for i in range(8)))
+
+#: What differs from a plain ViT with a class token and learned positions.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "dinov2": {"patch_size": 14, "img_size": 56, "init_values": 0.3, "reg_tokens": 4, "no_embed_class": True},
+    "no_cls": {"class_token": False, "global_pool": "avg"},
+    "qk_norm": {"qk_norm": True, "scale_attn_norm": True},
+    "no_positions": {"pos_embed": "none"},
+    "pre_norm_embedding": {"pre_norm": True},
+    "dynamic": {"dynamic_img_size": True},
+    "with_head": {"num_classes": 7, "global_pool": "map"},
+    "post_norm": {},
+}
+
+
+def tiny(variant: str = "plain", **kwargs: Any) -> VisionTransformer:
+    """A random ViT of width 32 and depth 3, with weights large enough for every block to matter."""
+    torch.manual_seed(0)
+    if variant == "post_norm":
+        gfm = build(replace(CARDS["cross_scale_mae", "mini"], block="post_norm"), img_size=32)
+    else:
+        size = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 0}
+        gfm = VisionTransformer(**size | VARIANTS[variant] | kwargs)
+    for name, parameter in gfm.named_parameters():
+        if name != "pos_embed":
+            parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return gfm.eval()
+
+
+def images(gfm: VisionTransformer, n: int = 2, bands: BandSet = BANDS, seed: int = 1) -> Tensor:
+    """Reflectance (n, C, H, W) whose bands differ, with a few dead pixels."""
+    height, width = gfm.patch_embed.img_size
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.rand(n, len(bands), height, width, generator=generator)
+    found *= torch.linspace(0.1, 0.5, len(bands)).view(-1, 1, 1)
+    found[:, :, :2, :2] = 0
+    return found
+
+
+def optimise(model: Any, image: Tensor, steps: int = 2, lr: float = 0.01) -> None:
+    """Real AdamW steps on everything trainable, through all blocks."""
+    model.train()
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr, weight_decay=0.05)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = sum((tokens - 1).square().mean() for tokens in model.forward_intermediates(image, [0, model.depth - 1]))
+        (loss + model.extra_loss()).backward()
+        optimiser.step()
+    model.eval()

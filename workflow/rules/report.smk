@@ -1,0 +1,73 @@
+# Notebooks, tables, figures, the summary page and the HTML report: all from run records.
+
+# One rule per notebook, so that asking for one figure runs one notebook.
+for name in NOTEBOOKS:
+
+    rule:
+        name:
+            f"notebook_{name}"
+        input:
+            records=MAIN_RECORDS + VARIANT_RECORDS,
+            stores=stores(segmentation_datasets(STUDY)) if name == "qualitative" else [],
+            notebook=f"notebooks/{name}.py",
+            references="references/paper.csv" if name == "tables" else [],
+            code=ANALYSIS,
+        output:
+            **outputs_of(name),
+        log:
+            f"results/logs/notebooks/{STUDY.name}/{name}.log",
+        conda:
+            "../envs/deflect.yml"
+        params:
+            name=name,
+            grid=grid(STUDY),
+        shell:
+            "python -m deflect notebook {params.name} &> {log}"
+
+
+rule summary:
+    input:
+        records=MAIN_RECORDS + VARIANT_RECORDS,
+        references="references/paper.csv",
+        code=ANALYSIS,
+    output:
+        page=report(
+            f"{STUDY.results}/summary.html",
+            caption="../report/summary.rst",
+            category="Summary",
+            labels={"name": "two-minute summary", "format": "html"},
+        ),
+        metrics=f"{STUDY.results}/metrics.json",
+    log:
+        f"results/logs/summary/{STUDY.name}.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        grid=grid(STUDY),
+    shell:
+        "python -m deflect summary &> {log}"
+
+
+rule results:
+    input:
+        RESULTS,
+
+
+# Snakemake writes its own report; called for the finished results, it finds everything there.
+rule report:
+    input:
+        RESULTS,
+        captions=sorted(
+            str(path) for path in Path(workflow.basedir).glob("workflow/report/*.rst")
+        ),
+    output:
+        html=f"{STUDY.results}/report.html",
+    log:
+        f"results/logs/report/{STUDY.name}.log",
+    localrule: True
+    conda:
+        "../envs/deflect.yml"
+    params:
+        study=STUDY.name,
+    shell:
+        "python -m snakemake results --cores 1 --config study={params.study} --nolock --report {output.html} &> {log}"
