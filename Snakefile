@@ -23,5 +23,7 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
+        MAIN_RECORDS,
+        VARIANT_RECORDS,
         RESULTS,
         f"{STUDY.results}/report.html",

@@ -38,6 +38,7 @@ BAD = [
     ("studies.mini.seeds", [], "studies.mini.seeds"),
     ("studies.mini.training.segmentation", {"epoch": 3}, "unknown key 'epoch'; did you mean 'epochs'?"),
     ("studies.mini.training.segmentation", {"epochs": "many"}, "studies.mini.training.segmentation.epochs"),
+    ("studies.mini.training.madoss", {"epochs": 3}, "'madoss' is neither a task nor a dataset; did you mean 'mados'?"),
     ("wandb.mode", "ofline", "unknown value 'ofline'; did you mean 'offline'?"),
     ("wandbs", {}, "top level: unknown key 'wandbs'; did you mean 'wandb'?"),
 ]

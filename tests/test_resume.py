@@ -107,7 +107,10 @@ def test_killed_while_files_are_moved_in_place(tmp_path: Path) -> None:
     assert len(moved) == 3
     assert not (spec.out / "record.json").exists()
     assert (spec.out / "checkpoint.pt").exists()
+    for name in (".part-left", ".checkpoint.pt.1.part"):  # what SIGKILL leaves
+        (spec.out / name).mkdir() if name.startswith(".part") else (spec.out / name).touch()
     assert train(spec)["epochs"] == 3
+    assert not [path for path in spec.out.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])

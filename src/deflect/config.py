@@ -58,7 +58,7 @@ class Study:
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     share_process: bool
-    training: dict[str, dict[str, Any]]  # by task: fields of TrainSettings
+    training: dict[str, dict[str, Any]]  # fields of TrainSettings by task, and by dataset what differs there
     simulation: dict[str, Any] = field(default_factory=dict)
     pretraining: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)  # by GFM: the published variant
@@ -87,6 +87,10 @@ class Study:
     @property
     def results(self) -> Path:
         return Path("results") / self.name
+
+    def training_of(self, dataset: str, task: str) -> dict[str, Any]:
+        """Training settings of a dataset: its task's, and over them its own."""
+        return self.training[task] | self.training.get(dataset, {})
 
     def run(self, dataset: str, gfm: str, method: str, seed: int) -> Path:
         """Folder of one run; ``method`` may be a variant's name."""
@@ -145,8 +149,8 @@ def parse(raw: Mapping[str, Any]) -> Config:
     if name not in raw["studies"]:
         raise ConfigError(f"config: study: unknown study {name!r}{_hint(name, raw['studies'])}")
     card = dict(raw["studies"][name])
-    sequences = {key: tuple(card.pop(key)) for key in ("datasets", "gfms", "methods", "seeds")}
-    study = Study(name=name, variants=_variants(card.pop("variants", {})), **sequences, **card)
+    card |= {key: tuple(card[key]) for key in ("datasets", "gfms", "methods", "seeds")}
+    study = Study(name=name, variants=_variants(card.pop("variants", {})), **card)
     _check_names(study)
     return Config(study, dict(raw.get("methods") or {}), dict(raw.get("wandb") or {}))
 
@@ -192,6 +196,11 @@ def _check_names(study: Study) -> None:
                 f"config: studies.{study.name}.datasets: unknown dataset {dataset!r}{_hint(dataset, DATASETS)} "
                 f"(a dataset of your own needs {card}; see docs/your_own_dataset.md)"
             )
+    unknown = set(study.training) - {"classification", "segmentation", *study.datasets}
+    if unknown:
+        name = sorted(unknown)[0]
+        hint = _hint(name, ("classification", "segmentation", *study.datasets))
+        raise ConfigError(f"config: studies.{study.name}.training: {name!r} is neither a task nor a dataset{hint}")
     for key in ("datasets", "gfms"):
         outside = set(getattr(study.variants, key)) - set(getattr(study, key))
         if outside:

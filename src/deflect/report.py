@@ -97,5 +97,5 @@ def report(study: Study) -> int:
     if not any(study.results.glob("runs/**/record.json")):
         raise DeflectError(f"{study.results}/runs: no finished runs; run `snakemake --cores all` first")
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", f"study={study.name}"]
-    targets = ["--", f"{study.results}/report.html"]
+    targets = ["--", "results", f"{study.results}/report.html"]
     return subprocess.run([*command, "--allowed-rules", *REPORT_RULES, *targets]).returncode

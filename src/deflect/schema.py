@@ -77,10 +77,11 @@ def study() -> dict[str, Any]:
             ),
             "pretraining": of_dataclass(PretrainSettings),
             "weights": mapping({gfm: {"type": "string"} for gfm in GFMS}),
-            "training": mapping(
-                {task: of_dataclass(TrainSettings) for task in ("classification", "segmentation")},
-                ("classification", "segmentation"),
-            ),
+            "training": {
+                "type": "object",
+                "required": ["classification", "segmentation"],
+                "additionalProperties": of_dataclass(TrainSettings),
+            },
             "variants": variants(),
         },
         ("data", "datasets", "gfms", "gfm_size", "methods", "seeds", "share_process", "training"),

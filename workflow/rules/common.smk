@@ -66,6 +66,7 @@ VARIANT_SEEDS = STUDY.variants.seeds or STUDY.seeds
 STORE = f"data/prepared/{STUDY.name}/{{dataset}}/store.json"
 WEIGHTS = f"weights/{STUDY.name}/{{gfm}}.safetensors"
 TRAINING = source(
+    "data/card.py",
     "data/store.py",
     "spectral/*.py",
     "gfms/*.py",

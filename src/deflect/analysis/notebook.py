@@ -50,8 +50,8 @@ def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any
         plain, ran = Path(name) / "plain.ipynb", Path(name) / "ran.ipynb"
         _convert(source, plain)
         failure = None
-        # Sockets of the file system: TCP ports could collide with those of notebooks that run at the same time.
-        local = Config({"KernelManager": {"transport": "ipc"}})
+        # Sockets in a folder of our own: notebooks that run at the same time could take each other's ports.
+        local = Config({"KernelManager": {"transport": "ipc", "ip": f"{name}/kernel"}})
         try:
             papermill.execute_notebook(plain, ran, parameters, kernel_name="python3", progress_bar=False, config=local)
         except papermill.PapermillExecutionError as error:

@@ -98,4 +98,4 @@ def adapt_as(
     model = config.model_class()(copy.deepcopy(gfm), method, config, bands, statistics, rgb)
     config.apply(model)
     model.card = model.card if card is None else card
-    return model
+    return model.to(next(gfm.parameters()).device)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
+from torchvision.transforms.functional import center_crop
 
 from deflect.data.store import Split, StoreCard
 from deflect.gfms import load_gfm, taps
@@ -26,8 +27,12 @@ def input_gsd(card: StoreCard, settings: TrainSettings) -> float:
     """Metres per pixel of the model's input: larger segmentation images are cut, everything else is resized."""
     if settings.gsd is not None:
         return settings.gsd
-    cut = card.task == "segmentation" and card.image_size > settings.image_size
-    return card.gsd if cut else card.gsd * card.image_size / settings.image_size
+    return card.gsd if is_cut(card, settings) else card.gsd * card.image_size / settings.image_size
+
+
+def is_cut(card: StoreCard, settings: TrainSettings) -> bool:
+    """Whether the model sees windows of the images and not whole images."""
+    return card.task == "segmentation" and card.image_size > settings.image_size
 
 
 def build_gfm(name: str, weights: Path | None, size: str, card: StoreCard, context: Context) -> VisionTransformer:
@@ -58,20 +63,22 @@ def with_head(adapted: AdaptedGFM, card: StoreCard, context: Context) -> TaskMod
 def calibrate(model: TaskModel, split: Split, context: Context) -> None:
     """Show the method training images spread over the split, from which it takes its descriptor statistics."""
     settings = context.settings
+    size, cut = settings.image_size, is_cut(split.card, settings)
     rows = torch.linspace(0, len(split) - 1, min(len(split), settings.calibration_images)).round().long()
 
     def batches() -> Iterator[Tensor]:
         for part in rows.split(settings.eval_batch_size):
-            yield fit_to(split.batch(part)[0].to(context.device), settings.image_size)
+            images = split.batch(part)[0].to(context.device)
+            yield center_crop(images, size) if cut else fit_to(images, size)  # type: ignore[arg-type]
 
     model.adapted.calibrate(batches())
 
 
 def cached_features(model: TaskModel, split: Split, context: Context) -> Features | None:
     """All features of a split, where they are the same in every epoch and fit in memory; else ``None``."""
-    settings, card = context.settings, split.card
-    cut = card.task == "segmentation" and card.image_size > settings.image_size
-    if not model.encoder_is_frozen or cut or settings.augment or context.ranks.world > 1:
+    settings = context.settings
+    changes = is_cut(split.card, settings) or settings.augment
+    if not model.encoder_is_frozen or changes or context.ranks.world > 1:
         return None
     kept: list[list[Tensor]] = []
     labels: list[Tensor] = []

@@ -109,7 +109,7 @@ def _spec(config: Config, dataset: str, gfm: str, name: str, seed: int, device: 
         weights=study.gfm_weights(gfm),
         out=study.run(dataset, gfm, name, seed),
         method_settings=variant.settings,
-        training=TrainSettings.from_dict(study.training[task]),
+        training=TrainSettings.from_dict(study.training_of(dataset, task)),
         gfm_size=study.gfm_size,
         device=device,
         threads=threads,

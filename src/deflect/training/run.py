@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -168,6 +169,7 @@ class Run:
         """Write all files aside, move them in place, the record last; only then the checkpoint may go."""
         out = self.spec.out
         out.mkdir(parents=True, exist_ok=True)
+        sweep(out)
         with tempfile.TemporaryDirectory(dir=out, prefix=".part-") as name:
             aside = Path(name)
             save_adapter(model.adapted, aside)
@@ -182,6 +184,12 @@ class Run:
                 os.replace(file, out / file.name)
         records.write_record(out, record)
         self.checkpoint.delete()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for path in folder.glob(".*part*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:

@@ -56,7 +56,6 @@ class DeflectedGFM(AdaptedGFM):
             self.gate = nn.Parameter(torch.zeros(self.embed_dim))
         if not isinstance(gfm.patch_drop, nn.Identity):
             raise MethodError("deflect: a GFM that drops patches loses the match of spatial and spectral tokens")
-        self.to(next(gfm.parameters()).device)
         self._penalty: Tensor | None = None
 
     def _block_indices(self) -> list[int]:
