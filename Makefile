@@ -9,7 +9,7 @@ READY := .venv/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test test-all lint bench lock schema docs clean
+.PHONY: help env reproduce test test-all lint bench lock schema docs pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ schema: $(READY) ## regenerate workflow/schemas/ from the code
 
 docs: $(READY) ## regenerate the generated pages of docs/
 	python -m deflect.docs
+
+pictures: $(READY) ## refresh docs/pictures/ from a finished mini study
+	python docs/pictures.py
 
 clean: ## remove results and mini data (never data/raw or weights)
 	rm -rf results data/simulated data/prepared/mini weights/mini

@@ -109,3 +109,9 @@ def test_bands_are_found_by_identity():
         bandset("sentinel2", ["B03", "B03"])
     with pytest.raises(BandError, match="no band 'B13'"):
         bandset("sentinel2", ["B13"])
+
+
+def test_configuration_page_is_the_one_that_the_code_generates():
+    from deflect.docs import DOCS, configuration_page
+
+    assert (DOCS / "configuration.md").read_text() == configuration_page(), "run `make docs`"

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from own_data import write_folders
+
 ROOT = Path(__file__).parents[1]
 PARTS = ["Snakefile", "config.yaml", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore", "src", "workflow", "notebooks"]
 PARTS += ["references", "data/raw/README.md", "pyproject.toml"]
+GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
 FIGURE = Path("results/mini/figures/parameter_efficiency.png")
 
 
@@ -175,6 +178,38 @@ def test_report_command_trains_nothing(project):
     text = run(project, "deflect", "report")
     assert (project / FIGURE).exists()
     assert "rule train" not in text
+
+
+def test_own_dataset_joins_the_study_as_the_page_says(project):
+    """docs/your_own_dataset.md, step by step, through DVC: its card, its config line, its commands."""
+    page = (ROOT / "docs/your_own_dataset.md").read_text()
+    card = re.search(r"```yaml\n(task: .*?)```", page, re.DOTALL).group(1)
+    commands = re.findall(r"^\$ (.+)$", page, re.MULTILINE)
+    assert commands == ["deflect data prepare fields", "dvc repro"]
+    for command in (["git", "init", "-q"], ["git", "add", "."], [*GIT, "commit", "-qm", "study"]):
+        run(project, *command)
+    run(project, "dvc", "repro")
+
+    folder = project / "data/raw/fields"
+    write_folders(folder)
+    (folder / "card.yaml").write_text(card)
+    change(project, lambda config: config["studies"]["mini"]["datasets"].append("fields"))
+    dry = run(project, "snakemake", "-n")
+    planned = jobs(dry)
+    assert (planned.pop("prepare"), planned.pop("train")) == (1, 3)
+    assert set(re.findall(r"wildcards: dataset=(\w+)", dry)) == {"fields"}
+    missing = [line for line in dry.splitlines() if "Missing output files: results/mini/runs" in line]
+    assert len(missing) == 3
+    assert not re.findall(r"runs/(?!fields)\w+/[^,;]*", " ".join(line.split(";")[0] for line in missing))
+    records = list((project / "results/mini/runs").glob("b*/*/*/*/record.json"))
+    before = {path: json.loads(path.read_text()) for path in records}
+    for command in commands:
+        run(project, *command.split())
+    assert {path: json.loads(path.read_text()) for path in records} == before
+    assert ",fields,scale_mae,deflect,all,f1_macro," in (project / "results/mini/tables/main.csv").read_text()
+    again = run(project, "dvc", "repro")
+    assert "didn't change, skipping" in again
+    assert "Data and pipelines are up to date" in again
 
 
 def test_lint_is_clean():

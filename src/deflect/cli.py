@@ -151,19 +151,30 @@ def _data_prepare(args: argparse.Namespace) -> None:
         prepare(name, raw(name), prepared(name), simulated=simulated, check_published=check, jobs=args.jobs)
 
 
+DOWNLOADS = Path("weights/downloads")
+
+
 def _gfm_fetch(args: argparse.Namespace) -> None:
+    from deflect.files import write_json
     from deflect.gfms.fetch import fetch
 
+    study = load(args.config, args.study).study
     for name in args.gfms:
-        print(fetch(name, Path("weights/downloads") / name))
+        checkpoint = fetch(name, DOWNLOADS / name, size=study.weights.get(name, "full"))
+        write_json(DOWNLOADS / name / "fetched.json", {"checkpoint": checkpoint.name})
 
 
 def _gfm_convert(args: argparse.Namespace) -> None:
+    from deflect.files import read_json
     from deflect.gfms.convert import convert
 
     study = load(args.config, args.study).study
     for name in args.gfms:
-        print(convert(name, Path("weights/downloads") / name, study.gfm_weights(name)))
+        fetched = DOWNLOADS / name / "fetched.json"
+        if not fetched.exists():
+            raise ConfigError(f"{fetched}: nothing downloaded yet; run `deflect gfm fetch {name}`")
+        checkpoint = DOWNLOADS / name / read_json(fetched)["checkpoint"]
+        print(convert(name, checkpoint, study.gfm_weights(name)).title)
 
 
 def _gfm_verify(args: argparse.Namespace) -> None:
@@ -171,7 +182,10 @@ def _gfm_verify(args: argparse.Namespace) -> None:
 
     study = load(args.config, args.study).study
     for name in args.gfms:
-        print(verify(name, study.gfm_weights(name)))
+        report = verify(name, study.gfm_weights(name))
+        print(f"{report['weights']}: {report['title']}, {report['parameters']:,} parameters, {report['sha256']}")
+        for what, check in report["checks"].items():
+            print(f"  {what}: {check['value']} (from {check['low']} to {check['high']})")
 
 
 def _gfm_pretrain(args: argparse.Namespace) -> None:

@@ -33,8 +33,7 @@ def one_of(names):
 wildcard_constraints:
     dataset=one_of(STUDY.datasets),
     gfm=one_of(STUDY.gfms),
-    method=one_of(STUDY.methods),
-    variant=one_of(VARIANTS),
+    method=one_of([*STUDY.methods, *VARIANTS]),
     seed=r"\d+",
     split="train|val|test",
 
@@ -61,8 +60,6 @@ def raw_files(wildcards):
 
 # Runs
 RUNS = f"{STUDY.results}/runs/{{dataset}}/{{gfm}}/{{method}}/seed{{seed}}/record.json"
-VARIANT_RUNS = RUNS.replace("{method}", "{variant}")
-VARIANT_SEEDS = STUDY.variants.seeds or STUDY.seeds
 STORE = f"data/prepared/{STUDY.name}/{{dataset}}/store.json"
 WEIGHTS = f"weights/{STUDY.name}/{{gfm}}.safetensors"
 TRAINING = source(
@@ -77,11 +74,26 @@ TRAINING = source(
 )
 
 
-def settings(wildcards):
-    """What a method's runs depend on in config.yaml; a change of one method's setting reruns that method alone."""
-    name = wildcards.get("variant") or wildcards.method
+def settings(name):
+    """What the runs of a method or variant depend on in config.yaml; a change there reruns that one alone."""
     method = CONFIG.method(name)
     return [method.method, method.settings, STUDY.training, STUDY.gfm_size]
+
+
+def variants_of(method):
+    """The variants of one method."""
+    return [name for name in VARIANTS if CONFIG.method(name).method == method]
+
+
+def variant_records(names):
+    part = STUDY.variants
+    return expand(
+        RUNS,
+        dataset=part.datasets,
+        gfm=part.gfms,
+        method=names,
+        seed=part.seeds or STUDY.seeds,
+    )
 
 
 def stores(datasets):
@@ -91,13 +103,7 @@ def stores(datasets):
 MAIN_RECORDS = expand(
     RUNS, dataset=STUDY.datasets, gfm=STUDY.gfms, method=STUDY.methods, seed=STUDY.seeds
 )
-VARIANT_RECORDS = expand(
-    VARIANT_RUNS,
-    dataset=STUDY.variants.datasets,
-    gfm=STUDY.variants.gfms,
-    variant=VARIANTS,
-    seed=VARIANT_SEEDS,
-)
+VARIANT_RECORDS = variant_records(VARIANTS)
 
 
 # Results

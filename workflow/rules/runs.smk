@@ -23,36 +23,36 @@ if STUDY.share_process:
             f"results/logs/train/{STUDY.name}/{{method}}.log",
         benchmark:
             f"{STUDY.results}/benchmarks/{{method}}.tsv"
+        wildcard_constraints:
+            method=one_of(STUDY.methods),
         conda:
             "../envs/deflect.yml"
         params:
-            settings=settings,
+            settings=lambda w: settings(w.method),
         shell:
             "python -m deflect train --method {wildcards.method} --threads {threads} &> {log}"
 
-    rule train_variant:
-        input:
-            stores=stores(STUDY.variants.datasets),
-            weights=expand(WEIGHTS, gfm=STUDY.variants.gfms),
-            code=TRAINING,
-        output:
-            records=update(
-                expand(
-                    VARIANT_RUNS,
-                    dataset=STUDY.variants.datasets,
-                    gfm=STUDY.variants.gfms,
-                    seed=VARIANT_SEEDS,
-                    allow_missing=True,
-                )
-            ),
-        log:
-            f"results/logs/train/{STUDY.name}/{{variant}}.log",
-        conda:
-            "../envs/deflect.yml"
-        params:
-            settings=settings,
-        shell:
-            "python -m deflect train --method {wildcards.variant:q} --threads {threads} &> {log:q}"
+    # One job per method that has variants, so that a change of a method's setting leaves the others' alone.
+    for base in filter(variants_of, STUDY.methods):
+
+        rule:
+            name:
+                f"train_{base}_variants"
+            input:
+                stores=stores(STUDY.variants.datasets),
+                weights=expand(WEIGHTS, gfm=STUDY.variants.gfms),
+                code=TRAINING,
+            output:
+                records=update(variant_records(variants_of(base))),
+            log:
+                f"results/logs/train/{STUDY.name}/{base}_variants.log",
+            conda:
+                "../envs/deflect.yml"
+            params:
+                variants=variants_of(base),
+                settings=[settings(name) for name in variants_of(base)],
+            shell:
+                "python -m deflect train --method {params.variants:q} --threads {threads} &> {log}"
 
 else:
 
@@ -75,14 +75,6 @@ else:
             mem_mb=32000,
             runtime="24h",
         params:
-            settings=settings,
+            settings=lambda w: settings(w.method),
         shell:
-            "python -m deflect train --dataset {wildcards.dataset} --gfm {wildcards.gfm} --method {wildcards.method} --seed {wildcards.seed} --threads {threads} &> {log}"
-
-    use rule train as train_variant with:
-        output:
-            record=VARIANT_RUNS,
-        log:
-            f"results/logs/train/{STUDY.name}/{{dataset}}.{{gfm}}.{{variant}}.{{seed}}.log",
-        benchmark:
-            f"{STUDY.results}/benchmarks/{{dataset}}.{{gfm}}.{{variant}}.{{seed}}.tsv"
+            "python -m deflect train --dataset {wildcards.dataset} --gfm {wildcards.gfm} --method {wildcards.method:q} --seed {wildcards.seed} --threads {threads} &> {log}"

@@ -129,13 +129,13 @@ def evidence(frame: pd.DataFrame, study: Study) -> str:
         "not told apart from": tested[tested.p_holm >= LEVEL].method,
     }
     findings = [f"{word} {_listed(methods)}" for word, methods in groups.items() if len(methods)]
-    best = frame.dropna(subset=["mean_rank"]).iloc[0].method
+    ranked = frame.dropna(subset=["mean_rank"])  # none where a method lacks runs
+    best = f" The best mean rank has {title(ranked.iloc[0].method)}." if len(ranked) else ""
     seeds = study.main.seed.nunique()
     trained = "one training each, so chance in training is not covered" if seeds == 1 else f"{seeds} trainings each"
     return (
         f"On {study.data}, averaged over datasets and GFMs, {title(REFERENCE)} is {'; '.join(findings)} "
-        f"(paired bootstrap over test images, Holm-adjusted p < {LEVEL}; {trained}). "
-        f"The best mean rank has {title(best)}."
+        f"(paired bootstrap over test images, Holm-adjusted p < {LEVEL}; {trained}).{best}"
     )
 
 

@@ -2,8 +2,9 @@
 
 The teacher sees one view of an image whole; the student sees of another view a window of patches, whose size changes
 from step to step (the crops of several sizes of DINO-MC, arXiv 2303.06670), and predicts the teacher's assignment of
-the first view to prototypes. The teacher is a moving average of the student; its assignments are centred and
-sharpened so that they do not collapse.
+the first view to prototypes. The teacher is a moving average of the student. So that its assignments do not collapse,
+they are spread evenly over the prototypes by Sinkhorn-Knopp, as in DINOv2 (arXiv 2304.07193): DINO's running centre
+needs far more steps than there are here.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class SelfDistillation(nn.Module):
         min_side: smallest view, as a share of the image's side.
     """
 
-    student_temperature, teacher_temperature, centre_momentum = 0.1, 0.04, 0.9  # as published
+    teacher_temperature = 0.04  # as published
+    student_temperature = 0.2  # 0.1 as published; softer is better in so few steps
     light = 0.2  # relative change of brightness between views
 
     def __init__(self, gfm: VisionTransformer, prototypes: int, momentum: float, min_side: float) -> None:
@@ -54,13 +56,12 @@ class SelfDistillation(nn.Module):
         self.teacher = Assigner(gfm, prototypes)
         self.student = copy.deepcopy(self.teacher)
         self.teacher.requires_grad_(False)
-        self.centre: Tensor
-        self.register_buffer("centre", torch.zeros(prototypes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Loss of a batch of reflectance (B, 3, H, W); moves the centre."""
+        """Loss of a batch of reflectance (B, 3, H, W)."""
         with torch.no_grad():
-            target = self.target(self.teacher(self.view(images), self.windows(len(images), whole=True)))
+            cosines = self.teacher(self.view(images), self.windows(len(images), whole=True))
+            target = spread((cosines / self.teacher_temperature).softmax(1))
         predicted = self.student(self.view(images), self.windows(len(images))) / self.student_temperature
         return F.cross_entropy(predicted, target)
 
@@ -68,12 +69,6 @@ class SelfDistillation(nn.Module):
         """Crops at the encoder's input size, with the light of another day, as the encoder wants them."""
         crops = random_view(images, random_side(self.min_side, 1.0), self.gfm.patch_embed.img_size[0])
         return scale_rgb(jitter(crops, self.light), card_of(self.gfm))
-
-    def target(self, outputs: Tensor) -> Tensor:
-        """The teacher's centred and sharpened assignments; the centre follows."""
-        target = ((outputs - self.centre) / self.teacher_temperature).softmax(1)
-        self.centre.lerp_(outputs.mean(0), 1 - self.centre_momentum)
-        return target
 
     def windows(self, batch: int, whole: bool = False) -> Tensor:
         """Patch indices (B, w * w) of a window per image: one size for the batch, of 1/2 to 3/4 of the grid."""
@@ -89,3 +84,10 @@ class SelfDistillation(nn.Module):
         momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2
         for slow, fast in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
             slow.lerp_(fast, 1 - momentum)
+
+
+def spread(assignments: Tensor, rounds: int = 3) -> Tensor:
+    """Assignments (B, prototypes) whose rows sum to 1 and whose columns nearly sum to the same (Sinkhorn-Knopp)."""
+    for _ in range(rounds):
+        assignments = F.normalize(F.normalize(assignments, p=1, dim=0), p=1, dim=1)
+    return assignments

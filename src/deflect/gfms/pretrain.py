@@ -11,16 +11,21 @@ import logging
 from dataclasses import asdict, dataclass
 from math import cos, pi
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
 
 from deflect.gfms.card import GFMCard, GFMError, gfm_card
 from deflect.gfms.convert import save_weights
 from deflect.gfms.distill import SelfDistillation
 from deflect.gfms.masked import CrossScaleReconstruction, MaskedReconstruction
 from deflect.gfms.vit import SinCosViT, build
+
+if TYPE_CHECKING:
+    from deflect.config import Study
 
 log = logging.getLogger(__name__)
 Objective = MaskedReconstruction | SelfDistillation
@@ -42,15 +47,15 @@ class PretrainSettings:
         momentum: of the teacher at the start (DINO).
     """
 
-    steps: int = 150
-    batch_size: int = 64
-    lr: float = 2e-3
+    steps: int = 200
+    batch_size: int = 32
+    lr: float = 3e-3
     weight_decay: float = 0.05
     mask_ratio: float = 0.75
     min_side: float = 0.5
     gsd: float = 10.0
-    prototypes: int = 256
-    momentum: float = 0.98
+    prototypes: int = 64
+    momentum: float = 0.9
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "lr", "gsd", "prototypes"):
@@ -84,14 +89,32 @@ def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSetting
     return save_weights(gfm.state_dict(), card, out, origin)
 
 
+def pretrain_study(study: Study, name: str) -> GFMCard:
+    """Pretrain the mini GFM ``name`` as ``study`` says, on its simulated RGB images; always with seed 0."""
+    if not study.rgb_images.is_file():
+        raise FileNotFoundError(f"{study.rgb_images}: no such file; run `deflect data simulate --rgb` first")
+    settings = PretrainSettings(**study.pretraining)
+    return pretrain(name, np.load(study.rgb_images), study.gfm_weights(name), settings, seed=0)
+
+
 def make_objective(card: GFMCard, settings: PretrainSettings) -> Objective:
     """The pretraining task of ``card``'s kind, around a fresh model."""
-    gfm = build(card)
+    gfm = fresh(card)
     if not isinstance(gfm, SinCosViT):
         return SelfDistillation(gfm, settings.prototypes, settings.momentum, settings.min_side)
     if card.kind == "gsd_sincos":
         return MaskedReconstruction(gfm, settings.mask_ratio, settings.gsd, settings.min_side)
     return CrossScaleReconstruction(gfm, settings.mask_ratio, None, settings.min_side)
+
+
+def fresh(card: GFMCard) -> VisionTransformer:
+    """An untrained model, Xavier-uniform as in MAE: timm's 0.02 is meant for wide models, and far too little here."""
+    gfm = build(card)
+    for module in gfm.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+    nn.init.xavier_uniform_(gfm.patch_embed.proj.weight.data.flatten(1))
+    return gfm
 
 
 def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> list[float]:
