@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import pi
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from deflect.files import read_json
-from deflect.gfms import GFMS, GFMError, gfm_card, load_gfm, scale_rgb
+from deflect.gfms import GFMS, GFMError, card_of, gfm_card, load_gfm, scale_rgb, taps
 from deflect.gfms.convert import save_weights
 from deflect.gfms.distill import SelfDistillation, spread
 from deflect.gfms.masked import MaskedReconstruction, agreement
@@ -25,39 +24,58 @@ torch.set_num_threads(1)
 QUICK = PretrainSettings(steps=3, batch_size=8)
 
 
-def fields(count: int, seed: int) -> tuple[np.ndarray, Tensor]:
-    """Striped fields (N, 3, 64, 64) in any light and colour; the label is the stripes' direction and width."""
+def scenes(count: int, seed: int) -> np.ndarray:
+    """Fields of a few colours and rows in one direction: (N, 3, 64, 64) reflectance."""
     rng = np.random.default_rng(seed)
-    labels = np.arange(count) % 8
+    images = np.empty((count, 3, 64, 64), np.float32)
     y, x = np.mgrid[:64, :64]
-    angle = labels % 4 * pi / 4 + rng.normal(0, 0.08, count)
-    length = np.where(labels < 4, 9.0, 14.0)
-    along = x * np.cos(angle)[:, None, None] + y * np.sin(angle)[:, None, None]
-    stripes = np.sin(2 * pi * along / length[:, None, None] + rng.uniform(0, 2 * pi, (count, 1, 1)))
-    colour, contrast = rng.uniform(0.05, 0.2, (count, 3, 1, 1)), rng.uniform(0.03, 0.06, (count, 1, 1, 1))
-    images = colour + contrast * stripes[:, None] + rng.normal(0, 0.006, (count, 3, 64, 64))
-    return images.clip(0).astype(np.float32), torch.from_numpy(labels)
+    for image in images:
+        sites, colours = rng.uniform(0, 64, (6, 2)), rng.uniform(0.02, 0.25, (6, 3))
+        field = ((y[..., None] - sites[:, 0]) ** 2 + (x[..., None] - sites[:, 1]) ** 2).argmin(-1)
+        rows = np.sin((x * rng.normal() + y * rng.normal()) * rng.uniform(0.3, 0.8))
+        image[:] = colours[field].transpose(2, 0, 1) * (1 + 0.3 * rows)
+    return images
 
 
-@torch.no_grad()
-def features(gfm: VisionTransformer, images: np.ndarray) -> Tensor:
-    rgb = scale_rgb(torch.from_numpy(images), gfm.card)
-    return gfm.eval().forward_features(rgb)[:, 1:].mean(1)
+@pytest.mark.parametrize("name", GFMS)
+def test_pretraining_learns_what_holds_for_unseen_scenes(name: str) -> None:
+    torch.manual_seed(0)
+    settings = PretrainSettings(steps=40, batch_size=16)
+    objective = make_objective(gfm_card(name, "mini"), settings)
+    unseen = torch.from_numpy(scenes(32, seed=2))
+
+    @torch.no_grad()
+    def loss() -> float:
+        torch.manual_seed(1)
+        return float(np.mean([objective(unseen).item() for _ in range(4)]))
+
+    before = loss()
+    optimise(objective, torch.from_numpy(scenes(96, seed=1)), settings)
+    assert loss() < 0.85 * before
 
 
-def probe(gfm: VisionTransformer) -> float:
-    """Accuracy of a linear probe on frozen features."""
-    (images, labels), (held_out, truth) = fields(144, 1), fields(288, 2)
-    x, y = features(gfm, images), features(gfm, held_out)
-    x, y = (x - x.mean(0)) / x.std(0), (y - x.mean(0)) / x.std(0)
-    linear = nn.Linear(x.shape[1], 8)
-    optimiser = torch.optim.LBFGS(linear.parameters(), max_iter=30)
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = nn.functional.cross_entropy(linear(x), labels) + 1e-2 * linear.weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    return (linear(y).argmax(1) == truth).float().mean().item()
+@pytest.mark.parametrize("name", GFMS)
+def test_pretrained_weights_load_verify_and_repeat(name: str, tmp_path: Path) -> None:
+    images, settings = scenes(48, seed=1), PretrainSettings(steps=25, batch_size=8)
+    card = pretrain(name, images, tmp_path / "a.safetensors", settings, seed=3)
+    pretrain(name, images, tmp_path / "b.safetensors", settings, seed=3)
+    pretrain(name, images, tmp_path / "c.safetensors", settings, seed=4)
+    first, again, other = ((tmp_path / f"{x}.safetensors").read_bytes() for x in "abc")
+    assert first == again
+    assert first != other
+    assert card.origin["settings"]["steps"] == 25
+    assert (
+        read_json(tmp_path / "a.json")
+        == read_json(tmp_path / "b.json")
+        == card.to_dict()
+        | {
+            "sources": [],
+            "rgb_mean": list(card.rgb_mean),
+            "rgb_std": list(card.rgb_std),
+        }
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{x}.{end}" for x in "abc" for end in ("json", "safetensors")
+    ]
+    model = load_gfm(name, tmp_path / "a.safetensors", size="mini", img_size=48, gsd=5.0)
+    assert model.patch_embed.grid_size == (6, 6)

@@ -120,7 +120,8 @@ def trust(study: Study) -> str:
         return (
             "<p>All runs of the grid are there, made by one state of code and data; no two have identical metrics.</p>"
         )
-    counts = f"<p>{len(study.warnings) + len(edited)} warnings, {len(missing)} runs missing, {len(stale)} left out.</p>"
+    warnings = len(study.warnings) + len(edited)
+    counts = f"<p>Warnings: {warnings}. Runs missing: {len(missing)}, left out: {len(stale)}.</p>"
     shown = found[:30] + ([f"... and {len(found) - 30} more"] if len(found) > 30 else [])
     return f"{counts}\n<ul>\n{_items(shown)}\n</ul>"
 

@@ -22,12 +22,22 @@ from deflect.gfms.vit import card_of, scale_rgb
 
 
 class Assigner(nn.Module):
-    """An encoder with DINO's head: an MLP from the class token to the unit sphere, then the cosine with prototypes."""
+    """An encoder with DINO's head: an MLP from the class token to the unit sphere, then the cosine with prototypes.
+
+    The MLP normalises over the batch (DINO's `use_bn_in_head`): the class tokens of an untrained encoder are nearly the
+    same for all images, and without it the first teacher has nothing to say.
+    """
 
     def __init__(self, gfm: VisionTransformer, prototypes: int) -> None:
         super().__init__()
         self.gfm, dim = gfm, gfm.embed_dim
-        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, 2 * dim),
+            nn.BatchNorm1d(2 * dim),
+            nn.GELU(),
+            nn.Linear(2 * dim, dim),
+            nn.BatchNorm1d(dim, affine=False),
+        )
         self.prototypes = nn.Parameter(torch.randn(prototypes, dim))
 
     def forward(self, rgb: Tensor, kept: Tensor) -> Tensor:

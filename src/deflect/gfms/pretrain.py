@@ -58,7 +58,9 @@ class PretrainSettings:
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "lr", "gsd", "prototypes"):
+        if self.batch_size < 2:
+            raise GFMError("pretraining: batch_size must be at least 2, because images are told apart within a batch")
+        for name in ("steps", "lr", "gsd", "prototypes"):
             if not getattr(self, name) > 0:
                 raise GFMError(f"pretraining: {name} must be positive, found {getattr(self, name)}")
         for name in ("mask_ratio", "min_side", "momentum"):

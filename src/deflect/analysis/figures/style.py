@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
@@ -124,7 +125,8 @@ def provenance(figure: Figure, study: Study, *more: str) -> None:
     """The line under a figure: what the images are, the study, the seeds, and what is not shown."""
     seeds = study.main.seed.nunique()
     parts = [study.data, f"study {study.name}", f"{seeds} seed{'s' if seeds > 1 else ''}", *filter(None, more)]
-    figure.supxlabel(" · ".join(parts), fontsize=6, color=GREY, x=0.01, ha="left")
+    line = int(24 * figure.get_figwidth())  # characters of this size that fit
+    figure.supxlabel(textwrap.fill(" · ".join(parts), line), fontsize=6, color=GREY, x=0.01, ha="left")
 
 
 def empty(figure: Figure, text: str) -> Figure:
