@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
 
 from deflect.files import read_json
-from deflect.gfms import GFMS, GFMError, card_of, gfm_card, load_gfm, scale_rgb, taps
-from deflect.gfms.convert import save_weights
-from deflect.gfms.distill import SelfDistillation, spread
-from deflect.gfms.masked import MaskedReconstruction, agreement
-from deflect.gfms.pretrain import PretrainSettings, fresh, make_objective, optimise, pretrain
-from deflect.gfms.verify import verify
-from deflect.gfms.views import encode, random_view
+from deflect.gfms import GFMS, gfm_card, load_gfm
+from deflect.gfms.pretrain import PretrainSettings, make_objective, optimise, pretrain
 
 torch.set_num_threads(1)
 QUICK = PretrainSettings(steps=3, batch_size=8)
