@@ -196,7 +196,7 @@ def _check_names(study: Study) -> None:
                 f"config: studies.{study.name}.datasets: unknown dataset {dataset!r}{_hint(dataset, DATASETS)} "
                 f"(a dataset of your own needs {card}; see docs/your_own_dataset.md)"
             )
-    unknown = set(study.training) - {"classification", "segmentation", *study.datasets}
+    unknown = set(study.training) - {"classification", "segmentation", *DATASETS, *study.datasets}
     if unknown:
         name = sorted(unknown)[0]
         hint = _hint(name, ("classification", "segmentation", *study.datasets))
