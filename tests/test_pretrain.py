@@ -29,7 +29,7 @@ def scenes(count: int, seed: int) -> np.ndarray:
     return images
 
 
-#: To what share of its start the loss must fall. A teacher's targets sharpen while it learns, so that loss falls little.
+#: To what share of its start the loss must fall. A teacher's targets sharpen while it learns, so it falls little.
 FALL = {"scale_mae": 0.85, "dino_mc": 0.97, "cross_scale_mae": 0.85}
 
 
