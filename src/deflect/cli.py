@@ -189,21 +189,18 @@ def _gfm_verify(args: argparse.Namespace) -> None:
 
 
 def _gfm_pretrain(args: argparse.Namespace) -> None:
-    import numpy as np
-
-    from deflect.gfms.pretrain import PretrainSettings, pretrain
+    from deflect.gfms.pretrain import pretrain_study
 
     study = load(args.config, args.study).study
-    images = np.load(study.rgb_images)
     for name in args.gfms:
-        pretrain(name, images, study.gfm_weights(name), PretrainSettings(**study.pretraining), study.simulation["seed"])
+        pretrain_study(study, name)
 
 
 def _train(args: argparse.Namespace) -> int:
-    from deflect.training.grid import train_grid
+    from deflect.training.grid import grid, train_all
 
     config = load(args.config, args.study)
-    return train_grid(config, args.dataset, args.gfm, args.method, args.seed, args.device, args.threads)
+    return train_all(grid(config, args.dataset, args.gfm, args.method, args.seed, args.device, args.threads))
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -92,11 +92,11 @@ def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSetting
 
 
 def pretrain_study(study: Study, name: str) -> GFMCard:
-    """Pretrain the mini GFM ``name`` as ``study`` says, on its simulated RGB images; always with seed 0."""
+    """Pretrain the mini GFM ``name`` as ``study`` says, on its simulated RGB images."""
     if not study.rgb_images.is_file():
         raise FileNotFoundError(f"{study.rgb_images}: no such file; run `deflect data simulate --rgb` first")
     settings = PretrainSettings(**study.pretraining)
-    return pretrain(name, np.load(study.rgb_images), study.gfm_weights(name), settings, seed=0)
+    return pretrain(name, np.load(study.rgb_images), study.gfm_weights(name), settings, study.simulation["seed"])
 
 
 def make_objective(card: GFMCard, settings: PretrainSettings) -> Objective:

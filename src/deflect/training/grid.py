@@ -15,20 +15,11 @@ from deflect.training.run import RunSpec, train
 from deflect.training.settings import TrainSettings
 
 
-def train_grid(
-    config: Config,
-    datasets: Sequence[str] | None = None,
-    gfms: Sequence[str] | None = None,
-    methods: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-    device: str = "auto",
-    threads: int = 0,
-) -> int:
-    """Train every chosen run of the study one after another; ``None`` chooses all.
+def train_all(specs: Sequence[RunSpec]) -> int:
+    """Train runs one after another, in this process.
 
     A run that fails does not stop the others: its fault is printed, and the exit code is 1 at the end.
     """
-    specs = grid(config, datasets, gfms, methods, seeds, device, threads)
     failed = 0
     for number, spec in enumerate(specs, start=1):
         start = time.monotonic()
@@ -61,7 +52,7 @@ def grid(
     device: str = "auto",
     threads: int = 0,
 ) -> list[RunSpec]:
-    """The chosen runs of a study. Variants run on their own part of the grid, and only when they are named.
+    """The chosen runs of a study; ``None`` chooses all. Variants run on their own part of the grid.
 
     Raises:
         ConfigError: a chosen name is not part of the study.
