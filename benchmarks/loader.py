@@ -2,8 +2,12 @@
 
     python benchmarks/loader.py
 
-Both ways run in one process on the same simulated files in the published layouts and sizes, each after one pass that
-warms the caches; the table gives the best of several passes. Memory is the peak of a process of its own that prepares a
+All ways run in one process on the same simulated files in the published layouts and sizes, each after one pass that
+warms the caches; the table gives the best of several passes. "files" gathers the samples of the reader, which are
+float32. "store" is what training at the paper's size loads: pixels and labels in their stored types, of segmentation
+images a window of the input's size, gathered into memory that is used again and again, as torch's pinned memory is when
+batches go to a GPU. "whole" is the same without windows, and "reflectance" is ``Split.batch``: whole images, decoded on
+the CPU into fresh memory. Memory is the peak of a process of its own that prepares a
 dataset of one and of eight times the size.
 """
 
@@ -15,13 +19,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from deflect.data.prepare import prepare
 from deflect.data.readers import read
 from deflect.data.simulate import SimulationSize, simulate
-from deflect.data.store import Store
+from deflect.data.store import Empty, Store
+from deflect.training.batches import training_window
+from deflect.training.settings import TrainSettings
 
 #: Images per dataset, about 20 to 50 MB each.
 IMAGES = {"so2sat": 256, "brick_kiln": 128, "forestnet": 32, "burn_scars": 8, "mados": 16}
@@ -49,8 +58,18 @@ def best(batches: list[list[int]], load: Callable[[list[int]], object]) -> float
     return min(times[1:])
 
 
-def throughput(name: str, folder: Path) -> tuple[float, float]:
-    """Images per second out of the published files, and out of the store."""
+def used_again() -> Empty:
+    """Memory for batches that is made once per shape and type."""
+    made: dict[tuple[Any, ...], Tensor] = {}
+
+    def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        return made.setdefault((shape, dtype), torch.empty(shape, dtype=dtype))
+
+    return empty
+
+
+def throughput(name: str, folder: Path) -> list[float]:
+    """Images per second out of the published files, and out of the store in three ways."""
     simulate(name, folder / "raw", SimulationSize(IMAGES[name], 1, 1), seed=0)
     prepare(name, folder / "raw", folder / "store")
     raw, split = read(name, folder / "raw", "train"), Store(folder / "store").split("train")
@@ -59,9 +78,20 @@ def throughput(name: str, folder: Path) -> tuple[float, float]:
     batches = [order[i : i + BATCH] for i in range(0, n, BATCH)]
 
     def from_files(batch: list[int]) -> None:
-        torch.stack([raw[i]["image"] for i in batch]).mul_(raw.sheet.scale)
+        samples = [raw[i] for i in batch]
+        torch.stack([sample["image"] for sample in samples])
+        torch.stack([sample[split.key] for sample in samples])
 
-    return n / best(batches, from_files), n / best(batches, split.batch)
+    memory = used_again()
+    draws = np.random.default_rng(0).random((BATCH, 4))
+    window = training_window(draws, TrainSettings())
+    ways = (
+        from_files,
+        lambda batch: split.stored(batch, memory, window),
+        lambda batch: split.stored(batch, memory),
+        split.batch,
+    )
+    return [n / best(batches, way) for way in ways]
 
 
 def peak_memory(name: str, images: int, folder: Path) -> float:
@@ -73,11 +103,13 @@ def peak_memory(name: str, images: int, folder: Path) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(f"{'dataset':12} {'files img/s':>12} {'store img/s':>12} {'ratio':>7}")
+    columns = ("files", *(f"{way}{what}" for way in ("store", "whole", "reflectance") for what in ("", "/files")))
+    print("images/s  ", *(f"{column:>18}" for column in columns), sep="")
     for name in IMAGES:
         with tempfile.TemporaryDirectory() as folder:
-            files, store = throughput(name, Path(folder))
-        print(f"{name:12} {files:12.0f} {store:12.0f} {store / files:6.1f}x", flush=True)
+            files, *ways = throughput(name, Path(folder))
+        row = "".join(f"{rate:18.0f}{rate / files:17.1f}x" for rate in ways)
+        print(f"{name:10}{files:18.0f}{row}", flush=True)
     name, images = MEMORY
     print(f"\npeak memory of preparing {name}, MB")
     for factor in (1, 8):

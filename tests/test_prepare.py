@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,15 +15,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
+from deflect import cli, config
 from deflect.data import shards
-from deflect.data.catalog import DATASETS
+from deflect.data.catalog import AS_PUBLISHED, DATASETS
 from deflect.data.prepare import prepare
 from deflect.data.readers import read
 from deflect.data.simulate import SimulationSize, simulate
 from deflect.data.store import Store
 from deflect.errors import DeflectError
 
+ROOT = Path(__file__).parents[1]
 SMALL = SimulationSize(train=6, val=2, test=3, pixels=48)
 
 
@@ -55,6 +59,22 @@ def test_the_store_holds_what_the_reader_reads(raw: Path, tmp_path: Path, name: 
     pixels = store.split("train").batch(range(card.splits["train"]["n"]))[0].double()
     np.testing.assert_allclose(card.statistics.mean, pixels.mean((0, 2, 3)), rtol=1e-6)
     np.testing.assert_allclose(card.statistics.std, pixels.std((0, 2, 3), correction=0), rtol=1e-6)
+
+
+def test_a_study_may_keep_the_published_band_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = config.read(ROOT / "config.yaml")
+    settings["studies"]["mini"]["as_published"] = ["brick_kiln"]
+    monkeypatch.setenv("DEFLECT_CONFIG", json.dumps(settings))
+    simulate("brick_kiln", Path("data/simulated/brick_kiln"), SMALL, seed=2)
+    assert cli.main(["data", "prepare", "brick_kiln"]) == 0
+    split = Store("data/prepared/mini/brick_kiln").split("train")
+    assert split.card.bands.names == AS_PUBLISHED["brick_kiln"].bands.names
+    images, _ = split.batch([0])
+    # "B10", "B11", "B12" are red, green and blue once more, in 8 bits
+    for band, copy in (("B04", "B10"), ("B03", "B11"), ("B02", "B12")):
+        pair = images[0, [split.card.bands.channel(band), split.card.bands.channel(copy)]].flatten(1)
+        assert torch.corrcoef(pair)[0, 1] > 0.95
 
 
 def test_equal_files_give_equal_bytes_for_any_number_of_processes_and_shards(

@@ -62,6 +62,41 @@ def test_batch_is_scaled_reflectance_in_the_order_asked_for(tmp_path: Path, dtyp
         np.testing.assert_array_equal(labels, np.load(tmp_path / "s" / "train.labels.npy")[[4, 0, 4]])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_stored_pixels_go_into_the_memory_given_and_decode_to_the_same_batch(tmp_path: Path, dtype: str) -> None:
+    write_store(tmp_path / "s", dtype=dtype, task="segmentation")
+    split, given = Store(tmp_path / "s").split("train"), []
+
+    def memory(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        given.append(torch.full(shape, 77).to(dtype))
+        return given[-1]
+
+    images, labels = split.stored([4, 0, 4], memory)
+    assert images is given[0]
+    assert labels is given[1]
+    assert (str(images.dtype), labels.dtype) == (f"torch.{dtype}", torch.int8)
+    expected_images, expected_labels = split.batch([4, 0, 4])
+    assert torch.equal(split.decode(images), expected_images)
+    assert torch.equal(labels.long(), expected_labels)
+
+
+def test_windows_cut_images_and_label_maps_alike(tmp_path: Path) -> None:
+    write_store(tmp_path / "s", task="segmentation")
+    split = Store(tmp_path / "s").split("train")
+    corners = [(0, 3), (2, 1)]
+
+    def window(place: int, label: np.ndarray) -> tuple[slice, slice]:
+        assert label.shape == (8, 8)
+        y, x = corners[place]
+        return slice(y, y + 4), slice(x, x + 4)
+
+    images, labels = split.stored([5, 2], window=window)
+    whole_images, whole_labels = split.stored([5, 2])
+    for i, (y, x) in enumerate(corners):
+        assert torch.equal(images[i], whole_images[i, :, y : y + 4, x : x + 4])
+        assert torch.equal(labels[i], whole_labels[i, y : y + 4, x : x + 4])
+
+
 def test_batch_does_not_share_memory_with_the_file(tmp_path: Path) -> None:
     write_store(tmp_path / "s", dtype="float32", scale=1.0)
     split = Store(tmp_path / "s").split("train")

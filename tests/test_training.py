@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from deflect.data.store import Store
+from deflect.data.store import Empty, Store, Window
 from deflect.methods import load_adapter
 from deflect.training import build
-from deflect.training.batches import augmented, batch_starts, fit_to, training_batches
+from deflect.training.batches import batch_starts, fit_to, training_batches, training_window
 from deflect.training.build import build_gfm, build_model, cached_features, calibrate, input_gsd, with_head
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
@@ -93,9 +93,12 @@ class Coded:
     def __len__(self) -> int:
         return len(self.maps)
 
-    def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        labels = self.maps[torch.from_numpy(rows)]
+    def stored(self, rows: np.ndarray, empty: Empty, window: Window) -> tuple[Tensor, Tensor]:
+        labels = torch.stack([self.maps[row][window(i, self.maps[row].numpy())] for i, row in enumerate(rows)])
         return labels[:, None].float(), labels
+
+    def decode(self, stored: Tensor) -> Tensor:
+        return stored
 
 
 def rows_of(split: Coded, epoch: int, context: Context) -> list[list[int]]:
@@ -125,24 +128,24 @@ def test_processes_share_each_batch() -> None:
 @pytest.mark.parametrize("crop", ["random", "focus"])
 @pytest.mark.parametrize("augment", [False, True])
 def test_labels_stay_on_their_pixels(crop: str, augment: bool) -> None:
-    settings = TrainSettings(image_size=8, crop=crop, augment=augment)
-    images, labels = Coded(40, 13).batch(np.arange(40))
-    draws = np.random.default_rng(0).random((40, 4))
-    cut, truth = augmented(images, labels, draws, settings)
+    settings = TrainSettings(image_size=8, crop=crop, augment=augment, batch_size=40)
+    ((cut, truth),) = training_batches(Coded(40, 13), 0, Context(settings))
+    assert isinstance(cut, Tensor)
     assert cut.shape == (40, 1, 8, 8)
     assert torch.equal(cut[:, 0].long(), truth)
     assert len({int(t[0, 0]) % 97 for t in truth}) > 5  # windows and orientations differ
 
 
 def test_focus_crop_holds_a_labelled_pixel() -> None:
-    labels = torch.full((64, 40, 40), -1)
+    labels = np.full((64, 40, 40), -1)
     for i in range(64):
         labels[i, (7 * i) % 40, (11 * i) % 40] = 1
     draws = np.random.default_rng(0).random((64, 4))
-    _, focus = augmented(torch.zeros(64, 1, 40, 40), labels, draws, TrainSettings(image_size=8, crop="focus"))
-    assert all((window == 1).any() for window in focus)
-    _, free = augmented(torch.zeros(64, 1, 40, 40), labels, draws, TrainSettings(image_size=8))
-    assert not all((window == 1).any() for window in free)
+    for crop, always in (("focus", True), ("random", False)):
+        window = training_window(draws, TrainSettings(image_size=8, crop=crop))
+        cuts = [label[window(i, label)] for i, label in enumerate(labels)]
+        assert {cut.shape for cut in cuts} == {(8, 8)}
+        assert all((cut == 1).any() for cut in cuts) == always
 
 
 def test_resize_keeps_the_mean_and_antialiases() -> None:

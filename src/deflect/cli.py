@@ -142,13 +142,14 @@ def _data_simulate(args: argparse.Namespace) -> None:
 
 
 def _data_prepare(args: argparse.Namespace) -> None:
+    from deflect.data.catalog import AS_PUBLISHED
     from deflect.data.prepare import prepare
 
     config = load(args.config, args.study)
-    raw, prepared, simulated = config.study.raw, config.study.prepared, config.study.simulated
+    study, settings = config.study, {"check_published": not args.no_check, "jobs": args.jobs}
     for name in _datasets(args, config):
-        check = not args.no_check
-        prepare(name, raw(name), prepared(name), simulated=simulated, check_published=check, jobs=args.jobs)
+        sheet = AS_PUBLISHED[name] if name in study.as_published else None
+        prepare(name, study.raw(name), study.prepared(name), simulated=study.simulated, sheet=sheet, **settings)
 
 
 DOWNLOADS = Path("weights/downloads")

@@ -62,6 +62,7 @@ class Study:
     simulation: dict[str, Any] = field(default_factory=dict)
     pretraining: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)  # by GFM: the published variant
+    as_published: tuple[str, ...] = ()  # datasets whose bands are named as their publisher named them, wrongly
     variants: Variants = field(default_factory=Variants)
 
     @property
@@ -150,6 +151,7 @@ def parse(raw: Mapping[str, Any]) -> Config:
         raise ConfigError(f"config: study: unknown study {name!r}{_hint(name, raw['studies'])}")
     card = dict(raw["studies"][name])
     card |= {key: tuple(card[key]) for key in ("datasets", "gfms", "methods", "seeds")}
+    card["as_published"] = tuple(card.get("as_published", ()))
     study = Study(name=name, variants=_variants(card.pop("variants", {})), **card)
     _check_names(study)
     return Config(study, dict(raw.get("methods") or {}), dict(raw.get("wandb") or {}))

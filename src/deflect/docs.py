@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,24 +20,26 @@ def configuration_page() -> str:
         "# Configuration\n\n"
         "Every key of `config.yaml`, generated from the code by `make docs`. Keys left out take the default; unknown\n"
         "keys are refused. `studies.NAME` stands for `studies.mini`, `studies.paper` or a study of your own.\n\n"
-        "| key | type | default |\n|---|---|---|\n"
+        "| key | type | default | meaning |\n|---|---|---|---|\n"
     )
-    return head + "".join(f"| `{key}` | {kind} | {default} |\n" for key, kind, default in _keys(schema(), ""))
+    return head + "".join(f"| {' | '.join(row)} |\n" for row in _keys(schema(), ""))
 
 
-def _keys(node: dict[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
+def _keys(node: dict[str, Any], path: str) -> Iterator[tuple[str, str, str, str]]:
+    """Rows of the table: key, type, default and meaning."""
     for name, child in node.get("properties", {}).items():
         yield from _key(child, f"{path}.{name}" if path else name)
     if isinstance(node.get("additionalProperties"), dict):
         yield from _key(node["additionalProperties"], f"{path}.NAME")
 
 
-def _key(node: dict[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
+def _key(node: dict[str, Any], path: str) -> Iterator[tuple[str, str, str, str]]:
     if "properties" in node or isinstance(node.get("additionalProperties"), dict):
         yield from _keys(node, path)
     else:
-        default = f"`{node['default']}`" if "default" in node else ""
-        yield path, _type(node).replace("|", "\\|"), default
+        default = f"`{json.dumps(node['default'])}`" if "default" in node else ""  # as YAML has it
+        meaning = node.get("description", "").replace("``", "`")
+        yield f"`{path}`", _type(node).replace("|", "\\|"), default, meaning.replace("|", "\\|")
 
 
 def _type(node: dict[str, Any]) -> str:

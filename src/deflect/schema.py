@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import fields
+from itertools import takewhile
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from deflect.config import GFMS, METHODS, SCHEMA
+from deflect.data.catalog import AS_PUBLISHED, DATASETS
 from deflect.data.simulate import SimulationSize
 from deflect.files import write_json
+from deflect.gfms.card import CARDS
 from deflect.gfms.pretrain import PretrainSettings
 from deflect.methods import METHODS as METHOD_CONFIGS
 from deflect.training.settings import TrainSettings
 
 NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_]+$"}
+#: Datasets whose published band names are wrong.
+MISNAMED = tuple(name for name in DATASETS if AS_PUBLISHED[name] is not DATASETS[name])
 COUNT = {"type": "integer", "minimum": 0}
 
 
 def of_dataclass(cls: type, only_given: bool = True) -> dict[str, Any]:
     """Schema of a dataclass that refuses unknown keys; fields may be left out and then take the code's default."""
     schema = TypeAdapter(cls).json_schema()
+    for name, meaning in meanings(cls).items():
+        schema["properties"][name]["description"] = meaning
+    schema.pop("description", None)
     schema["additionalProperties"] = False
     schema.pop("title", None)
     if only_given:
         schema.pop("required", None)
     return schema
+
+
+def meanings(cls: type) -> dict[str, str]:
+    """What the docstrings of a dataclass and of its bases say about each field: lines ``name: text``."""
+    found: dict[str, str] = {}
+    for part in reversed(cls.__mro__):
+        lines = inspect.cleandoc(part.__doc__ or "").splitlines()
+        for name in (field.name for field in fields(cls)):
+            starts = [i for i, line in enumerate(lines) if line.strip().startswith(f"{name}: ")]
+            if starts:
+                found[name] = _paragraph(lines[starts[0] :]).removeprefix(f"{name}: ")
+    return found
+
+
+def _paragraph(lines: list[str]) -> str:
+    """The first line and those that continue it, which are indented further."""
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    rest = takewhile(lambda line: len(line) - len(line.lstrip()) > indent, lines[1:])
+    return " ".join(line.strip() for line in (lines[0], *rest))
+
+
+def said(meaning: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """``schema`` with what the key means."""
+    return schema | {"description": meaning}
+
+
+def _sizes(gfm: str) -> list[str]:
+    """The published sizes of a GFM."""
+    return [size for name, size in CARDS if name == gfm and size != "mini"]
 
 
 def mapping(properties: dict[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -51,9 +90,9 @@ def variants() -> dict[str, Any]:
     named = {"type": "object", "propertyNames": {"pattern": r"^[a-z_]+\+[a-z0-9_=.]+$"}}
     return mapping(
         {
-            "datasets": names(),
-            "gfms": names(GFMS),
-            "seeds": seeds(),
+            "datasets": said("where the variants run: a part of the study's datasets", names()),
+            "gfms": said("and a part of its GFMs", names(GFMS)),
+            "seeds": said("the study's own if left out", seeds()),
             "settings": named | {"additionalProperties": {"oneOf": each}},
         },
         ("datasets", "gfms", "settings"),
@@ -64,19 +103,28 @@ def study() -> dict[str, Any]:
     sizes = {"type": "object", "additionalProperties": of_dataclass(SimulationSize, only_given=False)}
     return mapping(
         {
-            "data": {"enum": ["simulated", "real"]},
-            "datasets": names(),
+            "data": said("published files, or files that the simulator writes", {"enum": ["simulated", "real"]}),
+            "datasets": said("of the catalog, or your own under data/raw/", names()),
             "gfms": names(GFMS),
-            "gfm_size": {"enum": ["mini", "full"]},
+            "gfm_size": said("mini GFMs are pretrained here, full ones fetched", {"enum": ["mini", "full"]}),
             "methods": names(METHODS),
             "seeds": seeds(),
-            "share_process": {"type": "boolean"},
+            "share_process": said(
+                "one job trains all runs of a method (many short runs), or every run is a job (a cluster)",
+                {"type": "boolean"},
+            ),
             "simulation": mapping(
-                {"seed": COUNT, "rgb_images": COUNT, "rgb_pixels": COUNT, "sizes": sizes},
+                {
+                    "seed": COUNT,
+                    "rgb_images": said("simulated RGB images, on which mini GFMs are pretrained", COUNT),
+                    "rgb_pixels": said("side of such an image", COUNT),
+                    "sizes": sizes,
+                },
                 ("seed", "rgb_images", "rgb_pixels", "sizes"),
             ),
             "pretraining": of_dataclass(PretrainSettings),
-            "weights": mapping({gfm: {"type": "string"} for gfm in GFMS}),
+            "weights": mapping({name: said("published size", {"enum": list(_sizes(name))}) for name in GFMS}),
+            "as_published": said("datasets whose bands keep the publisher's wrong names", names(MISNAMED)),
             "training": {
                 "type": "object",
                 "required": ["classification", "segmentation"],
@@ -92,15 +140,15 @@ def schema() -> dict[str, Any]:
     """The whole schema of config.yaml."""
     wandb = mapping(
         {
-            "mode": {"enum": ["disabled", "offline", "online"]},
+            "mode": said("the variable WANDB_MODE wins", {"enum": ["disabled", "offline", "online"]}),
             "project": {"type": "string"},
-            "entity": {"type": "string"},
+            "entity": said("team or user; your own if left out", {"type": "string"}),
         }
     )
     methods = mapping({name: of_dataclass(config) for name, config in _methods()})
     top = mapping(
         {
-            "study": NAME,
+            "study": said("which of the studies runs", NAME),
             "wandb": wandb,
             "methods": methods,
             "studies": {"type": "object", "additionalProperties": study()},

@@ -69,5 +69,7 @@ rule prepare:
     conda:
         "../envs/deflect.yml"
     threads: 1 if STUDY.simulated else 4
+    params:
+        as_published=lambda w: w.dataset in STUDY.as_published,
     shell:
         "python -m deflect data prepare {wildcards.dataset} --jobs {threads} &> {log}"

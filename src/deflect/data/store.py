@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,20 @@ from deflect.files import sha256_file
 __all__ = ["SPLITS", "Split", "Store", "StoreCard", "StoreError"]
 
 
+Indices = Sequence[int] | np.ndarray | Tensor
+#: Makes a tensor of a shape and dtype whose values are to be written.
+Empty = Callable[[tuple[int, ...], torch.dtype], Tensor]
+#: From the place in the batch and the label map (H, W) of an image to the rows and columns to read of it.
+Window = Callable[[int, np.ndarray], tuple[slice, slice]]
+
+
+def new_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Memory from NumPy, which asks for huge pages; ``torch.empty`` takes three times as long to fill."""
+    return torch.from_numpy(np.empty(shape, str(dtype).removeprefix("torch.")))
+
+
 class Split(Dataset):
-    """One split of a store: a torch ``Dataset`` of dict samples, and ``batch`` for the fast way.
+    """One split of a store: a torch ``Dataset`` of dict samples, and ``batch`` and ``stored`` for the fast way.
 
     Attributes:
         images: (N, C, H, W) memory map in the stored unit.
@@ -65,19 +77,33 @@ class Split(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, indices: Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+    def stored(
+        self, indices: Indices, empty: Empty = new_memory, window: Window | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) and labels (B,) or (B, H, W) as they are stored, copied into memory made by ``empty``.
+
+        This is what training loads: 8 and 16 bit pixels are a quarter and half of the bytes to copy and to send to an
+        accelerator, where ``decode`` then costs nothing; of images larger than the input only a ``window`` is read.
+        """
+        rows = np.asarray(indices, dtype=np.intp).tolist()
+        images, labels = self.images.view(np.ndarray), self.labels.view(np.ndarray)
+        if window is None or self.key == "label":
+            return _gather([images[row] for row in rows], empty), _gather([labels[row] for row in rows], empty)
+        cuts = [window(i, labels[row]) for i, row in enumerate(rows)]
+        return (
+            _gather([images[row][:, y, x] for row, (y, x) in zip(rows, cuts, strict=True)], empty),
+            _gather([labels[row][y, x] for row, (y, x) in zip(rows, cuts, strict=True)], empty),
+        )
+
+    def decode(self, stored: Tensor) -> Tensor:
+        """Stored pixels as float32 reflectance, on their device; changes ``stored`` where that is float32 itself."""
+        pixels = stored.float()
+        return pixels if self.card.scale == 1 else pixels.mul_(self.card.scale)
+
+    def batch(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """Images as float32 reflectance (B, C, H, W) and int64 labels (B,) or (B, H, W)."""
-        rows = np.asarray(indices, dtype=np.intp)
-        stored, scale = self.images.view(np.ndarray), np.float32(self.card.scale)
-        reflectance = np.empty((len(rows), *stored.shape[1:]), np.float32)
-        for place, row in zip(reflectance, rows, strict=True):
-            if stored.dtype == np.float32:
-                np.multiply(stored[row], scale, out=place)
-            else:  # two passes over an image in the cache are five times faster than np.multiply(..., dtype=np.float32)
-                np.copyto(place, stored[row])
-                place *= scale
-        labels = self.labels.view(np.ndarray)[rows].astype(np.int64)
-        return torch.from_numpy(reflectance), torch.from_numpy(labels)
+        images, labels = self.stored(indices)
+        return self.decode(images), labels.long()
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         images, labels = self.batch([index])
@@ -108,3 +134,10 @@ class Store:
                 path = self.folder / f"{name}.{what}.npy"
                 if sha256_file(path) != facts[f"{what}_sha256"]:
                     raise StoreError(f"{path}: differs from the hash in {CARD}; delete the folder and prepare again")
+
+
+def _gather(parts: Sequence[np.ndarray], empty: Empty) -> Tensor:
+    """Stack equally shaped arrays, or scalars, in memory made by ``empty``."""
+    gathered = empty((len(parts), *parts[0].shape), getattr(torch, parts[0].dtype.name))
+    np.stack(parts, out=gathered.numpy())
+    return gathered

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deflect.data.store import Empty, Window, new_memory
 from deflect.training.context import Context
 from deflect.training.model import Inputs
 from deflect.training.settings import TrainSettings
@@ -26,7 +27,10 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: np.ndarray) -> tuple[Inputs, Tensor]: ...
+    def stored(self, indices: np.ndarray, empty: Empty, window: Window | None = None) -> tuple[Inputs, Tensor]: ...
+
+    def decode(self, stored: Any) -> Inputs:
+        """On their device, what ``stored`` gave as what the model takes."""
 
 
 def batch_starts(n: int, context: Context) -> range:
@@ -59,36 +63,37 @@ def training_batches(split: Batches, epoch: int, context: Context) -> Iterator[t
     def load(start: int) -> tuple[Inputs, Tensor]:
         rows = order[start : start + settings.batch_size]
         draws = random.random((len(rows), 4))
-        inputs, labels = split.batch(rows[mine])
-        if isinstance(inputs, Tensor):
-            inputs, labels = augmented(inputs, labels, draws[mine], settings)
-        return to_device(inputs, context.device), to_device(labels, context.device)
+        window = training_window(draws[mine], settings)
+        inputs, labels = split.stored(rows[mine], memory(context.device), window)
+        if settings.augment and isinstance(inputs, Tensor):
+            inputs, labels = flipped(inputs, labels, draws[mine])
+        return to_device(inputs, labels, split, context.device)
 
     for inputs, labels in ahead(load, batch_starts(len(order), context), context.device):
         yield fit_to(inputs, settings.image_size) if isinstance(inputs, Tensor) else inputs, labels
 
 
-def augmented(images: Tensor, labels: Tensor, draws: np.ndarray, settings: TrainSettings) -> tuple[Tensor, Tensor]:
-    """Cut the training window of segmentation images larger than the input; flip and turn if the settings say so."""
-    if labels.ndim == 3 and images.shape[-1] > settings.image_size:
-        images, labels = windowed(images, labels, draws, settings)
-    if settings.augment:
-        images, labels = flipped(images, labels, draws)
-    return images, labels
+def training_window(draws: np.ndarray, settings: TrainSettings) -> Window:
+    """One square window per image larger than the input: anywhere, or around a labelled pixel (``crop: focus``).
 
+    Args:
+        draws: numbers in [0, 1), at least two per image.
+    """
+    size = settings.image_size
 
-def windowed(images: Tensor, labels: Tensor, draws: np.ndarray, settings: TrainSettings) -> tuple[Tensor, Tensor]:
-    """One square window per image: anywhere, or centred on a labelled pixel where ``settings.crop`` is "focus"."""
-    size, room = settings.image_size, images.shape[-1] - settings.image_size
-    windows = []
-    for image, label, (u, v, *_) in zip(images, labels, draws, strict=True):
+    def window(place: int, label: np.ndarray) -> tuple[slice, slice]:
+        room = label.shape[-1] - size
+        if room <= 0:
+            return slice(None), slice(None)
+        u, v = draws[place, :2]
         y, x = int(u * (room + 1)), int(v * (room + 1))
-        labelled = torch.nonzero(label != -1) if settings.crop == "focus" else label.new_empty(0)
+        labelled = np.argwhere(label != -1) if settings.crop == "focus" else ()
         if len(labelled):
             centre = labelled[int(u * len(labelled))]
-            y, x = (int(c) for c in (centre - size // 2).clamp(0, room))
-        windows.append((image[:, y : y + size, x : x + size], label[y : y + size, x : x + size]))
-    return torch.stack([w[0] for w in windows]), torch.stack([w[1] for w in windows])
+            y, x = np.clip(centre - size // 2, 0, room).tolist()
+        return slice(y, y + size), slice(x, x + size)
+
+    return window
 
 
 def flipped(images: Tensor, labels: Tensor, draws: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -107,19 +112,33 @@ def evaluation_batches(split: Batches, context: Context) -> Iterator[tuple[np.nd
     rows = np.arange(context.ranks.rank, len(split), context.ranks.world)
 
     def load(start: int) -> tuple[np.ndarray, Inputs, Tensor]:
-        inputs, labels = split.batch(rows[start : start + size])
-        return rows[start : start + size], to_device(inputs, context.device), to_device(labels, context.device)
+        inputs, labels = split.stored(rows[start : start + size], memory(context.device))
+        return rows[start : start + size], *to_device(inputs, labels, split, context.device)
 
     yield from ahead(load, range(0, len(rows), size), context.device)
 
 
-def to_device(value: T, device: torch.device) -> T:
-    """Move a tensor or a list of tensors, without waiting for the copy."""
-    if device.type == "cpu":
-        return value
-    if isinstance(value, list):
-        return [to_device(v, device) for v in value]  # type: ignore[return-value]
-    return value.pin_memory().to(device, non_blocking=True)  # type: ignore[attr-defined]
+def memory(device: torch.device) -> Empty:
+    """Where batches are gathered: for CUDA in pinned memory, which torch keeps and hands out again."""
+    return pinned_memory if device.type == "cuda" else new_memory
+
+
+def pinned_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, pin_memory=True)
+
+
+def to_device(inputs: Inputs, labels: Tensor, split: Batches, device: torch.device) -> tuple[Inputs, Tensor]:
+    """Move a batch in its stored, small types, without waiting for the copy; there decode it."""
+    if isinstance(inputs, Tensor):
+        inputs = moved(inputs, device)
+    return split.decode(inputs), moved(labels, device).long()
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` on ``device``; flipped images, which have memory of their own, are pinned first."""
+    if tensor.device.type == device.type:
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def ahead(load: Callable[[int], T], starts: range, device: torch.device) -> Iterator[T]:
@@ -142,7 +161,7 @@ def ahead(load: Callable[[int], T], starts: range, device: torch.device) -> Iter
 
 
 class Features:
-    """Features of a frozen encoder, computed once: a split whose ``batch`` needs no encoder."""
+    """Features of a frozen encoder, computed once: a split that needs no encoder."""
 
     def __init__(self, features: list[Tensor], labels: Tensor) -> None:
         self.features, self.labels = features, labels
@@ -150,6 +169,11 @@ class Features:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: np.ndarray) -> tuple[list[Tensor], Tensor]:
-        rows = torch.from_numpy(np.asarray(indices))
+    def stored(self, indices: np.ndarray, empty: Empty, window: Window | None = None) -> tuple[list[Tensor], Tensor]:
+        """Features of whole images and labels, which are on their device: nothing is gathered into ``empty``."""
+        rows = torch.from_numpy(np.asarray(indices)).to(self.labels.device)
         return [f[rows] for f in self.features], self.labels[rows]
+
+    def decode(self, stored: list[Tensor]) -> list[Tensor]:
+        """Features are what the model takes."""
+        return stored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from deflect.methods.inputs import Channels, canonical
 class Carried:
     """What one forward pass hands from block to block.
 
-    narrow: down-projected spectral tokens (B, P+L, 3r) by block.
+    narrow: down-projected spectral tokens (B * (P+L), 3r) by block.
     penalties: the soft constraint of every displacement.
     record: None, or pairs of (update, frozen update), each (B, P+L, D).
     """
@@ -79,7 +79,7 @@ class DeflectedGFM(AdaptedGFM):
             return self._constrain(spatial + self.gate * spectral, spatial, carried).to(spatial.dtype)
         uatts: Any = self.uatt.values()
         downs = torch.cat([uatt.down for uatt in uatts])  # one product for all blocks
-        narrow = F.linear(spectral, downs).chunk(len(self.uatt), dim=-1)
+        narrow = F.linear(spectral, downs).flatten(0, 1).chunk(len(self.uatt), dim=-1)
         carried.narrow = dict(zip(map(int, self.uatt), narrow, strict=True))
         return spatial
 
@@ -97,16 +97,23 @@ class DeflectedGFM(AdaptedGFM):
     def _update(self, index: int, tokens: Tensor, carried: Carried) -> Tensor:
         """The deflected displacement of block ``index``, scaled as the block scales its own: (B, P+L, D)."""
         block: Any = self.gfm.blocks[index]
-        attn, scale = block.attn, block.ls1
+        attn, scale, uatt = block.attn, block.ls1, cast(UntangledAttention, self.uatt[str(index)])
         tokens = tokens if getattr(block, "post_norm", False) else block.norm1(tokens)
         qkv = frozen_qkv(attn, tokens)
-        delta = scale(displacement(attn, self.uatt[str(index)](qkv, carried.narrow[index]), tokens))
-        needed = self.config.constraint == "hard" or (self.config.constraint == "soft" and self.training)
-        if not needed and carried.record is None:
-            return delta
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.length_gradient):
-            frozen = scale(displacement(attn, qkv, tokens))
-        return self._constrain(delta, frozen, carried)
+        frozen = None
+        if self._needs_length or carried.record is not None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.length_gradient):
+                frozen = scale(displacement(attn, qkv, tokens))
+            if self.config.length_gradient:
+                qkv = qkv.clone()  # the backward pass of ``frozen`` needs the values as they are
+        qkv = uatt.add_to_(qkv, carried.narrow[index])
+        delta = scale(displacement(attn, qkv, tokens))
+        return delta if frozen is None else self._constrain(delta, frozen, carried)
+
+    @property
+    def _needs_length(self) -> bool:
+        """Whether the constraint asks for the pretrained length of each displacement now."""
+        return self.config.constraint == "hard" or (self.config.constraint == "soft" and self.training)
 
     def _constrain(self, delta: Tensor, frozen: Tensor, carried: Carried) -> Tensor:
         update = deflect(delta, length(frozen)) if self.config.constraint == "hard" else delta

@@ -29,30 +29,31 @@ class UntangledAttention(nn.Module):
         nn.init.normal_(self.down, std=self.init_std)
         nn.init.zeros_(self.up)
 
-    def forward(self, frozen: tuple[Tensor, Tensor, Tensor], narrow: Tensor) -> tuple[Tensor, ...]:
-        """Frozen q, k, v, each (B, N, heads, d), and ``down`` of the spectral tokens (B, N, 3r) -> their sums with
-        q_A, k_A, v_A."""
-        return tuple(map(_add_product, frozen, narrow.chunk(3, dim=-1), self.up.unbind()))
+    def add_to_(self, qkv: Tensor, narrow: Tensor) -> Tensor:
+        """In place, q, k, v side by side (B*N, 3A) plus q_A, k_A, v_A from ``down`` of the spectral tokens (B*N, 3r).
+
+        One product in the memory of the frozen projection: out of place, the copies alone cost a tenth of ViT-S/8.
+        """
+        return qkv.addmm_(narrow, torch.block_diag(*self.up).to(narrow.dtype))
 
 
-def _add_product(frozen: Tensor, narrow: Tensor, up: Tensor) -> Tensor:
-    """frozen + narrow @ up in one pass over memory."""
-    total = torch.addmm(frozen.flatten(2).flatten(0, 1), narrow.flatten(0, 1), up)
-    return total.view(frozen.shape)
+def frozen_qkv(attn: Attention, tokens: Tensor) -> Tensor:
+    """q_P, k_P, v_P of normalised tokens (B, N, D), as the frozen scores use them, side by side: (B*N, 3A)."""
+    qkv = attn.qkv(tokens.flatten(0, 1))
+    if isinstance(attn.q_norm, nn.Identity) and isinstance(attn.k_norm, nn.Identity):
+        return qkv
+    q, k, v = qkv.unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(1)
+    return torch.cat([part.flatten(1) for part in (attn.q_norm(q), attn.k_norm(k), v)], dim=-1)
 
 
-def frozen_qkv(attn: Attention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """q_P, k_P, v_P of normalised tokens (B, N, D), each (B, N, heads, d), as the frozen scores use them."""
-    q, k, v = attn.qkv(tokens).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(2)
-    return attn.q_norm(q), attn.k_norm(k), v
-
-
-def displacement(attn: Attention, qkv: tuple[Tensor, ...], tokens: Tensor) -> Tensor:
+def displacement(attn: Attention, qkv: Tensor, tokens: Tensor) -> Tensor:
     """proj(softmax(q k^T / sqrt(d)) v) with the GFM's own projection: (B, N, D).
 
-    ``tokens`` are those that gave q_P; a gated attention layer gates with them.
+    Args:
+        qkv: q, k, v side by side, (B*N, 3A).
+        tokens: the tokens (B, N, D) that gave q_P; a gated attention layer gates with them.
     """
-    q, k, v = (part.transpose(1, 2) for part in qkv)
+    q, k, v = qkv.view(*tokens.shape[:2], 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
     mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=attn.attn_drop.p if attn.training else 0.0)
     mixed = attn.norm(mixed.transpose(1, 2).flatten(2))
     if attn.gate is not None:
