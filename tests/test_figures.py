@@ -6,12 +6,15 @@ import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
+from deflect import config
 from deflect.analysis import figures as draw
 from deflect.analysis.comparison import load_references
 from deflect.analysis.figures.confusion import total_confusion
@@ -25,9 +28,12 @@ from deflect.analysis.names import LOOKS
 from deflect.analysis.records import load_study
 from deflect.analysis.schema import RecordError
 from deflect.analysis.summary import summary
-from deflect.bands import HLS_S30
+from deflect.bands import HLS_S30, BandSet
 from deflect.config import METHODS
+from deflect.files import read_json, write_json
+from deflect.report import segmentation_datasets
 from make_records import BLOCKS, PIXELS, make_run, make_store, make_study
+from own_data import write_card
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +188,35 @@ def test_maps_refuse_runs_that_saw_other_images(tmp_path):
     np.savez(out / "predictions.npz", **arrays | {"sample_ids": arrays["sample_ids"][::-1]})
     with pytest.raises(RecordError, match="kept different test images"):
         draw.segmentation_maps(load_study(tmp_path / "runs"), "mados", "scale_mae", tmp_path / "prepared")
+
+
+def test_maps_of_visible_bands_alone_leave_out_the_false_colour(folder, study, tmp_path):
+    make_store(tmp_path / "rgb", "burn_scars")
+    card, images = read_json(tmp_path / "rgb/store.json"), np.load(tmp_path / "rgb/test.images.npy")
+    rgb = BandSet.from_dict(card["bands"]).subset(["B04", "B03", "B02"])
+    picks = [BandSet.from_dict(card["bands"]).channel(name) for name in rgb.names]
+    write_json(tmp_path / "rgb/store.json", card | {"bands": rgb.to_dict()})
+    np.save(tmp_path / "rgb/test.images.npy", images[:, picks])
+
+    def below_rgb(store):
+        figure = draw.segmentation_maps(study, "burn_scars", "scale_mae", store, samples=1)
+        columns = len(figure.axes) // 2
+        return figure.axes[columns].images, "".join(text.get_text() for text in figure.findobj(Text))
+
+    with_nir, without = below_rgb(folder / "prepared/burn_scars"), below_rgb(tmp_path / "rgb")
+    assert (len(with_nir[0]), len(without[0])) == (1, 0)
+    assert "below RGB" in with_nir[1]
+    assert "below RGB" not in without[1]
+
+
+def test_maps_are_drawn_of_a_users_own_segmentation_dataset(tmp_path, monkeypatch):
+    settings = config.read()
+    monkeypatch.chdir(tmp_path)
+    for name, task in (("floods", "segmentation"), ("fields", "classification")):
+        write_card(Path("data/raw") / name, task=task)
+        settings["studies"]["mini"]["datasets"].append(name)
+    found = segmentation_datasets(config.parse(settings).study)
+    assert found == ["burn_scars", "mados", "floods"]
 
 
 # ---------------------------------------------------------------------- the page

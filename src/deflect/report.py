@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deflect.config import Config, Study
+import yaml
+
+from deflect.config import DATASETS, Config, Study
 from deflect.errors import DeflectError
 from deflect.files import atomic_path, write_json
 
@@ -37,8 +39,14 @@ def grid(study: Study) -> dict[str, Any]:
 
 
 def segmentation_datasets(study: Study) -> list[str]:
-    """The study's published segmentation datasets; maps of them are shown."""
-    return [name for name in study.datasets if name in ("burn_scars", "mados")]
+    """The study's segmentation datasets, of which maps are shown; of a user's own dataset the card says its task."""
+
+    def task(name: str) -> str:
+        if name in DATASETS:
+            return "segmentation" if name in ("burn_scars", "mados") else "classification"
+        return str(yaml.safe_load((study.raw(name) / "card.yaml").read_text()).get("task"))
+
+    return [name for name in study.datasets if task(name) == "segmentation"]
 
 
 def notebook(config: Config, name: str) -> Path:

@@ -27,6 +27,7 @@ _MANY = (
 #: Roles shown as red, green and blue: burned ground is bright in the short-wave infrared, floating matter in the near.
 _FALSE_COLOUR = {"burn_scars": ("S2", "N", "R")}
 _DEFAULT_FALSE_COLOUR = ("N", "R", "G")
+_NAMES = {"S2": "SWIR 2", "N": "NIR", "R": "red", "G": "green"}
 
 
 @styled
@@ -60,12 +61,14 @@ def segmentation_maps(study: Study, dataset: str, gfm: str, store: Path | str, s
     for axes in grid.ravel():
         axes.set_axis_off()
     roles = _FALSE_COLOUR.get(dataset, _DEFAULT_FALSE_COLOUR)
+    has_false_colour = all(map(images.bands.has_role, roles))  # a user's own data may have visible bands alone
     for row, sample in enumerate(chosen):
         truth = first["labels"][sample]
         image = images.reflectance(str(first["ids"][sample]))
         top, bottom = grid[2 * row], grid[2 * row + 1]
         _show(top[0], composite(image, images.bands, ("R", "G", "B"), joint=True))
-        _show(bottom[0], composite(image, images.bands, roles))
+        if has_false_colour:
+            _show(bottom[0], composite(image, images.bands, roles))
         _show(top[1], paint(truth, len(classes)))
         for column, method in enumerate(methods, start=2):
             predicted = found[method]["predictions"][sample]
@@ -73,11 +76,10 @@ def segmentation_maps(study: Study, dataset: str, gfm: str, store: Path | str, s
             _show(bottom[column], errors(truth, predicted))
     for axes, name in zip(grid[0], ["RGB", "truth", *map(title, methods)], strict=True):
         axes.set_title(name.replace(" ", "\n", 1), fontsize=5.8, pad=2)
-    names = {"S2": "SWIR 2", "N": "NIR", "R": "red", "G": "green"}
-    colour_note = f"below RGB: {', '.join(names[role] for role in roles)} as red, green, blue"
     present = [k for k in range(len(classes)) if (first["labels"][chosen] == k).any() or _predicted(found, chosen, k)]
     _legend(figure, classes, present)
-    provenance(figure, study, title(dataset), title(gfm), colour_note)
+    notes = [f"below RGB: {', '.join(_NAMES[role] for role in roles)} as red, green, blue"] * has_false_colour
+    provenance(figure, study, title(dataset), title(gfm), *notes)
     return figure
 
 
