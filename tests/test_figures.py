@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from deflect import config
@@ -22,6 +23,7 @@ from deflect.analysis.figures.curves import load_history
 from deflect.analysis.figures.efficiency import pareto
 from deflect.analysis.figures.importance import descriptor_gains, feature_shares
 from deflect.analysis.figures.inside import by_block, load_deflection
+from deflect.analysis.figures.labels import Label, place
 from deflect.analysis.figures.maps import RIGHT, WRONG, errors, most_classes
 from deflect.analysis.images import TestImages, composite
 from deflect.analysis.names import LOOKS
@@ -80,11 +82,19 @@ def test_labels_overlap_neither_each_other_nor_the_frame(study):
     renderer = FigureCanvasAgg(figure).get_renderer()
     axes = figure.axes[0]
     boxes = {text.get_text(): text.get_window_extent(renderer) for text in axes.texts if text.get_text()}
-    assert set(boxes) == {look.label for look in LOOKS.values()}
+    assert sorted("\n".join(boxes).splitlines()) == sorted(look.label for look in LOOKS.values())
     for name, box in boxes.items():
         assert not [other for other in boxes if other != name and box.overlaps(boxes[other])]
         assert axes.bbox.x0 <= box.x0
         assert box.x1 <= figure.bbox.x1
+
+
+def test_marks_that_almost_coincide_share_a_label_from_top_to_bottom():
+    axes = Figure(figsize=(4, 3)).subplots()
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    marks = [("low", 5, 5.0), ("far", 8, 2), ("high", 5, 5.1), ("middle", 5.05, 5.05)]
+    place(axes, [Label(x, y, 0, text) for text, x, y in marks])
+    assert {text.get_text() for text in axes.texts} == {"high\nmiddle\nlow", "far"}
 
 
 def test_every_method_has_its_own_mark_and_colour():

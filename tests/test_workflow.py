@@ -11,15 +11,18 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
+from deflect.files import sha256_file
 from own_data import write_folders
 
 ROOT = Path(__file__).parents[1]
 PARTS = ["Snakefile", "config.yaml", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore", "src", "workflow", "notebooks"]
 PARTS += ["references", "data/raw/README.md", "pyproject.toml"]
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
+RESULTS = ("tables", "figures", "notebooks")
 FIGURE = Path("results/mini/figures/parameter_efficiency.png")
 
 
@@ -174,10 +177,17 @@ def test_missing_raw_file_is_named_with_its_remedy(project):
     assert len(text.strip().splitlines()) == 1
 
 
-def test_report_command_trains_nothing(project):
-    (project / FIGURE).unlink()
+def test_deleted_results_come_back_byte_for_byte_without_training(project):
+    def digests():
+        files = (path for kind in RESULTS for path in (project / "results/mini" / kind).iterdir())
+        return {path: sha256_file(path) for path in files}
+
+    before = digests()
+    assert {path.suffix for path in before} == {".csv", ".md", ".tex", ".png", ".pdf", ".ipynb"}
+    for kind in RESULTS:
+        shutil.rmtree(project / "results/mini" / kind)
     text = run(project, "deflect", "report")
-    assert (project / FIGURE).exists()
+    assert digests() == before
     assert "rule train" not in text
 
 
@@ -211,6 +221,23 @@ def test_own_dataset_joins_the_study_as_the_page_says(project):
     again = run(project, "dvc", "repro")
     assert "didn't change, skipping" in again
     assert "Data and pipelines are up to date" in again
+    assert_dvc_shows_the_numbers_of_the_study(project)
+
+
+def assert_dvc_shows_the_numbers_of_the_study(project):
+    """``dvc metrics``, ``dvc plots`` and the tables: one and the same average per method."""
+    main = pd.read_csv(project / "results/mini/tables/main.csv")
+    main = main[main.metric == main.dataset.map(lambda name: "mIoU" if name == "burn_scars" else "f1_macro")]
+    expected = main.groupby("method")["mean"].mean().round(3).to_dict()
+    metrics = json.loads(run(project, "dvc", "metrics", "show", "--json"))
+    (numbers,) = (found["data"] for found in metrics[""]["data"].values())
+    assert {method: round(row["mean"], 3) for method, row in numbers.items()} == pytest.approx(expected, abs=2e-3)
+    plots = json.loads(run(project, "dvc", "plots", "show", "--json"))
+    assert "errors" not in plots
+    drawn = [found[0]["content"]["data"]["values"] for name, found in plots["data"].items() if "average" in name]
+    assert len(drawn) == 2
+    for rows in drawn:
+        assert {row["method"]: float(row["mean"]) for row in rows} == {m: row["mean"] for m, row in numbers.items()}
 
 
 def test_lint_is_clean():

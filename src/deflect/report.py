@@ -76,7 +76,9 @@ def notebook(config: Config, name: str) -> Path:
 
 
 def summary(config: Config) -> Path:
-    """Write the two-minute page, and the numbers that ``dvc metrics show`` lists."""
+    """Write the two-minute page, and the numbers that ``dvc metrics`` lists and ``dvc plots`` draws."""
+    import pandas as pd
+
     from deflect.analysis.comparison import load_references
     from deflect.analysis.records import load_study
     from deflect.analysis.scores import averages
@@ -86,7 +88,10 @@ def summary(config: Config) -> Path:
     output = config.study.results / "summary.html"
     with atomic_path(output) as aside:
         aside.write_text(page(study, load_references(REFERENCES)))
-    write_json(config.study.results / "metrics.json", metrics(averages(study)))
+    numbers = metrics(averages(study))
+    write_json(config.study.results / "metrics.json", numbers)
+    with atomic_path(config.study.results / "averages.csv") as aside:
+        pd.DataFrame.from_dict(numbers, orient="index").rename_axis("method").to_csv(aside)
     return output
 
 

@@ -38,6 +38,7 @@ rule summary:
             labels={"name": "two-minute summary", "format": "html"},
         ),
         metrics=f"{STUDY.results}/metrics.json",
+        averages=f"{STUDY.results}/averages.csv",
     log:
         f"results/logs/summary/{STUDY.name}.log",
     conda:

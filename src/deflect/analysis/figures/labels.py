@@ -1,7 +1,11 @@
-"""Labels beside marks without overlaps: each goes where it covers least of what is already there."""
+"""Labels beside marks without overlaps: each goes where it covers least of what is already there.
+
+Marks that almost coincide get one label together, a line each from top to bottom.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +23,7 @@ _SIDES = (
 )
 _DISTANCES = (6, 9, 13, 18, 24, 32, 42)  # points
 _INK = "#222222"
+_NEAR = 6  # points: marks closer than this almost coincide
 _LEADER = 12  # from this distance on, a thin line ties the label to its mark
 
 
@@ -41,12 +46,14 @@ def place(axes: Axes, labels: Sequence[Label], lines: Sequence[Line] = ()) -> No
     canvas.draw()
     taken = [*(_line(axes, line) for line in lines), *(_mark(axes, label) for label in labels)]
     points = axes.transData.transform([(label.x, label.y) for label in labels])
-    for label, point in zip(labels, points, strict=True):
-        text = axes.annotate(label.text, (label.x, label.y), (0, 0), textcoords="offset points", color=_INK, fontsize=7)
+    for members in _groups(points, _NEAR * axes.figure.dpi / 72):
+        label, point = _together([labels[i] for i in members]), points[members[0]]
+        style = {"color": _INK, "fontsize": 7, "linespacing": 1.05}
+        text = axes.annotate(label.text, (label.x, label.y), (0, 0), textcoords="offset points", **style)
         text.set_in_layout(False)
         size = text.get_window_extent(canvas.get_renderer())
         boxes = [_box(point, size, distance, side, axes.figure.dpi) for distance in _DISTANCES for side in _SIDES]
-        others = [p for p in points if not np.array_equal(p, point)]
+        others = np.delete(points, members, axis=0)
         costs = [_cost(box.padded(1), taken, axes.bbox) + _doubt(box, point, others) for box in boxes]
         best = costs.index(min(costs))
         taken.append(boxes[best].padded(1))
@@ -54,6 +61,20 @@ def place(axes: Axes, labels: Sequence[Label], lines: Sequence[Line] = ()) -> No
         text.set_position(offset)
         if _DISTANCES[best // len(_SIDES)] >= _LEADER:
             _lead(axes, label, boxes[best])
+
+
+def _groups(points: NDArray[np.float64], near: float) -> list[list[int]]:
+    """Indices of points in groups whose members are closer than ``near`` to another one, the highest first."""
+    groups: list[list[int]] = []
+    for i, point in enumerate(points):
+        close = [group for group in groups if min(np.hypot(*(points[group] - point).T)) < near]
+        groups = [group for group in groups if group not in close] + [[i, *itertools.chain(*close)]]
+    return [sorted(group, key=lambda i: -points[i][1]) for group in sorted(groups, key=min)]
+
+
+def _together(labels: Sequence[Label]) -> Label:
+    """One label for marks that almost coincide."""
+    return labels[0]._replace(text="\n".join(label.text for label in labels))
 
 
 def _box(point: NDArray[np.float64], size: Bbox, distance: float, side: tuple[float, float], dpi: float) -> Bbox:
@@ -94,7 +115,7 @@ def _cost(box: Bbox, taken: Sequence[Bbox], frame: Bbox) -> float:
     return 8 * covered + 10 * (box.width * box.height - _shared(box, frame))
 
 
-def _doubt(box: Bbox, point: NDArray[np.float64], others: Sequence[NDArray[np.float64]]) -> float:
+def _doubt(box: Bbox, point: NDArray[np.float64], others: NDArray[np.float64]) -> float:
     """A cost for standing closer to another mark than to one's own, in square pixels."""
     own = _gap(box, point)
     return 0.5 * box.width * box.height * sum(_gap(box, other) < 1.3 * own for other in others)
