@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from deflect.analysis.figures.style import PAGE, canvas, method_handles, provenance, styled
 from deflect.analysis.names import look, ordered, title
@@ -24,6 +25,7 @@ def training_curves(study: Study) -> Figure:
     for dataset, row in zip(datasets, grid, strict=True):
         for gfm, axes in zip(gfms, row, strict=True):
             _panel(axes, history[(history.dataset == dataset) & (history.gfm == gfm)])
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         row[0].set_ylabel(f"{title(dataset)}\n{title(metrics[dataset])} (%)")
     for gfm, axes in zip(gfms, grid[0], strict=True):
         axes.set_title(title(gfm))

@@ -48,9 +48,8 @@ def place(axes: Axes, labels: Sequence[Label], lines: Sequence[Line] = ()) -> No
     points = axes.transData.transform([(label.x, label.y) for label in labels])
     for members in _groups(points, _NEAR * axes.figure.dpi / 72):
         label, point = _together([labels[i] for i in members]), points[members[0]]
-        style = {"color": _INK, "fontsize": 7, "linespacing": 1.05}
-        text = axes.annotate(label.text, (label.x, label.y), (0, 0), textcoords="offset points", **style)
-        text.set_in_layout(False)
+        text = axes.annotate(label.text, (label.x, label.y), (0, 0), textcoords="offset points", color=_INK, fontsize=7)
+        text.set(linespacing=1.05, in_layout=False)
         size = text.get_window_extent(canvas.get_renderer())
         boxes = [_box(point, size, distance, side, axes.figure.dpi) for distance in _DISTANCES for side in _SIDES]
         others = np.delete(points, members, axis=0)

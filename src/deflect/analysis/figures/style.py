@@ -92,6 +92,10 @@ def canvas(rows: int, columns: int, width: float, height: float, **kwargs: objec
     return figure, [list(row) for row in axes]
 
 
+#: Markers from the lowest to the topmost, so that of marks at one place every one still shows.
+_ON_TOP = "DsovP^X*"
+
+
 def point(axes: Axes, method: str, x: float, y: Summary) -> None:
     """The mark of a method, with its interval where there is one."""
     style = look(method)
@@ -109,7 +113,7 @@ def point(axes: Axes, method: str, x: float, y: Summary) -> None:
         elinewidth=0.9,
         capsize=2,
         linestyle="none",
-        zorder=5,
+        zorder=5 + _ON_TOP.index(style.marker) / 10,
     )
 
 
