@@ -44,6 +44,7 @@ lint: $(READY) ## ruff, snakefmt, mypy, snakemake --lint
 bench: $(READY) ## measure training steps and data loading, side by side in one run
 	python benchmarks/steps.py
 	python benchmarks/loader.py
+	python benchmarks/descriptors.py
 
 lock: ## resolve the newest versions of all dependencies into requirements.lock and the environments
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --universal --generate-hashes --no-header --quiet -o requirements.lock

@@ -1,9 +1,10 @@
 """Cost of adaptation, side by side in one run: time and memory of a training step, and DEFLECT's forward overhead.
 
-    python benchmarks/steps.py [--sizes S B L] [--batch N] [--rounds N] [--out FILE.md]
+    python benchmarks/steps.py [--sizes S16 S B L] [--batch N] [--rounds N] [--out FILE.md]
 
 The models are the three GFMs at 224 px with random weights (time does not depend on their values): DINO-MC ViT-S/8,
-Cross-Scale MAE ViT-B/16, Scale-MAE ViT-L/16, on ten Sentinel-2 bands, with the linear head. In every round each method
+Cross-Scale MAE ViT-B/16, Scale-MAE ViT-L/16, and timm's ViT-S/16 for the cost at its usual patch size, on ten
+Sentinel-2 bands, with the linear head. In every round each method
 makes one step, so that a busy machine slows all of them; the table gives medians and their ratios. Memory is the peak
 of a process of its own: above what it held before the model was built on a CPU, allocated by torch on a GPU.
 
@@ -24,6 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from torch import Tensor
 
@@ -38,6 +40,7 @@ from deflect.training.record import device_facts, reset_peak_memory
 from deflect.training.settings import TrainSettings
 
 GFMS = {"S": ("dino_mc", "ViT-S/8"), "B": ("cross_scale_mae", "ViT-B/16"), "L": ("scale_mae", "ViT-L/16")}
+MODELS = {"S16": ("vit_small_patch16_224", "ViT-S/16")} | GFMS
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DEFLECT": ("deflect", {}),
     "LoRA r=16, peft": ("peft:lora", {"options": {"r": 16, "lora_alpha": 16}}),
@@ -90,7 +93,9 @@ def trainee(size: str, method: str, batch: int, device: str, task: str = "classi
     torch.manual_seed(0)
     place = torch.device(device)
     context = Context(TrainSettings(precision="bf16" if place.type == "cuda" else "float32"), device=place)
-    adapted = adapt(load_gfm(GFMS[size][0], img_size=PIXELS), method, BANDS, STATISTICS, **settings)
+    name = MODELS[size][0]
+    gfm = load_gfm(name, img_size=PIXELS) if size in GFMS else timm.create_model(name)
+    adapted = adapt(gfm, method, BANDS, STATISTICS, **settings)
     depths = taps(adapted.depth)
     head = build_head(task, adapted.embed_dim, len(depths), CLASSES, context.settings)
     model = TaskModel(adapted, head, depths).to(place)
@@ -163,7 +168,8 @@ def measure(size: str, batch: int, rounds: int, device: str) -> list[list[str]]:
     models = {name: trainee(size, method, batch, device, **settings) for name, (method, settings) in methods.items()}
     frozen = trainee(size, "frozen", batch, device)
     step = interleaved({name: one.step for name, one in models.items()}, rounds)
-    forward = interleaved({"frozen": frozen.forward} | {name: one.forward for name, one in models.items()}, rounds)
+    forwards = {"frozen": frozen.forward} | {name: one.forward for name, one in models.items()}
+    forward = interleaved(forwards, 4 * rounds)  # short and close to one another
     reference = "LoRA r=16, peft" if "LoRA r=16, peft" in models else "LoRA r=16"
     rows = []
     for name, one in models.items():
@@ -173,7 +179,7 @@ def measure(size: str, batch: int, rounds: int, device: str) -> list[list[str]]:
         if device == "cuda":
             peak = gpu_peak()
             row.append(f"{operations(one) / step[name] / peak:.1%}" if peak else "unknown GPU")
-        rows.append([GFMS[size][1], name, *row])
+        rows.append([MODELS[size][1], name, *row])
         print("  ".join(rows[-1]), file=sys.stderr, flush=True)
     return rows
 
@@ -205,7 +211,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--sizes", nargs="+", choices=GFMS, default=list(GFMS))
+    parser.add_argument("--sizes", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--batch", type=int, default=8 if device == "cuda" else 2)
     parser.add_argument("--rounds", type=int, default=30 if device == "cuda" else 3)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
@@ -224,7 +230,7 @@ def main() -> None:
     text += f"{len(BANDS)} bands, batch {args.batch}, median of {args.rounds} interleaved rounds.\n\n"
     text += markdown(header, rows) + "\n"
     if device == "cuda":
-        hours = projected_hours(args.sizes, args.batch, args.rounds)
+        hours = projected_hours([size for size in args.sizes if size in GFMS], args.batch, args.rounds)
         text += (
             f"\nTraining of the paper's grid on this GPU ({PAPER_METHODS} methods, {SEEDS} seeds, five datasets; data "
         )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Pixels of a window that Chromium keeps for its own bars, and leaves empty in a screenshot.
+FRAME = 143
 PICTURES = ROOT / "docs/pictures"
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -60,11 +65,27 @@ def realism() -> None:
     figure.savefig(PICTURES / "simulation.png", dpi=110, metadata={"Software": None})
 
 
+def screenshots() -> None:
+    """The report and the summary page, as a browser shows them. Needs Chromium."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        print("no Chromium: docs/pictures/report.png and summary.png are left as they are")
+        return
+    for page, (width, height) in {"report": (1280, 800), "summary": (1000, 1900)}.items():
+        picture, address = PICTURES / f"{page}.png", (ROOT / f"results/mini/{page}.html").as_uri()
+        with tempfile.TemporaryDirectory() as profile:
+            options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
+            options += [f"--window-size={width},{height + FRAME}", "--virtual-time-budget=5000"]
+            subprocess.run([browser, *options, f"--screenshot={picture}", address], check=True, capture_output=True)
+        Image.open(picture).crop((0, 0, width, height)).save(picture)
+
+
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     for path in sorted((ROOT / "results/mini/figures").glob("*.png")):
         shutil.copy(path, PICTURES / path.name)
     realism()
+    screenshots()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -202,6 +203,22 @@ def test_wandb_offline_mirrors_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     train(tiny_spec(tmp_path, "segmentation", wandb={"mode": "offline"}))
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     assert list(folder.rglob("*.mask.png"))
+
+
+def test_wandb_online_without_key_or_network_keeps_the_run_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("wandb").teardown()  # it keeps the variables of the test before
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": tmp_path, "WANDB_DIR": tmp_path, "WANDB_BASE_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert train(tiny_spec(tmp_path, epochs=1))["epochs"] == 1
+    assert "kept offline, to send with `wandb sync`" in capsys.readouterr().err
+    (kept,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    assert b"seed0" in kept.read_bytes()
+    assert os.environ["WANDB_MODE"] == "offline"
 
 
 def test_training_imports_only_the_core() -> None:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,8 @@ class Tracker:
         import wandb
 
         dataset, gfm, method, seed = name.split("/")
-        self.run = wandb.init(
-            mode=mode,
+        init = partial(
+            wandb.init,
             reinit="finish_previous",  # one process does many runs, and one that failed may still be open
             project=settings.get("project") or "deflect",
             entity=settings.get("entity"),
@@ -56,7 +57,17 @@ class Tracker:
             id=hashlib.sha256(identity.encode()).hexdigest()[:16],
             resume="allow" if mode == "online" else None,
             config=dict(config),
+            settings=wandb.Settings(init_timeout=30),
         )
+        try:
+            self.run = init(mode=mode)
+        except wandb.Error as error:
+            if mode != "online":
+                raise
+            reason = str(error).splitlines()[0]
+            print(f"wandb: not online ({reason}); kept offline, to send with `wandb sync`", file=sys.stderr, flush=True)
+            os.environ["WANDB_MODE"] = "offline"  # the next runs of this process need not wait for a server again
+            self.run = init(mode="offline", resume=None)
 
     def _safely(self, action: Callable[[], Any]) -> None:
         try:
