@@ -169,7 +169,13 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "folders",
         lambda f: write_tiff(f / "field/field_3.tif", image(3)[:, :8]),
         "field_3.tif",
-        "square image of 4 bands",
+        "8 x 16 pixels; cut it anew, or set size: 8 or less in card.yaml",
+    ),
+    "smaller than the card's size": (
+        "folders",
+        lambda f: write_card(f, size=17),
+        "field",
+        "16 x 16 pixels; cut it anew, or set size: 16 or less",
     ),
     "channel too many": (
         "folders",

@@ -162,6 +162,26 @@ def test_a_card_that_is_no_mapping(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_size_cuts_the_middle_of_images_and_masks_alike(tmp_path: Path) -> None:
+    write_card(
+        tmp_path, task="segmentation", labels="masks", size=8, splits={"seed": 0, "fractions": [0.5, 0.25, 0.25]}
+    )
+    for index, (height, width) in enumerate([(8, 8), (12, 9), (9, 15), (20, 20)]):
+        pixels = np.zeros((4, height, width), np.uint16) + 500
+        mask = np.zeros((1, height, width), np.uint8)
+        mask[0, (height - 8) // 2, (width - 8) // 2] = 1  # the corner of the middle
+        write_tiff(tmp_path / f"images/{index}.tif", pixels + 100 * mask)
+        write_tiff(tmp_path / f"masks/{index}.tif", mask)
+    for split, n in (("train", 2), ("val", 1), ("test", 1)):
+        dataset = read("own", tmp_path, split)
+        assert len(dataset) == n
+        for index in range(n):
+            image, label = dataset.load(index)
+            assert image.shape == (4, 8, 8)
+            assert np.argwhere(label == 1).tolist() == [[0, 0]]
+            assert np.argwhere(image[0] == 600).tolist() == [[0, 0]]
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
 def test_real_eurosat_images_by_class_folder(tmp_path: Path) -> None:
     shutil.copytree(REAL / "eurosat_ms", tmp_path / "raw")

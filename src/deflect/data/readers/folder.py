@@ -1,4 +1,4 @@
-"""A user's own data: GeoTIFFs of equal size beside a ``card.yaml``.
+"""A user's own data: GeoTIFFs beside a ``card.yaml``.
 
     labels: folders      <class>/<name>.tif
     labels: labels.csv   images/<name>.tif and a table with the columns image, label and, if it makes the splits, split
@@ -60,7 +60,19 @@ class Folder(RawDataset):
         self._check_bands(image, path)
         pixels = self._shifted(image.pixels[self.channels])
         label = self._labels.get(name)
-        return pixels, label if label is not None else self._mask(name, image)
+        return self._middle(pixels, path), label if label is not None else self._middle(self._mask(name, image), path)
+
+    def _middle(self, pixels: np.ndarray, path: Path) -> np.ndarray:
+        """The card's ``size`` of square pixels from the middle of (..., H, W); everything where it gives none."""
+        height, width = pixels.shape[-2:]
+        size = self.card.size
+        if size is None and height == width:
+            return pixels
+        if size is None or min(height, width) < size:
+            largest = min(height, width)
+            raise ReadError(f"{path}: {height} x {width} pixels; cut it anew, or set size: {largest} or less in {CARD}")
+        top, left = (height - size) // 2, (width - size) // 2
+        return pixels[..., top : top + size, left : left + size]
 
     def _shifted(self, pixels: np.ndarray) -> np.ndarray:
         """Stored value + offset as float32, with NaN where nodata was; unchanged where there is no offset."""

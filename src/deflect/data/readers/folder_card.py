@@ -38,6 +38,7 @@ class FolderCard:
         offset: added to stored values, e.g. -1000 for Sentinel-2 from processing baseline 04.00 on.
         nodata: stored value, or list of values, that mean "no measurement".
         ignore: value of masks that means "no label".
+        size: side in pixels of the square cut from the middle of every image; without it all must be square and equal.
         title, source, licence: for people; source is kept in the prepared store.
     """
 
@@ -53,6 +54,7 @@ class FolderCard:
     offset: float = 0.0
     nodata: Any = None
     ignore: int | None = None
+    size: int | None = None
     title: str = ""
     source: str = "own data"
     licence: str = ""
@@ -91,6 +93,7 @@ def _check(card: FolderCard, path: Path) -> None:
     _demand(_number(card.gsd) and card.gsd > 0, path, "gsd", "metres per pixel", card.gsd)
     _demand(_number(card.offset), path, "offset", "a number", card.offset)
     _demand(card.ignore is None or type(card.ignore) is int, path, "ignore", "a whole number", card.ignore)
+    _demand(card.size is None or (type(card.size) is int and card.size > 0), path, "size", "pixels", card.size)
     _demand(all(map(_number, _nodata(card))), path, "nodata", "a number or a list of numbers", card.nodata)
     names = card.classes
     well_named = (
