@@ -163,9 +163,7 @@ def test_a_card_that_is_no_mapping(tmp_path: Path, text: str) -> None:
 
 
 def test_size_cuts_the_middle_of_images_and_masks_alike(tmp_path: Path) -> None:
-    write_card(
-        tmp_path, task="segmentation", labels="masks", size=8, splits={"seed": 0, "fractions": [0.5, 0.25, 0.25]}
-    )
+    write_card(tmp_path, task="segmentation", labels="masks", size=8)
     for index, (height, width) in enumerate([(8, 8), (12, 9), (9, 15), (20, 20)]):
         pixels = np.zeros((4, height, width), np.uint16) + 500
         mask = np.zeros((1, height, width), np.uint8)

@@ -102,7 +102,8 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
         if image.shape != plan.shape or str(image.dtype) != plan.dtype:
             found, expected = f"{image.shape} {image.dtype}", f"{plan.shape} {plan.dtype}"
             raise ReadError(
-                f"{dataset.path(row)}: expected {expected} as in the first image, found {found}; cut it anew (your own data: or set size in card.yaml)"
+                f"{dataset.path(row)}: expected {expected} as in the first image, found {found}; cut it anew (your own "
+                "data: or set size in card.yaml)"
             )
         images[row], labels[row] = image, label
         reflectance = image.reshape(len(image), -1).astype(np.float64) * dataset.sheet.scale
