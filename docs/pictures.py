@@ -71,11 +71,11 @@ def screenshots() -> None:
     if browser is None:
         print("no Chromium: docs/pictures/report.png and summary.png are left as they are")
         return
-    for page, (width, height) in {"report": (1280, 800), "summary": (1000, 1900)}.items():
+    for page, (width, height) in {"report": (1280, 880), "summary": (1000, 1900)}.items():
         picture, address = PICTURES / f"{page}.png", (ROOT / f"results/mini/{page}.html").as_uri()
         with tempfile.TemporaryDirectory() as profile:
             options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
-            options += [f"--window-size={width},{height + FRAME}", "--virtual-time-budget=5000"]
+            options += [f"--window-size={width},{height + FRAME}", "--virtual-time-budget=20000"]
             subprocess.run([browser, *options, f"--screenshot={picture}", address], check=True, capture_output=True)
         Image.open(picture).crop((0, 0, width, height)).save(picture)
 
