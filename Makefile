@@ -9,7 +9,7 @@ READY := .venv/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test test-all lint bench lock schema docs pictures clean
+.PHONY: help env reproduce test test-all test-gpu lint bench lock schema docs pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test: $(READY) ## run every test but the slow ones (under 10 minutes on 2 cores)
 
 test-all: $(READY) ## run every test
 	pytest -m "not gpu"
+
+test-gpu: $(READY) ## run the tests that need a CUDA device
+	pytest -m gpu
 
 lint: $(READY) ## ruff, snakefmt, mypy, snakemake --lint
 	ruff check .
