@@ -31,7 +31,7 @@ reproduce: $(READY) ## run the study of config.yaml to its tables, figures and r
 test: $(READY) ## run every test but the slow ones (under 10 minutes on 2 cores)
 	pytest -m "not slow and not gpu"
 
-test-all: $(READY) ## run every test
+test-all: $(READY) ## run every test but those for a GPU
 	pytest -m "not gpu"
 
 test-gpu: $(READY) ## run the tests that need a CUDA device
