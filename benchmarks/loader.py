@@ -7,8 +7,8 @@ warms the caches; the table gives the best of several passes. "files" gathers th
 float32. "store" is what training at the paper's size loads: pixels and labels in their stored types, of segmentation
 images a window of the input's size, gathered into memory that is used again and again, as torch's pinned memory is when
 batches go to a GPU. "whole" is the same without windows, and "reflectance" is ``Split.batch``: whole images, decoded on
-the CPU into fresh memory. Memory is the peak of a process of its own that prepares a
-dataset of one and of eight times the size.
+the CPU into fresh memory. Memory is the peak of a process of its own that prepares a dataset of one and of eight times
+the size.
 """
 
 from __future__ import annotations

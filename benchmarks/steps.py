@@ -4,9 +4,9 @@
 
 The models are the three GFMs at 224 px with random weights (time does not depend on their values): DINO-MC ViT-S/8,
 Cross-Scale MAE ViT-B/16, Scale-MAE ViT-L/16, and timm's ViT-S/16 for the cost at its usual patch size, on ten
-Sentinel-2 bands, with the linear head. In every round each method
-makes one step, so that a busy machine slows all of them; the table gives medians and their ratios. Memory is the peak
-of a process of its own: above what it held before the model was built on a CPU, allocated by torch on a GPU.
+Sentinel-2 bands, with the linear head. In every round each method makes one step, so that a busy machine slows all of
+them; the table gives medians and their ratios. Memory is the peak of a process of its own: above what it held before
+the model was built on a CPU, allocated by torch on a GPU.
 
 On a GPU the step runs in bf16; the share of the GPU's peak counts the operations of the matrix products, attention and
 convolutions of forward and backward pass, and the time of the paper's grid is projected from steps with either head.

@@ -222,8 +222,8 @@ def test_maps_of_visible_bands_alone_leave_out_the_false_colour(folder, study, t
 def test_maps_are_drawn_of_a_users_own_segmentation_dataset(tmp_path, monkeypatch):
     settings = config.read()
     monkeypatch.chdir(tmp_path)
-    for name, task in (("floods", "segmentation"), ("fields", "classification")):
-        write_card(Path("data/raw") / name, task=task)
+    for name, task, labels in (("floods", "segmentation", "masks"), ("fields", "classification", "folders")):
+        write_card(Path("data/raw") / name, task=task, labels=labels)
         settings["studies"]["mini"]["datasets"].append(name)
     found = segmentation_datasets(config.parse(settings).study)
     assert found == ["burn_scars", "mados", "floods"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from deflect.data.store import Empty, Store, Window
+from deflect.data.store import Store
 from deflect.methods import load_adapter
 from deflect.training import build
-from deflect.training.batches import batch_starts, fit_to, training_batches, training_window
 from deflect.training.build import build_gfm, build_model, cached_features, calibrate, input_gsd, with_head
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
-from deflect.training.distributed import Ranks
 from deflect.training.loop import TrainingError, batch_loss, fit, learning_rate
 from deflect.training.model import TaskModel, cross_entropy_sum
 from deflect.training.record import read_record
@@ -78,80 +74,6 @@ def test_learning_rate_falls_at_60_and_90_percent_of_the_iterations() -> None:
     settings = TrainSettings(lr=1.0)
     rates = [learning_rate(settings, step, 50) for step in range(50)]
     assert rates == pytest.approx([1.0] * 30 + [0.1] * 15 + [0.01] * 5)
-
-
-# ---------------------------------------------------------------- batches
-
-
-class Coded:
-    """Images whose every pixel says which image and place it is; labels say the same."""
-
-    def __init__(self, n: int, size: int) -> None:
-        place = torch.arange(size * size).view(1, size, size) % 97
-        self.maps = place + 97 * torch.arange(n).view(n, 1, 1)
-
-    def __len__(self) -> int:
-        return len(self.maps)
-
-    def stored(self, rows: np.ndarray, empty: Empty, window: Window) -> tuple[Tensor, Tensor]:
-        labels = torch.stack([self.maps[row][window(i, self.maps[row].numpy())] for i, row in enumerate(rows)])
-        return labels[:, None].float(), labels
-
-    def decode(self, stored: Tensor) -> Tensor:
-        return stored
-
-
-def rows_of(split: Coded, epoch: int, context: Context) -> list[list[int]]:
-    return [(labels[:, 0, 0] // 97).tolist() for _, labels in training_batches(split, epoch, context)]
-
-
-def test_order_depends_on_seed_and_epoch_alone_and_visits_every_image_once() -> None:
-    split, context = Coded(21, 4), Context(TrainSettings(batch_size=8, image_size=4))
-    first = rows_of(split, 0, context)
-    assert [len(batch) for batch in first] == [8, 8, 5]
-    assert sorted(itertools.chain(*first)) == list(range(21))
-    assert rows_of(split, 0, context) == first
-    assert rows_of(split, 1, context) != first
-    assert rows_of(split, 0, replace(context, seed=1)) != first
-
-
-def test_processes_share_each_batch() -> None:
-    split, context = Coded(21, 4), Context(TrainSettings(batch_size=8, image_size=4))
-    parts = [rows_of(split, 0, replace(context, ranks=Ranks(rank, 2))) for rank in (0, 1)]
-    together = [sorted(a + b) for a, b in zip(*parts, strict=True)]
-    assert together == [sorted(batch) for batch in rows_of(split, 0, context)]
-    shared = replace(context, ranks=Ranks(0, 2))
-    assert len(batch_starts(17, shared)) == 2  # the third batch would have one image for two processes
-    assert len(batch_starts(18, shared)) == 3
-
-
-@pytest.mark.parametrize("crop", ["random", "focus"])
-@pytest.mark.parametrize("augment", [False, True])
-def test_labels_stay_on_their_pixels(crop: str, augment: bool) -> None:
-    settings = TrainSettings(image_size=8, crop=crop, augment=augment, batch_size=40)
-    ((cut, truth),) = training_batches(Coded(40, 13), 0, Context(settings))
-    assert isinstance(cut, Tensor)
-    assert cut.shape == (40, 1, 8, 8)
-    assert torch.equal(cut[:, 0].long(), truth)
-    assert len({int(t[0, 0]) % 97 for t in truth}) > 5  # windows and orientations differ
-
-
-def test_focus_crop_holds_a_labelled_pixel() -> None:
-    labels = np.full((64, 40, 40), -1)
-    for i in range(64):
-        labels[i, (7 * i) % 40, (11 * i) % 40] = 1
-    draws = np.random.default_rng(0).random((64, 4))
-    for crop, always in (("focus", True), ("random", False)):
-        window = training_window(draws, TrainSettings(image_size=8, crop=crop))
-        cuts = [label[window(i, label)] for i, label in enumerate(labels)]
-        assert {cut.shape for cut in cuts} == {(8, 8)}
-        assert all((cut == 1).any() for cut in cuts) == always
-
-
-def test_resize_keeps_the_mean_and_antialiases() -> None:
-    stripes = torch.arange(64).remainder(2).float().expand(1, 1, 64, 64)
-    assert torch.allclose(fit_to(stripes, 16)[..., 1:-1], torch.tensor(0.5), atol=0.02)
-    assert fit_to(stripes, 64) is stripes
 
 
 # ---------------------------------------------------------------- prediction

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import fields
-from itertools import takewhile
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -12,6 +9,7 @@ from pydantic import TypeAdapter
 from deflect.config import GFMS, METHODS, SCHEMA
 from deflect.data.catalog import AS_PUBLISHED, DATASETS
 from deflect.data.simulate import SimulationSize
+from deflect.docstrings import field_meanings
 from deflect.files import write_json
 from deflect.gfms.card import CARDS
 from deflect.gfms.pretrain import PretrainSettings
@@ -27,7 +25,7 @@ COUNT = {"type": "integer", "minimum": 0}
 def of_dataclass(cls: type, only_given: bool = True) -> dict[str, Any]:
     """Schema of a dataclass that refuses unknown keys; fields may be left out and then take the code's default."""
     schema = TypeAdapter(cls).json_schema()
-    for name, meaning in meanings(cls).items():
+    for name, meaning in field_meanings(cls).items():
         schema["properties"][name]["description"] = meaning
     schema.pop("description", None)
     schema["additionalProperties"] = False
@@ -35,25 +33,6 @@ def of_dataclass(cls: type, only_given: bool = True) -> dict[str, Any]:
     if only_given:
         schema.pop("required", None)
     return schema
-
-
-def meanings(cls: type) -> dict[str, str]:
-    """What the docstrings of a dataclass and of its bases say about each field: lines ``name: text``."""
-    found: dict[str, str] = {}
-    for part in reversed(cls.__mro__):
-        lines = inspect.cleandoc(part.__doc__ or "").splitlines()
-        for name in (field.name for field in fields(cls)):
-            starts = [i for i, line in enumerate(lines) if line.strip().startswith(f"{name}: ")]
-            if starts:
-                found[name] = _paragraph(lines[starts[0] :]).removeprefix(f"{name}: ")
-    return found
-
-
-def _paragraph(lines: list[str]) -> str:
-    """The first line and those that continue it, which are indented further."""
-    indent = len(lines[0]) - len(lines[0].lstrip())
-    rest = takewhile(lambda line: len(line) - len(line.lstrip()) > indent, lines[1:])
-    return " ".join(line.strip() for line in (lines[0], *rest))
 
 
 def said(meaning: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +102,7 @@ def study() -> dict[str, Any]:
                 ("seed", "rgb_images", "rgb_pixels", "sizes"),
             ),
             "pretraining": of_dataclass(PretrainSettings),
-            "weights": mapping({name: said("published size", {"enum": list(_sizes(name))}) for name in GFMS}),
+            "weights": mapping({name: said("published size", {"enum": _sizes(name)}) for name in GFMS}),
             "as_published": said("datasets whose bands keep the publisher's wrong names", names(MISNAMED)),
             "training": {
                 "type": "object",

@@ -15,6 +15,7 @@ from deflect.report import NOTEBOOKS, grid, segmentation_datasets
 
 try:
     CONFIG = parse_config(config)
+    SEGMENTATION = segmentation_datasets(CONFIG.study)
 except DeflectError as error:
     raise WorkflowError(str(error)) from None
 
@@ -110,7 +111,7 @@ VARIANT_RECORDS = variant_records(VARIANTS)
 TABLES = {name: outputs["tables"] for name, outputs in NOTEBOOKS.items()}
 FIGURES = {name: list(outputs["figures"]) for name, outputs in NOTEBOOKS.items()}
 FIGURES["qualitative"] += [
-    f"segmentation_maps_{dataset}" for dataset in segmentation_datasets(STUDY)
+    f"segmentation_maps_{dataset}" for dataset in SEGMENTATION
 ]
 RESULTS = [
     *expand(f"{STUDY.results}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),

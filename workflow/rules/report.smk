@@ -8,7 +8,7 @@ for name in NOTEBOOKS:
             f"notebook_{name}"
         input:
             records=MAIN_RECORDS + VARIANT_RECORDS,
-            stores=stores(segmentation_datasets(STUDY)) if name == "qualitative" else [],
+            stores=stores(SEGMENTATION) if name == "qualitative" else [],
             notebook=f"notebooks/{name}.py",
             references="references/paper.csv" if name == "tables" else [],
             code=ANALYSIS,

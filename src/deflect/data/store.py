@@ -86,14 +86,13 @@ class Split(Dataset):
         accelerator, where ``decode`` then costs nothing; of images larger than the input only a ``window`` is read.
         """
         rows = np.asarray(indices, dtype=np.intp).tolist()
-        images, labels = self.images.view(np.ndarray), self.labels.view(np.ndarray)
-        if window is None or self.key == "label":
-            return _gather([images[row] for row in rows], empty), _gather([labels[row] for row in rows], empty)
-        cuts = [window(i, labels[row]) for i, row in enumerate(rows)]
-        return (
-            _gather([images[row][:, y, x] for row, (y, x) in zip(rows, cuts, strict=True)], empty),
-            _gather([labels[row][y, x] for row, (y, x) in zip(rows, cuts, strict=True)], empty),
-        )
+        images = [self.images.view(np.ndarray)[row] for row in rows]
+        labels = [self.labels.view(np.ndarray)[row] for row in rows]
+        if window is not None and self.key == "mask":
+            cuts = [window(place, label) for place, label in enumerate(labels)]
+            images = [image[:, y, x] for image, (y, x) in zip(images, cuts, strict=True)]
+            labels = [label[y, x] for label, (y, x) in zip(labels, cuts, strict=True)]
+        return _gather(images, empty), _gather(labels, empty)
 
     def decode(self, stored: Tensor) -> Tensor:
         """Stored pixels as float32 reflectance, on their device; changes ``stored`` where that is float32 itself."""

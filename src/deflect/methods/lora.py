@@ -33,7 +33,7 @@ class LoRAConfig(BaselineConfig):
 
     rank: width r of the update.
     alpha: the update is scaled by alpha / rank; read by the usual convention only.
-    convention: ``paper`` scales the update by nothing, ``usual`` by alpha / rank.
+    convention: ``paper`` (biases, LayerNorms tuned, no alpha) or ``usual`` (that of the ``peft`` library).
     targets: names of the linear layers inside the blocks.
     """
 

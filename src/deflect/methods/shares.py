@@ -14,6 +14,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from deflect.bands import LANDSAT8, SENTINEL2, BandSet, BandStatistics, bandset
+from deflect.docstrings import field_meanings
 from deflect.gfms import CARDS, GFMS, build
 from deflect.methods.config import BaselineConfig, MethodConfig
 from deflect.methods.deflect import SETTINGS
@@ -102,12 +103,12 @@ def settings() -> str:
 
 def _own_fields(cls: type[MethodConfig]) -> Iterator[tuple[str, str, str]]:
     """Name, default and meaning of the fields that ``cls`` itself defines."""
-    meanings = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", cls.__doc__ or "", flags=re.MULTILINE))
+    meanings = field_meanings(cls)
     for field in fields(cls):
         if field.name in cls.__annotations__:
             default = field.default if field.default_factory is MISSING else field.default_factory()
             shown = "required" if default is MISSING else f"`{default!r}`"
-            yield field.name, shown, " ".join(meanings.get(field.name, "").replace("``", "`").split())
+            yield field.name, shown, meanings.get(field.name, "").replace("``", "`")
 
 
 def _percent(found: ParameterReport) -> str:
