@@ -110,9 +110,7 @@ VARIANT_RECORDS = variant_records(VARIANTS)
 # Results
 TABLES = {name: outputs["tables"] for name, outputs in NOTEBOOKS.items()}
 FIGURES = {name: list(outputs["figures"]) for name, outputs in NOTEBOOKS.items()}
-FIGURES["qualitative"] += [
-    f"segmentation_maps_{dataset}" for dataset in SEGMENTATION
-]
+FIGURES["qualitative"] += [f"segmentation_maps_{dataset}" for dataset in SEGMENTATION]
 RESULTS = [
     *expand(f"{STUDY.results}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
     *expand(
