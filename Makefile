@@ -46,6 +46,7 @@ lint: $(READY) ## ruff, snakefmt, mypy, snakemake --lint
 
 bench: $(READY) ## measure training steps and data loading, side by side in one run
 	python benchmarks/steps.py
+	python benchmarks/layout.py
 	python benchmarks/loader.py
 	python benchmarks/descriptors.py
 

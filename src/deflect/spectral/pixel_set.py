@@ -1,16 +1,15 @@
 """Pixel-set encoding: a patch described by statistics of its pixels, blind to where in the patch they lie.
 
 Radiometry without geometry (paper section 2.1). All quantiles come from one sort. On the CPU it is NumPy's vectorised
-sort, measured at more than ten times the speed of ``torch.sort`` (37,632 rows of 256: 19 against 232 ms on two cores).
+sort on one core: 30 times the speed of ``torch.sort`` (9,408 rows of 256: 1.4 against 43 ms), and faster than a pool of
+threads, which has to fight torch's own waiting threads for the cores (1.4 against 4.1 ms).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,9 +56,7 @@ def _sort_(pixels: Tensor) -> Tensor:
     """Sort the last dimension, in place where that is faster."""
     if pixels.device.type != "cpu":
         return pixels.sort(dim=-1).values
-    rows = np.array_split(pixels.view(-1, pixels.shape[-1]).numpy(), torch.get_num_threads())
-    with ThreadPoolExecutor(len(rows)) as pool:  # NumPy sorts on one core, but without holding Python's lock
-        list(pool.map(lambda part: part.sort(axis=-1), rows))
+    pixels.numpy().sort(axis=-1)
     return pixels
 
 
