@@ -127,6 +127,8 @@ class BandStatistics:
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std):
             raise BandError(f"{len(self.mean)} means but {len(self.std)} standard deviations")
+        for field in ("mean", "std"):
+            object.__setattr__(self, field, tuple(float(value) for value in getattr(self, field)))
         if not all(s > 0 for s in self.std):
             raise BandError(f"every standard deviation must be positive, found {self.std}")
 

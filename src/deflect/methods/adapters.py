@@ -50,7 +50,11 @@ def adapter_card(model: AdaptedGFM) -> dict[str, Any]:
         "bands": model.bands.to_dict(),
         "statistics": None if model.statistics is None else asdict(model.statistics),
         "rgb_input": model.rgb.to_dict(),
-        "gfm": {"name": model.rgb.name, "fingerprint": model.gfm_fingerprint},
+        "gfm": {
+            "name": model.rgb.name,
+            "fingerprint": model.gfm_fingerprint,
+            "positions": model.gfm_positions,
+        },
         "parameters": parameter_report(model).to_dict(),
         **model.describe(),
     }
@@ -76,6 +80,12 @@ def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
         raise MethodError(
             f"{folder}: this adapter belongs to {card['gfm']['name']} with weights {card['gfm']['fingerprint']}, "
             f"found weights {model.gfm_fingerprint}; load the GFM it was trained on"
+        )
+    theirs, ours = card["gfm"].get("positions"), model.gfm_positions
+    if theirs and ours and theirs["grid"] == ours["grid"] and theirs["digest"] != ours["digest"]:
+        raise MethodError(
+            f"{folder}: this adapter belongs to {card['gfm']['name']} with position embeddings {theirs['digest']}, "
+            f"found {ours['digest']} on the same grid of patches; load the GFM it was trained on"
         )
     _fill(model, load_file(folder / WEIGHTS), folder / WEIGHTS)
     return model

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from deflect.bands import BandSet, BandStatistics
 from deflect.methods.config import MethodConfig, MethodError
+from deflect.methods.fingerprint import fingerprint, positions_fingerprint
 from deflect.methods.inputs import Channels, Normalise, RGBInput, canonical
 from deflect.methods.patch_embed import widen_patch_embed
+from deflect.methods.reflectance import check_reflectance
 
 
 class AdaptedGFM(nn.Module):
@@ -33,13 +36,17 @@ class AdaptedGFM(nn.Module):
         rgb: RGBInput,
     ) -> None:
         super().__init__()
+        _check_gfm(gfm)
         gfm.head, gfm.attn_pool = nn.Identity(), None  # type: ignore[assignment]  # a classifier is no encoder
+        if hasattr(gfm, "head_dist"):  # the second classifier of a distilled DeiT
+            gfm.head_dist = nn.Identity()
         gfm.requires_grad_(False)
         self.gfm = gfm
         self.method, self.config, self.bands, self.statistics, self.rgb = method, config, bands, statistics, rgb
         self.card: Any = getattr(gfm, "card", rgb)
         self.gfm_params = count_gfm(gfm)
         self.gfm_fingerprint = fingerprint(gfm)
+        self.gfm_positions = positions_fingerprint(gfm) if rgb.kind == "learned" else None
         self.gfm_shapes = {f"gfm.{name}": value.shape for name, value in gfm.state_dict().items()}
         inner = canonical(bands, config.bands if config.widens_patch_embed else "rgb")
         self.channels = Channels(bands, inner)
@@ -48,6 +55,8 @@ class AdaptedGFM(nn.Module):
             widen_patch_embed(gfm, len(inner), getattr(config, "patch_init", "repeat"))
         self.grad_checkpointing = False
         self.merged = False
+        self._looked = False
+        self.released: frozenset[str] = frozenset()
 
     @property
     def embed_dim(self) -> int:
@@ -75,7 +84,12 @@ class AdaptedGFM(nn.Module):
     def spatial_tokens(self, image: Tensor) -> Tensor:
         """z_P(0): patch embedding, prefix tokens and positions, as the GFM computes them."""
         gfm = self.gfm
-        tokens = gfm._pos_embed(gfm.patch_embed(self.normalise(self.channels(image))))
+        pixels = self.channels(image)
+        if not self._looked and len(image) and not image.is_meta:  # once: on a GPU it waits for the device
+            check_reflectance("first images", pixels, self.channels.inner)
+            self._looked = True
+        pixels = self.normalise(pixels).to(gfm.patch_embed.proj.weight.dtype)
+        tokens = gfm._pos_embed(gfm.patch_embed(pixels))
         return gfm.norm_pre(gfm.patch_drop(tokens))
 
     def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:
@@ -137,8 +151,8 @@ class AdaptedGFM(nn.Module):
         return [name for name, parameter in self.named_parameters() if parameter.requires_grad]
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """Every tensor that the GFM's own weights do not already determine."""
-        trainable = set(self.trainable_names())
+        """Every tensor that the GFM's own weights do not already determine, whether or not it is trainable now."""
+        trainable = {*self.released, *self.trainable_names()}
         return {
             name: value for name, value in self.state_dict().items() if name in trainable or self._is_new(name, value)
         }
@@ -151,26 +165,30 @@ class AdaptedGFM(nn.Module):
         return self.gfm_shapes.get(name.replace(".base_layer.", ".")) != value.shape
 
 
+def _check_gfm(gfm: VisionTransformer) -> None:
+    """Refuse a GFM whose patches are not those of one convolution over RGB."""
+    embed: Any = gfm.patch_embed
+    proj = getattr(embed, "proj", None)
+    if not isinstance(embed, PatchEmbed) or not isinstance(proj, nn.Conv2d):
+        raise MethodError(f"patch_embed: expected timm's PatchEmbed, found {type(embed).__name__}")
+    if proj.in_channels != 3:
+        raise MethodError(
+            f"patch_embed.proj: expected a convolution over 3 bands (red, green, blue), found {proj.in_channels}; "
+            "create the GFM with in_chans=3"
+        )
+
+
 def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, L, D) -> (B, D, h, w)."""
-    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *size)
+    if tokens.shape[1] != math.prod(size):
+        raise MethodError(
+            f"forward_intermediates: expected {math.prod(size)} patch tokens ({size[0]} x {size[1]}), "
+            f"found {tokens.shape[1]}; a GFM that drops patches gives no maps in training (patch_drop_rate=0)"
+        )
+    return tokens.transpose(1, 2).reshape(*tokens.shape[::2], *size)
 
 
 def count_gfm(gfm: nn.Module) -> int:
     """Numbers in the encoder, fixed positions included, whether they are kept as parameter or as buffer."""
     positions = dict(gfm.named_buffers()).get("pos_embed")
     return sum(p.numel() for p in gfm.parameters()) + (0 if positions is None else positions.numel())
-
-
-def weight_samples(gfm: nn.Module) -> dict[str, bytes]:
-    """First values of every parameter by its name in the bare GFM, positions left out: enough to tell GFMs apart."""
-    return {
-        name.replace(".base_layer.", "."): value.detach().flatten()[:64].float().cpu().numpy().tobytes()
-        for name, value in gfm.named_parameters()
-        if name != "pos_embed" and not value.is_meta
-    }
-
-
-def fingerprint(gfm: nn.Module) -> str:
-    """A short digest of the weights, to notice an adapter that meets a GFM it was not made for."""
-    return hashlib.sha256(repr(sorted(weight_samples(gfm).items())).encode()).hexdigest()[:16]

@@ -59,7 +59,7 @@ class BaselineConfig(MethodConfig):
 
     def apply(self, model: AdaptedGFM) -> None:
         """Train the patch embedding where it was widened; positions stay frozen."""
-        if self.bands == "all":
+        if len(model.channels.inner) > 3:
             model.gfm.patch_embed.requires_grad_(True)
 
 

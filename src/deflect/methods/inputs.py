@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from deflect.bands import BandError, BandSet, BandStatistics
 from deflect.methods.config import BandUse
+from deflect.methods.reflectance import check_means
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -71,7 +72,7 @@ class Channels(nn.Module):
 
     def __init__(self, outer: BandSet, inner: BandSet) -> None:
         super().__init__()
-        self.outer = outer
+        self.outer, self.inner = outer, inner
         picks = torch.tensor([outer.channel(name) for name in inner.names])
         self.register_buffer("picks", picks, persistent=False)
 
@@ -106,6 +107,8 @@ class Normalise(nn.Module):
             )
         if statistics is not None and len(statistics.mean) != len(outer):
             raise BandError(f"statistics of {len(statistics.mean)} bands for a set of {len(outer)}")
+        if statistics is not None:
+            check_means("statistics", outer.names, statistics.mean)
         white = rgb.reflectance_white
         mean = [m * white for m in rgb.rgb_mean] + [statistics.mean[c] for c in extra if statistics]
         std = torch.tensor([s * white for s in rgb.rgb_std] + [statistics.std[c] for c in extra if statistics])

@@ -110,6 +110,9 @@ def replace_linears(blocks: nn.Module, targets: tuple[str, ...], make: Callable[
     if unmatched:
         linears = sorted({name.split(".")[-1] for name, m in blocks.named_modules() if isinstance(m, nn.Linear)})
         raise MethodError(f"targets: no linear layer called {', '.join(sorted(unmatched))}; this GFM has {linears}")
+    taken = [name for name, linear in found if isinstance(linear, LoRALinear)]
+    if taken:
+        raise MethodError(f"{taken[0]}: this GFM was adapted already, and its update would be lost; merge it first")
     for name, linear in found:
         blocks.set_submodule(name, make(linear))
 

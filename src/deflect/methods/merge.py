@@ -11,7 +11,7 @@ from deflect.methods.lora import LoRALinear
 WHY_NOT = {
     "deflect": "the update depends on the image's spectra, so no fixed weight computes it",
     "vpt": "prompts are tokens, not weights",
-    "peft": "use the merge functions of peft",
+    "peft": "its layers are those of the peft library",
 }
 
 

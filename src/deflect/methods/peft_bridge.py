@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from deflect.methods.base import weight_samples
 from deflect.methods.config import BaselineConfig, MethodError
+from deflect.methods.fingerprint import weight_samples
 from deflect.methods.lora import TARGETS
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ class PeftConfig(BaselineConfig):
         from peft import get_peft_model
 
         before = weight_samples(model.gfm)
-        get_peft_model(model.gfm, self.library_config())  # changes the layers of the GFM in place
+        try:
+            get_peft_model(model.gfm, self.library_config())  # changes the layers of the GFM in place
+        except ValueError as error:  # e.g. no layer matches
+            raise MethodError(f"peft:{self.name}: {error}") from error
         after = weight_samples(model.gfm)
         if any(after.get(name) != sample for name, sample in before.items()):
             raise MethodError(f"peft:{self.name}: these options rewrite frozen weights (as PiSSA does); choose others")
@@ -59,6 +62,8 @@ class PeftConfig(BaselineConfig):
         """
         from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
+        if self.name.lower() == "ln_tuning":
+            raise MethodError("peft:ln_tuning: it would tune the linear layers in full; use norm_tuning")
         kind, variant = VARIANTS.get(self.name.lower(), (self.name, {}))
         classes = {kind.value.lower(): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
         usable = {name: cls for name, cls in classes.items() if "target_modules" in _field_names(cls)}

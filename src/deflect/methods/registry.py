@@ -94,8 +94,11 @@ def adapt_as(
     """``adapt`` with a ready configuration; so its own field ``bands`` (all or rgb) can be set too."""
     if not isinstance(gfm, VisionTransformer):
         raise MethodError(f"expected a timm VisionTransformer, found {type(gfm).__name__}")
+    if not isinstance(bands, BandSet):
+        raise MethodError(f"bands: expected a BandSet, as deflect.bandset(sensor, names) gives, found {bands!r}")
     rgb = RGBInput.of(gfm, card)
     model = config.model_class()(copy.deepcopy(gfm), method, config, bands, statistics, rgb)
     config.apply(model)
+    model.released = frozenset(model.trainable_names())
     model.card = model.card if card is None else card
     return model.to(next(gfm.parameters()).device)

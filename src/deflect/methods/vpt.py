@@ -39,7 +39,8 @@ class VPTConfig(BaselineConfig):
         """Prompts start uniform, with the bound of Xavier's rule for the patch embedding, as in the paper's code."""
         fan = 3 * math.prod(model.patch_size) + model.embed_dim
         sets = model.depth if self.deep else 1
-        prompts = torch.empty(sets, self.prompts, model.embed_dim, device=next(model.parameters()).device)
+        like: Any = model.gfm.patch_embed.proj.weight
+        prompts = like.new_empty(sets, self.prompts, model.embed_dim)
         model.prompts = nn.Parameter(nn.init.uniform_(prompts, -math.sqrt(6 / fan), math.sqrt(6 / fan)))
         super().apply(model)
 

@@ -26,7 +26,8 @@ def patches(image: Tensor, patch_size: tuple[int, int]) -> Tensor:
     p, q = patch_size
     rows, columns = height // p, width // q
     image = image[..., : rows * p, : columns * q].reshape(batch, channels, rows, p, columns, q)
-    return image.transpose(3, 4).reshape(batch, channels, rows * columns, p * q).contiguous()
+    tiles = image.transpose(3, 4).clone(memory_format=torch.contiguous_format)  # reshape copies only where it must
+    return tiles.view(batch, channels, rows * columns, p * q)
 
 
 def pixel_statistics(pixels: Tensor, statistics: Sequence[str] = STATISTICS) -> Tensor:

@@ -45,7 +45,7 @@ class DeflectedGFM(AdaptedGFM):
         config = self.config
         inner = canonical(self.bands, config.bands)
         self.spectral_channels = Channels(self.bands, inner)
-        self.upe = UntangledPatchEmbedding(inner, self.embed_dim, self.patch_size, config)
+        self.upe = UntangledPatchEmbedding(inner, self.embed_dim, self.patch_size, self.num_prefix_tokens, config)
         self.uatt = nn.ModuleDict()
         if config.attention:
             for index in self._block_indices():
@@ -78,7 +78,7 @@ class DeflectedGFM(AdaptedGFM):
         if not self.config.attention:
             return self._constrain(spatial + self.gate * spectral, spatial, carried).to(spatial.dtype)
         uatts: Any = self.uatt.values()
-        downs = torch.cat([uatt.down for uatt in uatts])  # one product for all blocks
+        downs = torch.cat([uatt.down for uatt in uatts]).to(spectral.dtype)  # one product for all blocks
         narrow = F.linear(spectral, downs).flatten(0, 1).chunk(len(self.uatt), dim=-1)
         carried.narrow = dict(zip(map(int, self.uatt), narrow, strict=True))
         return spatial
@@ -88,7 +88,7 @@ class DeflectedGFM(AdaptedGFM):
         if index not in carried.narrow:
             return block(tokens)
         update = self._update(index, tokens, carried).to(tokens.dtype)
-        tokens = tokens + block.drop_path1(update)
+        tokens = tokens + block.drop_path1(block.attn.proj_drop(update))
         if getattr(block, "post_norm", False):
             tokens = block.norm1(tokens)
             return block.norm2(tokens + block.drop_path2(block.ls2(block.mlp(tokens))))
@@ -107,7 +107,7 @@ class DeflectedGFM(AdaptedGFM):
             if self.config.length_gradient:
                 qkv = qkv.clone()  # the backward pass of ``frozen`` needs the values as they are
         qkv = uatt.add_to_(qkv, carried.narrow[index])
-        delta = scale(displacement(attn, qkv, tokens))
+        delta = scale(displacement(attn, qkv, tokens, attn.attn_drop.p if self.training else 0.0))
         return delta if frozen is None else self._constrain(delta, frozen, carried)
 
     @property
@@ -126,12 +126,23 @@ class DeflectedGFM(AdaptedGFM):
     def finish(self, carried: Carried) -> None:
         self._penalty = torch.stack(carried.penalties).mean() if carried.penalties else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and files keep no penalty: it belongs to the graph of one forward pass."""
+        return super().__getstate__() | {"_penalty": None}
+
     # ------------------------------------------------------------------ training and inspection
 
     def calibrate(self, batches: Iterable[Tensor]) -> None:
         """Learn the mean and standard deviation of the patch descriptors from training images (B, C, H, W)."""
-        device = self.upe.mean.device
-        self.upe.calibrate(self.spectral_channels(image.to(device)) for image in batches)
+        self.upe.calibrate(self.spectral_channels(self._batch(image)) for image in batches)
+
+    def _batch(self, image: Any) -> Tensor:
+        if not isinstance(image, Tensor):
+            raise MethodError(
+                f"calibrate: expected batches of images (B, C, H, W), found {type(image).__name__}; of a loader that "
+                "gives more, pass the images alone: calibrate(images for images, _ in loader)"
+            )
+        return image.to(self.upe.mean.device)
 
     def extra_loss(self) -> Tensor:
         return super().extra_loss() if self._penalty is None else self.config.soft_weight * self._penalty
@@ -172,9 +183,20 @@ class DeflectedGFM(AdaptedGFM):
 
 
 def _checked_block(index: int, block: nn.Module) -> Any:
-    """``block``, if untangled attention can reach into it: timm's own, or one derived from it."""
-    if not isinstance(block, Block) or not isinstance(block.attn, Attention):
+    """``block``, if its forward pass and that of its attention are those which ``_update`` repeats: timm's own.
+
+    A block that says ``post_norm`` is the one other order that ``DeflectedGFM.block`` knows.
+    """
+    attn = getattr(block, "attn", None)
+    known = isinstance(block, Block) and (_runs_as(block, Block) or getattr(block, "post_norm", False))
+    if not known or not isinstance(attn, Attention) or not _runs_as(attn, Attention):
         raise MethodError(
-            f"deflect: block {index} is a {type(block).__name__}; expected timm's Block with its Attention"
+            f"deflect: block {index} is a {type(block).__name__} with {type(attn).__name__}; expected timm's "
+            "Block with its Attention, forward passes not overridden. Set attention=False, or leave it out of blocks"
         )
     return block
+
+
+def _runs_as(module: nn.Module, cls: type[nn.Module]) -> bool:
+    """Whether the forward pass of ``module`` is that of ``cls``."""
+    return type(module).forward is cls.forward and "forward" not in vars(module)

@@ -46,16 +46,17 @@ def frozen_qkv(attn: Attention, tokens: Tensor) -> Tensor:
     return torch.cat([part.flatten(1) for part in (attn.q_norm(q), attn.k_norm(k), v)], dim=-1)
 
 
-def displacement(attn: Attention, qkv: Tensor, tokens: Tensor) -> Tensor:
-    """proj(softmax(q k^T / sqrt(d)) v) with the GFM's own projection: (B, N, D).
+def displacement(attn: Attention, qkv: Tensor, tokens: Tensor, dropout: float = 0.0) -> Tensor:
+    """proj(softmax(q k^T / sqrt(d)) v) with the GFM's own projection, before its dropout: (B, N, D).
 
     Args:
         qkv: q, k, v side by side, (B*N, 3A).
         tokens: the tokens (B, N, D) that gave q_P; a gated attention layer gates with them.
+        dropout: rate for the attention weights.
     """
     q, k, v = qkv.view(*tokens.shape[:2], 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
-    mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=attn.attn_drop.p if attn.training else 0.0)
+    mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     mixed = attn.norm(mixed.transpose(1, 2).flatten(2))
     if attn.gate is not None:
         mixed = mixed * attn.gate(tokens).sigmoid()
-    return attn.proj_drop(attn.proj(mixed))
+    return attn.proj(mixed)

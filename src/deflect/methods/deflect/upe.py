@@ -8,6 +8,7 @@ token gets the length of its spatial token. The prefix slots (class and register
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from deflect.bands import BandError, BandSet
 from deflect.methods.config import MethodError
 from deflect.methods.deflect.config import DeflectConfig
 from deflect.methods.deflect.deflection import length
+from deflect.methods.reflectance import check_reflectance
 from deflect.spectral import available, count_nonfinite, patches, pixel_statistics, spectral_indices, tidy_
 from deflect.spectral.indices import require
 
@@ -30,6 +32,7 @@ class UntangledPatchEmbedding(nn.Module):
         bands: the spectral path's bands, in the channel order of its input.
         dim: width D of the GFM.
         patch_size: pixels of a patch, rows and columns.
+        num_prefix_tokens: class and register tokens in front of the patch tokens.
         config: settings of DEFLECT.
     """
 
@@ -37,9 +40,12 @@ class UntangledPatchEmbedding(nn.Module):
     std: Tensor
     nonfinite: Tensor
 
-    def __init__(self, bands: BandSet, dim: int, patch_size: tuple[int, int], config: DeflectConfig) -> None:
+    def __init__(
+        self, bands: BandSet, dim: int, patch_size: tuple[int, int], num_prefix_tokens: int, config: DeflectConfig
+    ) -> None:
         super().__init__()
         self.bands, self.patch_size, self.config = bands, patch_size, config
+        self.num_prefix_tokens = num_prefix_tokens
         self.indices = _index_names(bands, config)
         self.band_features = config.features != "indices"
         self.features = (*self.indices, *(bands.names if self.band_features else ()))
@@ -64,12 +70,19 @@ class UntangledPatchEmbedding(nn.Module):
         """Reflectance (B, C, H, W) and spatial tokens z_P(0) (B, P+L, D) -> spectral tokens x_A (B, P+L, D)."""
         self._require_calibration()
         descriptor = self.descriptor(image)
+        patches_found = spatial.shape[1] - self.num_prefix_tokens
+        if descriptor.shape[1] != patches_found:
+            raise MethodError(
+                "deflect: expected as many patches in the spectral path as in the spatial one "
+                f"({patches_found}), found {descriptor.shape[1]} in images of {image.shape[-2]} x {image.shape[-1]}; "
+                f"give sides that are multiples of the patch size {self.patch_size} (descriptors are never padded)"
+            )
         if self.config.standardise:
             descriptor = (descriptor - self.mean) / self.std
-        tokens = self.transform(descriptor.to(spatial.dtype))
+        tokens = self.transform(descriptor.to(next(self.transform.parameters()).dtype)).to(spatial.dtype)
         prefix = tokens.mean(dim=1, keepdim=True).expand(-1, spatial.shape[1] - tokens.shape[1], -1)
         tokens = torch.cat([prefix, tokens], dim=1)
-        return tokens * (length(spatial) / length(tokens)) if self.config.norm_matching else tokens
+        return (tokens * (length(spatial) / length(tokens))).to(spatial.dtype) if self.config.norm_matching else tokens
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
@@ -77,7 +90,7 @@ class UntangledPatchEmbedding(nn.Module):
         total = torch.zeros(2, len(self.mean), dtype=torch.float64, device=self.mean.device)
         tokens = nonfinite = 0
         for image in batches:
-            _check_reflectance(image, self.bands)
+            check_reflectance("calibrate", image, self.bands)
             nonfinite += count_nonfinite(spectral_indices(image, self.bands, self.indices))
             rows = self.descriptor(image).flatten(0, 1).double()
             total += torch.stack([rows.sum(0), rows.square().sum(0)])
@@ -89,6 +102,10 @@ class UntangledPatchEmbedding(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std < CONSTANT, 1.0, std))
         self.nonfinite.fill_(nonfinite)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._ready = not self.config.standardise  # look again
 
     @property
     def calibrated(self) -> bool:
@@ -117,14 +134,3 @@ def _transform(size: int, hidden: int | None, dim: int) -> nn.Module:
     if hidden is None:
         return nn.Linear(size, dim)
     return nn.Sequential(nn.Linear(size, hidden), nn.GELU(), nn.Linear(hidden, dim))
-
-
-def _check_reflectance(image: Tensor, bands: BandSet) -> None:
-    """Refuse digital numbers, z-scores of them, and gaps, which would make every index meaningless without a sign."""
-    means = image.mean(dim=(0, 2, 3)).tolist()
-    for name, mean in zip(bands.names, means, strict=True):
-        if not -0.5 < mean < 2:  # false for NaN too
-            raise MethodError(
-                f"calibrate: band {name} has mean {mean:.4g}; expected reflectance, about 0 to 1, without gaps. "
-                "Divide digital numbers by the product's scale (Sentinel-2: 10000)"
-            )
