@@ -166,6 +166,7 @@ def _gfm_fetch(args: argparse.Namespace) -> None:
 
 
 def _gfm_convert(args: argparse.Namespace) -> None:
+    from deflect.data.fetch_file import read_record
     from deflect.files import read_json
     from deflect.gfms.convert import convert
 
@@ -175,7 +176,9 @@ def _gfm_convert(args: argparse.Namespace) -> None:
         if not fetched.exists():
             raise ConfigError(f"{fetched}: nothing downloaded yet; run `deflect gfm fetch {name}`")
         checkpoint = DOWNLOADS / name / read_json(fetched)["checkpoint"]
-        print(convert(name, checkpoint, study.gfm_weights(name)).title)
+        sha256 = read_record(DOWNLOADS / name).get(checkpoint.name, {}).get("sha256", "")
+        size = study.weights.get(name, study.gfm_size)
+        print(convert(name, checkpoint, study.gfm_weights(name), size=size, sha256=sha256).title)
 
 
 def _gfm_verify(args: argparse.Namespace) -> None:
@@ -183,7 +186,7 @@ def _gfm_verify(args: argparse.Namespace) -> None:
 
     study = load(args.config, args.study).study
     for name in args.gfms:
-        report = verify(name, study.gfm_weights(name))
+        report = verify(name, study.gfm_weights(name), study.weights.get(name, study.gfm_size))
         print(f"{report['weights']}: {report['title']}, {report['parameters']:,} parameters, {report['sha256']}")
         for what, check in report["checks"].items():
             print(f"  {what}: {check['value']} (from {check['low']} to {check['high']})")

@@ -103,7 +103,11 @@ def _compare(path: Path, source: Source, recorded: dict[str, Any]) -> tuple[str,
     known = [
         ("sha256", source.sha256, "the catalog"),
         ("md5", source.md5, "the catalog"),
-        ("sha256", recorded.get("sha256", ""), f"{RECORD}, where it was first seen"),
+        (
+            "sha256",
+            recorded.get("sha256", ""),
+            f"{RECORD}, where it was first seen (delete its entry if it was bad)",
+        ),
     ]
     digests = _digests(path, {"sha256"} | {kind for kind, expected, _ in known if expected})
     for kind, expected, origin in known:

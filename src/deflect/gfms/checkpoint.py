@@ -14,16 +14,30 @@ import argparse
 import pathlib
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from deflect.gfms.card import GFMError
 
-#: What checkpoints of these projects hold beside tensors, in ``args``: plain values, never called.
-ALLOWED: list[Any] = [argparse.Namespace, (pathlib.PosixPath, "pathlib.PosixPath")]
+_SCALAR = np.float64(0).__reduce__()[0]
+#: What checkpoints of these projects hold beside tensors: ``args``, and in the optimizer's state the learning rate and
+#: weight decay that DINO takes from a NumPy schedule (``numpy.core`` until NumPy 2). Plain values, never called.
+ALLOWED: list[Any] = [
+    argparse.Namespace,
+    (pathlib.PosixPath, "pathlib.PosixPath"),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")),
+]
+#: What a file that is no checkpoint makes torch's reader raise.
+READING_FAULTS: tuple[type[Exception], ...] = (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError)
+READING_FAULTS += (LookupError, ValueError, TypeError, AttributeError)
 
 #: Where a checkpoint keeps the encoder that is to be used, in order of preference; else the file is a state dict.
 CONTAINERS = {"scale_mae": ("model",), "dino_mc": ("teacher",), "cross_scale_mae": ("model",)}
@@ -65,12 +79,18 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
     """
     try:
+        if zipfile.is_zipfile(path):  # torch compares no checksum: a damaged block would become weights
+            with zipfile.ZipFile(path) as archive:
+                if spoilt := archive.testzip():
+                    raise EOFError(f"{spoilt} has another CRC-32")
         with torch.serialization.safe_globals(ALLOWED):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except READING_FAULTS as error:
         asked = re.search(r"GLOBAL (\S+) (?:was|whose)", str(error))
-        what = f"it asks for {asked[1]}, which is not allowed" if asked else "it is damaged or no torch checkpoint"
-        raise GFMError(f"{path}: not read: {what}; fetch it again from its publisher") from error
+        what = "it is damaged or no torch checkpoint; fetch it again from its publisher"
+        if asked:
+            what = f"it asks for {asked[1]}, which is not allowed and may run code; use its publisher's own file"
+        raise GFMError(f"{path}: not read: {what}") from error
     if not isinstance(content, dict):
         raise GFMError(f"{path}: expected a dictionary of weights, found {type(content).__name__}")
     return content
@@ -91,10 +111,18 @@ def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, T
         if not re.match(DROPPED[name], bare):
             found.setdefault(_renamed(name, bare), []).append(key)
     double = [f"{' and '.join(keys)} (both {new})" for new, keys in found.items() if len(keys) > 1]
-    strange = [keys[0] for keys in found.values() if not isinstance(inner[keys[0]], Tensor)]
+    strange = [keys[0] for keys in found.values() if not _is_real(inner[keys[0]])]
     if double or strange:
-        raise GFMError(f"{where}: {name}: keys that stand for the same: {double}; keys that are no tensors: {strange}")
+        raise GFMError(
+            f"{where}: {name}: keys that stand for the same: {double}; "
+            f"keys that are no tensors of floating-point numbers: {strange}"
+        )
     return _joined({new: inner[keys[0]] for new, keys in found.items()})
+
+
+def _is_real(value: Any) -> bool:
+    """Whether ``value`` is a tensor that keeps its meaning as float32: no quantised and no complex one does."""
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def is_post_norm(content: Mapping[str, Any]) -> bool:

@@ -20,21 +20,31 @@ from deflect.gfms.positions import sincos_positions
 from deflect.gfms.vit import build
 
 
-def convert(name: str, checkpoint: Path, out: Path) -> GFMCard:
+def convert(name: str, checkpoint: Path, out: Path, *, size: str = "", sha256: str = "") -> GFMCard:
     """Write ``out`` (``.safetensors``) and its card from a published checkpoint of the GFM ``name``.
 
     ``checkpoint`` may be the folder that holds the one file which :func:`deflect.gfms.fetch.fetch` downloaded. The
     size (ViT-B or ViT-L), the block and, for DINO-MC, the patch size are read from the weights themselves.
 
+    Args:
+        size: the size that the weights must have, e.g. ``full``; empty admits every one.
+        sha256: of the checkpoint as it was fetched and checked; empty where nobody noted it.
+
     Raises:
-        GFMError: the file would run code, or a key is missing, unexpected, of another shape or not finite.
+        GFMError: the file is not the fetched one, would run code or is of another size, or a key is missing,
+            unexpected, of another shape or not finite.
         FileNotFoundError: there is no such file.
     """
     gfm_card(name)
     checkpoint = _checkpoint_file(name, Path(checkpoint))
+    found = sha256_file(checkpoint)
+    if sha256 and found != sha256:
+        raise GFMError(f"{checkpoint}: sha256 {sha256} when it was fetched, {found} now; fetch it again")
     content = read_checkpoint(checkpoint)
     state = {key: value.float() for key, value in state_dict(name, content, str(checkpoint)).items()}
     card = recognise(name, state, str(checkpoint))
+    if size and card.size != size:
+        raise GFMError(f"{checkpoint}: {name} of size {size} expected, these are weights of {card.title} ({card.size})")
     if name == "cross_scale_mae" and is_post_norm(content):
         card = replace(card, block="post_norm")
     with torch.device("meta"):
@@ -44,7 +54,7 @@ def convert(name: str, checkpoint: Path, out: Path) -> GFMCard:
     broken = [key for key, value in state.items() if not value.isfinite().all()]
     if broken:
         raise GFMError(f"{checkpoint}: not finite: {', '.join(sorted(broken))}; fetch the file again")
-    origin = {"checkpoint": checkpoint.name, "checkpoint_sha256": sha256_file(checkpoint)}
+    origin = {"checkpoint": checkpoint.name, "checkpoint_sha256": found}
     return save_weights(state, card, out, origin)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -46,11 +47,23 @@ def load_gfm(
         raise GFMError(f"{weights}: expected weights of {name} ({size}), found {card.name} ({card.size})")
     with torch.device("meta"):
         model = build(card)
-    load_strictly(model, load_file(weights), str(weights))
+    load_strictly(model, read_weights(Path(weights)), str(weights))
     resize(model, img_size)
     if isinstance(model, SinCosViT):
         model.set_gsd(gsd if gsd is not None and card.kind == "gsd_sincos" else 1.0)
     return model
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        GFMError: the file is damaged.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise GFMError(f"{path}: damaged ({error}); make it again with `deflect gfm convert` or `pretrain`") from error
 
 
 def read_card(weights: Path) -> GFMCard:

@@ -1,7 +1,8 @@
 """Proof that a weight file is what a GFM's features come from, and that it was trained.
 
-Weights that are silently not loaded leave a model that runs, trains a little and is wrong. The checks here fail for
-every such case: a file changed since its conversion, a random initialisation, shuffled positions, collapsed features.
+Weights that are silently not loaded leave a model that runs, trains a little and is wrong. The checks here fail for a
+file changed since its conversion, a layer as it was initialised, shuffled positions, collapsed features. They cannot
+tell trained weights from trained weights that someone mixed up: blocks in another order, or a transposed square matrix.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from torch import Tensor, nn
 
 from deflect.files import sha256_file
 from deflect.gfms.card import GFMError
-from deflect.gfms.load import load_gfm, read_card
+from deflect.gfms.load import load_gfm, read_card, read_weights
 from deflect.gfms.positions import sincos_positions
 from deflect.gfms.vit import UnusedNorm, build, card_of, count_parameters, scale_rgb
 
 
-def verify(name: str, weights: Path) -> dict[str, Any]:
-    """Check the converted or pretrained ``weights`` of the GFM ``name``.
+def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
+    """Check the converted or pretrained ``weights`` of the GFM ``name``, and that they have ``size`` if one is given.
 
     Returns:
         name, title, weights, sha256, parameters, and ``checks``: what was measured, in which range it must lie.
@@ -33,14 +34,19 @@ def verify(name: str, weights: Path) -> dict[str, Any]:
     """
     weights = Path(weights)
     card = read_card(weights)
+    if size and card.size != size:
+        raise GFMError(
+            f"{weights}: {name} of size {size} expected, these are weights of {card.title}; convert it again"
+        )
     native = card.architecture["img_size"]
-    gfm = load_gfm(name, weights, size="mini" if card.size == "mini" else "full", img_size=native).eval()
     sha256 = sha256_file(weights)
     if sha256 != card.origin.get("sha256"):
         raise GFMError(f"{weights}: sha256 {sha256}, its card says {card.origin.get('sha256')}; convert it again")
+    gfm = load_gfm(name, weights, size="mini" if card.size == "mini" else "full", img_size=native).eval()
+    measured = _weight_checks(gfm, read_weights(weights)["pos_embed"]) | _feature_checks(gfm)
     checks = {
         what: {"value": round(value, 4), "low": low, "high": high, "passed": low <= value <= high}
-        for what, (value, low, high) in (_weight_checks(gfm) | _feature_checks(gfm)).items()
+        for what, (value, low, high) in measured.items()
     }
     failed = [
         f"{what} is {c['value']}, expected {c['low']} to {c['high']}" for what, c in checks.items() if not c["passed"]
@@ -60,23 +66,28 @@ def verify(name: str, weights: Path) -> dict[str, Any]:
 Check = tuple[float, float, float]
 
 
-def _weight_checks(gfm: VisionTransformer) -> dict[str, Check]:
+def _weight_checks(gfm: VisionTransformer, positions: Tensor) -> dict[str, Check]:
     """Norms and biases leave their initial 1 and 0 as soon as a model trains; positions know their neighbours."""
     norms = [m for m in gfm.modules() if isinstance(m, nn.LayerNorm) and not isinstance(m, UnusedNorm)]
     scales = torch.cat([norm.weight.detach() for norm in norms])
-    biases = torch.cat([m.bias.detach() for m in gfm.modules() if isinstance(m, nn.Linear) and m.bias is not None])
+    linear = [m for m in gfm.modules() if isinstance(m, nn.Linear) and m.bias is not None]
+    biases = torch.cat([m.bias.detach() for m in linear])
+    untouched = sum(bool((m.weight == 1).all()) for m in norms) + sum(not m.bias.any() for m in linear)
     return {
         "share of norm scales still at 1": ((scales == 1).float().mean().item(), 0.0, 0.5),
         "median norm scale": (scales.abs().median().item(), 0.01, 20.0),
         "share of biases still at 0": ((biases == 0).float().mean().item(), 0.0, 0.5),
-        "positions": _positions_check(gfm),
+        "norms and linear layers as initialised": (untouched, 0, 0),
+        "positions": _positions_check(gfm, positions),
     }
 
 
-def _positions_check(gfm: VisionTransformer) -> Check:
-    """Fixed positions: largest deviation from the formula. Learned: likeness of neighbours minus that of all pairs."""
+def _positions_check(gfm: VisionTransformer, positions: Tensor) -> Check:
+    """Positions as they stand in the file, since loading computes fixed ones anew.
+
+    Fixed: largest deviation from the formula. Learned: likeness of neighbours minus that of all pairs.
+    """
     rows, columns = gfm.patch_embed.grid_size
-    positions = gfm.state_dict()["pos_embed"]
     if card_of(gfm).kind != "learned":
         exact = sincos_positions((rows, columns), gfm.embed_dim, prefix_tokens=gfm.num_prefix_tokens)
         return (positions - exact).abs().max().item(), 0.0, 1e-5
