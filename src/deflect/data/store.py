@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +131,13 @@ class Store:
             self.split(name)
             for what in ("images", "labels"):
                 path = self.folder / f"{name}.{what}.npy"
-                if sha256_file(path) != facts[f"{what}_sha256"]:
+                if _sha256(path, path.stat().st_mtime_ns) != facts[f"{what}_sha256"]:
                     raise StoreError(f"{path}: differs from the hash in {CARD}; delete the folder and prepare again")
+
+
+@lru_cache
+def _sha256(path: Path, modified_ns: int) -> str:
+    return sha256_file(path)
 
 
 def _gather(parts: Sequence[np.ndarray], empty: Empty) -> Tensor:

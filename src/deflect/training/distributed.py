@@ -6,6 +6,7 @@ Each process takes every ``world``-th image of a batch, gradients are averaged b
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,12 @@ class Ranks:
         """Sum ``tensor`` over all processes, in place."""
         if self.world > 1:
             dist.all_reduce(tensor)
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every process the batch statistics of the first, whose weights are the ones that are saved."""
+        if self.world > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
 
     def wait(self) -> None:
         """Wait until every process is here."""
@@ -66,17 +73,20 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def world_size() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Ranks]:
     """Join the processes that torchrun started; a single process without it."""
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    if world == 1:
+    if world_size() == 1:
         yield Ranks()
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Ranks(dist.get_rank(), world)
-    finally:
-        dist.destroy_process_group()
+    if not dist.is_initialized():  # once per process: a second group would find the addresses of the first in the store
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    yield Ranks(dist.get_rank(), dist.get_world_size())

@@ -62,6 +62,7 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
     _expect(data.folder, "data", record["data"]["store_sha256"], data.card.sha256)
     _expect(weights, "weights", record["weights"]["sha256"], weights_sha256(weights))
 
+    data.verify()
     settings = TrainSettings.from_dict(record["settings"]["training"])
     context = Context(settings, record["seed"], choose_device(device))
     gfm = build_gfm(record["gfm"], weights, record["weights"]["size"], data.card, context)

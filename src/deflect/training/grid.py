@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from deflect.config import Config, ConfigError, Study
 from deflect.data.store import Store
 from deflect.errors import DeflectError
+from deflect.training.distributed import world_size
 from deflect.training.run import RunSpec, train
 from deflect.training.settings import TrainSettings
 
@@ -25,14 +26,15 @@ def train_all(specs: Sequence[RunSpec]) -> int:
         start = time.monotonic()
         try:
             score = train(spec)["score"]
-        except DeflectError as error:
+        except Exception as error:
+            if world_size() > 1:
+                raise  # the other processes wait for this one; torchrun ends them, and the next start goes on
             failed += 1
-            print(f"deflect: {spec.slug}: {error}", file=sys.stderr, flush=True)
-            continue
-        except Exception:
-            failed += 1
-            print(f"deflect: {spec.slug} failed:", file=sys.stderr)
-            traceback.print_exc()
+            if isinstance(error, DeflectError):
+                print(f"deflect: {spec.slug}: {error}", file=sys.stderr, flush=True)
+            else:
+                print(f"deflect: {spec.slug} failed:", file=sys.stderr)
+                traceback.print_exc()
             continue
         seconds = time.monotonic() - start
         print(

@@ -15,17 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deflect.errors import DeflectError
 from deflect.training.batches import Batches, batch_starts, training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
 from deflect.training.model import Inputs, TaskModel, cross_entropy_sum
-from deflect.training.scoring import Result
+from deflect.training.scoring import Result, TrainingError
 from deflect.training.settings import TrainSettings
-
-
-class TrainingError(DeflectError):
-    """Training cannot go on: the loss is no longer a number, or there is nothing to train."""
 
 
 @dataclass
@@ -59,6 +54,12 @@ def fit(
         TrainingError: an epoch's loss is not finite, or the model has no trainable parameter.
     """
     settings = context.settings
+    fewest = min(settings.batch_size, len(split))
+    if fewest < context.ranks.world:
+        raise TrainingError(
+            f"expected at least one image per process in a batch, found {fewest} for {context.ranks.world} processes:"
+            " raise training.batch_size or start fewer processes"
+        )
     optimizer = build_optimizer(model, settings)
     scaler = torch.amp.GradScaler(context.device.type, enabled=settings.precision == "fp16")
     now = Fit()
@@ -79,7 +80,9 @@ def fit(
                 f"epoch {epoch + 1}: expected a finite training loss, found {train_loss}; lower training.lr"
                 f" (now {settings.lr:g}) or choose another training.precision (now {settings.precision})"
             )
+        context.ranks.share_buffers(model)
         result = validate()
+        result.check(f"epoch {epoch + 1}, validation")
         if result.score > now.best_score:
             now.best_epoch, now.best_score = epoch + 1, result.score
             now.best, now.val = model.state(), result.metrics

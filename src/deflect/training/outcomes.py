@@ -68,10 +68,11 @@ def deflection_by_class(adapted: DeflectedGFM, split: Split, card: StoreCard, co
     count = torch.zeros(num_classes, dtype=torch.float64)
     adapted.eval()
     for _, images, labels in evaluation_batches(split, context):
+        several = len(images)
         assert isinstance(images, Tensor)
         if labels.ndim == 3 and images.shape[-1] > size:
             images, labels = windows(images, size)[0], windows(labels[:, None], size)[0][:, 0]
-        for part, truth in zip(images.split(len(labels)), labels.split(len(labels)), strict=True):
+        for part, truth in zip(images.split(several), labels.split(several), strict=True):
             with torch.inference_mode(), context.autocast():
                 found = adapted.deflection(fit_to(part, size))
             tokens = found["angle"].shape[-1]

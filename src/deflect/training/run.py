@@ -47,6 +47,8 @@ from deflect.training.scoring import Result, score
 from deflect.training.spec import RunSpec
 from deflect.training.tracking import Tracker, wandb_mode
 
+CHECKPOINT = "checkpoint.pt"
+
 
 def train(spec: RunSpec) -> dict[str, Any]:
     """Train, select on validation, test once, write the run's folder; returns the record.
@@ -58,7 +60,9 @@ def train(spec: RunSpec) -> dict[str, Any]:
     store = Store(spec.store)
     identity = spec.identity(store.card.sha256)
     if finished := finished_record(spec.out, sha256_json(identity)):
+        (spec.out / CHECKPOINT).unlink(missing_ok=True)  # of a process killed right behind its record
         return finished
+    store.verify()
     if spec.threads:
         torch.set_num_threads(spec.threads)
     device = choose_device(spec.device)
@@ -87,7 +91,7 @@ class Run:
     def __init__(self, spec: RunSpec, store: Store, identity: Mapping[str, Any], context: Context) -> None:
         self.spec, self.store, self.card, self.context = spec, store, store.card, context
         self.identity, self.fingerprint = identity, sha256_json(identity)
-        self.checkpoint = Checkpoint(spec.out / "checkpoint.pt", self.fingerprint, spec.training.checkpoint_every)
+        self.checkpoint = Checkpoint(spec.out / CHECKPOINT, self.fingerprint, spec.training.checkpoint_every)
         self.started = timestamp()
 
     def train(self) -> None:
@@ -105,6 +109,7 @@ class Run:
         began = time.perf_counter()
         test = self.store.split("test")
         result, arrays = final_test(model, test, card, context.alone)
+        result.check("test")
         test_s = time.perf_counter() - began
         if first:
             record = self._record(model, fitted, result, test_s)

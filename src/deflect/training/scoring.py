@@ -12,10 +12,15 @@ import torch
 from torch import Tensor
 
 from deflect.data.store import StoreCard
+from deflect.errors import DeflectError
 from deflect.training.batches import Batches, evaluation_batches, fit_to
 from deflect.training.context import Context
 from deflect.training.metrics import HEADLINE, Scores
 from deflect.training.model import Inputs, TaskModel, cross_entropy_sum
+
+
+class TrainingError(DeflectError):
+    """Training cannot go on: a loss is no longer a number, or there is nothing to train."""
 
 
 def window_origins(size: int, window: int) -> list[int]:
@@ -76,6 +81,20 @@ class Result:
     score: float
     metrics: dict[str, Any]
     confusion: list[list[int]]
+
+    def check(self, split: str) -> None:
+        """Refuse numbers that no table may show: predictions of a diverged model are all class 0, and score as such.
+
+        Raises:
+            TrainingError: the loss or the score of ``split`` is not finite.
+        """
+        if not math.isfinite(self.metrics["loss"]):
+            raise TrainingError(
+                f"{split}: expected a finite loss, found {self.metrics['loss']}: the model has diverged, overflows in"
+                " training.precision, or the images hold NaN; lower training.lr or check the data"
+            )
+        if not math.isfinite(self.score):
+            raise TrainingError(f"{split}: expected a finite score, found {self.score}: no pixel of it has a label")
 
 
 class Scorer:
