@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """SHA-256 of a file that may be large: read once per process and state of the file."""
+    return _sha256(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _sha256(path: Path, modified_ns: int) -> str:
+    return sha256_file(path)
 
 
 def sha256_json(value: Any) -> str:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from deflect.data.card import CARD, SPLITS, StoreCard, StoreError, read_card
-from deflect.files import sha256_file
+from deflect.files import sha256_once
 
 __all__ = ["SPLITS", "Split", "Store", "StoreCard", "StoreError"]
 
@@ -131,13 +131,8 @@ class Store:
             self.split(name)
             for what in ("images", "labels"):
                 path = self.folder / f"{name}.{what}.npy"
-                if _sha256(path, path.stat().st_mtime_ns) != facts[f"{what}_sha256"]:
+                if sha256_once(path) != facts[f"{what}_sha256"]:
                     raise StoreError(f"{path}: differs from the hash in {CARD}; delete the folder and prepare again")
-
-
-@lru_cache
-def _sha256(path: Path, modified_ns: int) -> str:
-    return sha256_file(path)
 
 
 def _gather(parts: Sequence[np.ndarray], empty: Empty) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import deflect
-from deflect.files import read_json, sha256_file, sha256_json, write_json
+from deflect.files import read_json, sha256_file, sha256_json, sha256_once, write_json
 
 NAME = "record.json"
 SCHEMA = 1
@@ -99,12 +99,7 @@ def weights_sha256(path: Path | None) -> str | None:
         raise FileNotFoundError(
             f"{path}: no GFM weights; make them with `deflect gfm pretrain` or `deflect gfm convert`"
         )
-    return _sha256(path, path.stat().st_mtime_ns)
-
-
-@lru_cache
-def _sha256(path: Path, modified_ns: int) -> str:
-    return sha256_file(path)
+    return sha256_once(path)
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
