@@ -11,6 +11,7 @@ import torch
 
 import deflect.gfms.card as cards
 from deflect import cli
+from deflect.config import load
 from deflect.data.fetch_file import FetchError
 from deflect.files import write_json
 from deflect.gfms import GFMError, build, card_of, gfm_card, load_gfm
@@ -143,3 +144,18 @@ def test_numbers_that_are_no_real_weights_are_refused(kind: torch.dtype, tmp_pat
     torch.save({k: (v * 100).to(kind) for k, v in source("scale_mae").state_dict().items()}, tmp_path / "a.pth")
     with pytest.raises(GFMError, match="no tensors"):
         convert("scale_mae", tmp_path / "a.pth", tmp_path / "o.safetensors")
+
+
+def test_the_size_of_a_published_variant_reaches_the_run(tmp_path: Path) -> None:
+    """The large Cross-Scale MAE is named in the configuration; its weights are of that size, and no other's pass."""
+    write_config(tmp_path, "\n    weights: {cross_scale_mae: large}")
+    study = load(tmp_path / "config.yaml", "paper").study
+    assert [study.size_of(name) for name in study.gfms] == ["full", "full", "large"]
+    assert load(tmp_path / "config.yaml", "mini").study.size_of("cross_scale_mae") == "mini"
+
+    small = replace(gfm_card("cross_scale_mae", "large"), architecture=gfm_card("dino_mc", "mini").architecture)
+    save_weights(build(small).state_dict(), small, tmp_path / "w.safetensors", {})
+    assert card_of(load_gfm("cross_scale_mae", tmp_path / "w.safetensors", size="large", img_size=64)).size == "large"
+    save_weights(build(small).state_dict(), replace(small, size="full"), tmp_path / "w.safetensors", {})
+    with pytest.raises(GFMError, match=r"expected weights of cross_scale_mae \(large\), found cross_scale_mae \(full"):
+        load_gfm("cross_scale_mae", tmp_path / "w.safetensors", size="large", img_size=64)

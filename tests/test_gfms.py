@@ -215,8 +215,12 @@ def test_unknown_names_and_sizes_say_what_is_known() -> None:
         load_gfm("prithvi")
     with pytest.raises(GFMError, match="no size 'large'; known: full, mini"):
         load_gfm("dino_mc", size="large")
-    with pytest.raises(GFMError, match="no multiple of the patch size 8; use 64"):
+    with pytest.raises(GFMError, match="no positive multiple of the patch size 8; use 64"):
         load_gfm("dino_mc", size="mini", img_size=66)
+    with pytest.raises(GFMError, match="img_size 0 is no positive multiple"):
+        load_gfm("dino_mc", size="mini", img_size=0)
+    with pytest.raises(GFMError, match="positive metres per pixel, found inf"):
+        load_gfm("scale_mae", size="mini", gsd=float("inf"))
 
 
 def test_taps_are_the_papers_fractions_of_depth() -> None:

@@ -203,9 +203,13 @@ def test_an_uncalibrated_state_is_noticed_after_a_calibrated_one() -> None:
         model(images(model.gfm))
 
 
-def test_layer_norm_tuning_of_peft_does_not_tune_whole_linear_layers() -> None:
-    with pytest.raises(MethodError, match="use norm_tuning"):
-        adapt(tiny(), "peft:ln_tuning", BANDS, STATISTICS)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("ln_tuning", "use norm_tuning"), ("poly", "task number"), ("trainable_tokens", "word embedding")],
+)
+def test_methods_of_peft_that_do_not_adapt_linear_layers_of_images(name: str, reason: str) -> None:
+    with pytest.raises(MethodError, match=reason):
+        adapt(tiny(), f"peft:{name}", BANDS, STATISTICS)
 
 
 def test_what_is_no_band_set_or_batch_is_refused_by_name() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import rasterio
 import torch
 
 from deflect import cli, config
@@ -25,6 +26,7 @@ from deflect.data.readers import read
 from deflect.data.simulate import SimulationSize, simulate
 from deflect.data.store import Store
 from deflect.errors import DeflectError
+from own_data import write_masks
 
 ROOT = Path(__file__).parents[1]
 SMALL = SimulationSize(train=6, val=2, test=3, pixels=48)
@@ -195,6 +197,26 @@ def test_copies_in_published_splits_can_be_taken_with_a_note(
     copy_of_a_training_image(folder)
     prepare("so2sat", folder, tmp_path / "store", check_published=False)
     assert "1 images of test are copies of images of train, e.g. 'id_0008' of 'id_0000'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(255, "nothing in train has a label"), (0, "class forest is in test but not in train: no model can learn it")],
+)
+def test_a_training_split_without_a_label_or_class(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: int, message: str
+) -> None:
+    write_masks(tmp_path / "own")
+    for name in (tmp_path / "own/train.txt").read_text().split():
+        with rasterio.open(tmp_path / f"own/masks/{name}.tif", "r+") as mask:
+            mask.write(np.full((1, 16, 16), value, np.uint8))
+    if value == 255:
+        with pytest.raises(DeflectError, match=message):
+            prepare("own", tmp_path / "own", tmp_path / "store")
+        assert not (tmp_path / "store").exists()
+    else:
+        prepare("own", tmp_path / "own", tmp_path / "store")
+        assert message in caplog.text
 
 
 def test_faults_come_through_from_other_processes(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

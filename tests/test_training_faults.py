@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from deflect import cli
 from deflect.data.store import Store, StoreError
 from deflect.methods import load_adapter
 from deflect.methods.deflect.model import DeflectedGFM
@@ -22,9 +24,10 @@ from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
 from deflect.training.evaluate import evaluate
 from deflect.training.loop import TrainingError
+from deflect.training.outcomes import labels_once
 from deflect.training.record import read_record
 from deflect.training.run import train
-from deflect.training.scoring import score
+from deflect.training.scoring import score, windows
 from deflect.training.settings import TrainSettings
 from tiny_store import tiny_spec, tiny_store
 
@@ -67,6 +70,34 @@ def test_other_arrays_under_the_same_card_are_refused(tmp_path: Path, split: str
         train(tiny_spec(tmp_path, out=tmp_path / "again"))
     with pytest.raises(StoreError, match="differs from the hash"):
         evaluate(spec.out, device="cpu")
+
+
+def test_a_head_that_is_not_the_records_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every run is tested, whatever became of the one before it, and the exit code tells."""
+    spec = tiny_spec(tmp_path, epochs=1)
+    train(spec)
+    damaged, other = tmp_path / "damaged", tmp_path / "other"
+    for copy in (damaged, other):
+        shutil.copytree(spec.out, copy)
+    (damaged / "head.safetensors").write_bytes(b"0" * 64)
+    head = load_file(other / "head.safetensors")
+    save_file({name: value.flip(0).contiguous() for name, value in head.items()}, other / "head.safetensors")
+    assert cli.main(["evaluate", str(spec.out)]) == 0
+    assert cli.main(["evaluate", str(damaged), str(other), str(tmp_path / "none"), str(spec.out)]) == 1
+    told = capsys.readouterr()
+    assert "head.safetensors: damaged or of another head" in told.err
+    assert "none/record.json: this run has not finished" in told.err
+    assert "not the weights of the record" in told.out
+    assert "identical to the record" in told.out.splitlines()[-1]
+
+
+def test_a_pixel_counts_once_in_overlapping_windows() -> None:
+    labels = torch.arange(2 * 80 * 80).view(2, 80, 80)
+    cut, _ = windows(labels[:, None], 32)
+    once = labels_once(labels, 32)
+    assert len(once) == 9 * 2
+    assert torch.equal(once[once != -1], cut[:, 0][once != -1])
+    assert torch.equal(once[once != -1].sort().values, labels.flatten())
 
 
 def test_deflection_sees_no_more_windows_at_once_than_prediction(

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     train.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
 
-    evaluate = _command(commands, "evaluate", _evaluate, "test a finished run again from its saved weights")
+    evaluate = _command(commands, "evaluate", _evaluate, "test finished runs again from their saved weights")
     evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
     notebooks = _command(commands, "notebook", _notebook, "execute notebooks of the study: tables and figures")
     notebooks.add_argument("notebooks", nargs="+", metavar="NAME", help="a file of notebooks/, without .py")
@@ -175,10 +175,9 @@ def _gfm_convert(args: argparse.Namespace) -> None:
         fetched = DOWNLOADS / name / "fetched.json"
         if not fetched.exists():
             raise ConfigError(f"{fetched}: nothing downloaded yet; run `deflect gfm fetch {name}`")
-        checkpoint = DOWNLOADS / name / read_json(fetched)["checkpoint"]
+        checkpoint = DOWNLOADS / name / str(read_json(fetched).get("checkpoint", fetched.name))
         sha256 = read_record(DOWNLOADS / name).get(checkpoint.name, {}).get("sha256", "")
-        size = study.weights.get(name, study.gfm_size)
-        print(convert(name, checkpoint, study.gfm_weights(name), size=size, sha256=sha256).title)
+        print(convert(name, checkpoint, study.gfm_weights(name), size=study.size_of(name), sha256=sha256).title)
 
 
 def _gfm_verify(args: argparse.Namespace) -> None:
@@ -186,7 +185,7 @@ def _gfm_verify(args: argparse.Namespace) -> None:
 
     study = load(args.config, args.study).study
     for name in args.gfms:
-        report = verify(name, study.gfm_weights(name), study.weights.get(name, study.gfm_size))
+        report = verify(name, study.gfm_weights(name), study.size_of(name))
         print(f"{report['weights']}: {report['title']}, {report['parameters']:,} parameters, {report['sha256']}")
         for what, check in report["checks"].items():
             print(f"  {what}: {check['value']} (from {check['low']} to {check['high']})")
@@ -207,11 +206,20 @@ def _train(args: argparse.Namespace) -> int:
     return train_all(grid(config, args.dataset, args.gfm, args.method, args.seed, args.device, args.threads))
 
 
-def _evaluate(args: argparse.Namespace) -> None:
+def _evaluate(args: argparse.Namespace) -> int:
     from deflect.training.evaluate import evaluate
 
+    failed = 0
     for run in args.runs:
-        print(evaluate(run))
+        try:
+            found = evaluate(run)
+        except (DeflectError, FileNotFoundError) as error:
+            print(f"deflect: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        print(found)
+        failed += not found.agrees
+    return int(failed > 0)
 
 
 def _notebook(args: argparse.Namespace) -> None:

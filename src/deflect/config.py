@@ -85,6 +85,10 @@ class Study:
     def gfm_weights(self, gfm: str) -> Path:
         return Path("weights") / self.name / f"{gfm}.safetensors"
 
+    def size_of(self, gfm: str) -> str:
+        """Which size of the GFM the study uses: the published variant it names, else ``gfm_size``."""
+        return self.weights.get(gfm, self.gfm_size)
+
     @property
     def results(self) -> Path:
         return Path("results") / self.name

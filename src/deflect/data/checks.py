@@ -69,6 +69,20 @@ def check_copies(ids: dict[str, list[str]], hashes: dict[str, list[str]], raw: P
             log.warning("%s", message)
 
 
+def check_labels(sheet: DatasetSheet, labelled: dict[str, np.ndarray], raw: Path) -> None:
+    """Every split has labels; a class that is tested but never trained on is noted in the log.
+
+    Args:
+        labelled: per split, the images or pixels of each class.
+    """
+    for split, counts in labelled.items():
+        if not counts.any():
+            raise PrepareError(f"{raw}: nothing in {split} has a label; correct the labels, or the value for none")
+    for name, trained, tested in zip(sheet.classes, labelled["train"], labelled["test"], strict=True):
+        if tested and not trained:
+            log.warning("%s: class %s is in test but not in train: no model can learn it", raw, name)
+
+
 def statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], pixels: int, raw: Path) -> BandStatistics:
     """Mean and standard deviation per band in reflectance over all pixels of a split, from the sums of its shards.
 

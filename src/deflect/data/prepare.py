@@ -90,6 +90,8 @@ def _check(plan: Plan, notes: dict[str, list[dict[str, Any]]], raw: Path, refuse
     ids = {split: images.ids for split, images in plan.raw.items()}
     hashes = {split: [digest for note in shards for digest in note["hashes"]] for split, shards in notes.items()}
     checks.check_copies(ids, hashes, raw, refuse_copies)
+    labelled = {split: np.sum([note["labelled"] for note in shards], axis=0) for split, shards in notes.items()}
+    checks.check_labels(sheet, labelled, raw)
     outside = {
         split: np.sum([note["outside"] for note in shards], axis=0) / pixels[split] for split, shards in notes.items()
     }

@@ -24,7 +24,7 @@ from deflect.files import atomic_path, read_json, sha256_json, write_json
 #: Pixels of one shard, in bytes: large enough to keep processes busy, small beside any memory.
 SHARD_BYTES = 32 << 20
 #: Raised when the meaning of the arrays changes, so that an unfinished store of an older version is not resumed.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
     low, high = dataset.sheet.reflectance_range
     sums = np.zeros((2, plan.shape[0]))
     outside = np.zeros(plan.shape[0], np.int64)
+    labelled = np.zeros(len(dataset.sheet.classes), np.int64)
     hashes = []
     # opened for one shard only, so that written pages do not add up to the size of the dataset
     images, labels = (np.load(path, mmap_mode="r+") for path, _, _ in plan.arrays(split))
@@ -109,10 +110,12 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
         reflectance = image.reshape(len(image), -1).astype(np.float64) * dataset.sheet.scale
         sums += reflectance.sum(1), np.square(reflectance).sum(1)
         outside += ((reflectance < low) | (reflectance > high)).sum(1)
+        labelled += np.bincount(np.ravel(label)[np.ravel(label) >= 0], minlength=len(labelled))
         hashes.append(blake2b(image.tobytes(), digest_size=16).hexdigest())
     images.flush()
     labels.flush()
-    facts = {"sum": sums[0].tolist(), "square": sums[1].tolist(), "outside": outside.tolist(), "hashes": hashes}
+    facts = {"sum": sums[0].tolist(), "square": sums[1].tolist(), "outside": outside.tolist()}
+    facts |= {"labelled": labelled.tolist(), "hashes": hashes}
     write_json(_note(plan.work, split, start, stop), facts)
 
 

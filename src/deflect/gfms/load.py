@@ -43,7 +43,8 @@ def load_gfm(
         return build(gfm_card(name, size), img_size, gsd)
     card = read_card(Path(weights))
     gfm_card(name, size)
-    if card.name != name or (card.size == "mini") != (size == "mini"):
+    admitted = (card.size,) if card.size == "mini" else (card.size, "full")
+    if card.name != name or size not in admitted:
         raise GFMError(f"{weights}: expected weights of {name} ({size}), found {card.name} ({card.size})")
     with torch.device("meta"):
         model = build(card)

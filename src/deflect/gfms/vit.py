@@ -10,6 +10,7 @@ Every model here runs as timm's own ``forward_features`` does, so that code whic
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -62,7 +63,7 @@ class SinCosViT(VisionTransformer):
 
     def set_gsd(self, gsd: float) -> None:
         """Set the ground sampling distance of the input image, in metres per pixel *after* any resizing."""
-        if not gsd > 0:
+        if not 0 < gsd < math.inf:
             raise GFMError(f"gsd must be positive metres per pixel, found {gsd}")
         self.gsd = float(gsd)
         positions = sincos_positions(self.patch_embed.grid_size, self.embed_dim, self.gsd, self.num_prefix_tokens)
@@ -89,7 +90,7 @@ def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) 
     if not card.apply_final_norm:
         model.norm = UnusedNorm(model.embed_dim)
     model.card = card  # type: ignore[assignment]
-    resize(model, img_size or card.architecture["img_size"])
+    resize(model, card.architecture["img_size"] if img_size is None else img_size)
     return model
 
 
@@ -97,12 +98,12 @@ def resize(model: VisionTransformer, img_size: int) -> None:
     """Set the input to ``img_size`` x ``img_size`` pixels; positions are computed anew, or learned ones interpolated.
 
     Raises:
-        GFMError: the size is not a multiple of the patch size.
+        GFMError: the size is not a positive multiple of the patch size.
     """
     patch = model.patch_embed.patch_size[0]
-    if img_size % patch:
+    if img_size <= 0 or img_size % patch:
         near = max(patch, round(img_size / patch) * patch)
-        raise GFMError(f"img_size {img_size} is no multiple of the patch size {patch}; use {near}")
+        raise GFMError(f"img_size {img_size} is no positive multiple of the patch size {patch}; use {near}")
     if (img_size, img_size) != model.patch_embed.img_size:
         model.set_input_size((img_size, img_size))
 

@@ -21,6 +21,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "rslora": ("lora", {"use_rslora": True}),
 }
 
+#: Methods that accept linear layers and then do something else with them, and why they are refused.
+REFUSED = {
+    "ln_tuning": "it would tune the linear layers in full; use norm_tuning",
+    "poly": "it mixes adapters by task and wants a task number with every image",
+    "trainable_tokens": "it tunes rows of a word embedding, which an image model does not have",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PeftConfig(BaselineConfig):
@@ -62,8 +69,8 @@ class PeftConfig(BaselineConfig):
         """
         from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
-        if self.name.lower() == "ln_tuning":
-            raise MethodError("peft:ln_tuning: it would tune the linear layers in full; use norm_tuning")
+        if reason := REFUSED.get(self.name.lower()):
+            raise MethodError(f"peft:{self.name}: {reason}")
         kind, variant = VARIANTS.get(self.name.lower(), (self.name, {}))
         classes = {kind.value.lower(): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
         usable = {name: cls for name, cls in classes.items() if "target_modules" in _field_names(cls)}

@@ -54,7 +54,8 @@ def training_batches(split: Batches, epoch: int, context: Context) -> Iterator[t
     """The batches of one epoch on the context's device, at the model's input size.
 
     Every process draws the same order and windows for the whole batch and keeps each ``world``-th image, so that
-    training does not depend on the number of devices but for rounding.
+    training does not depend on the number of GPUs but for rounding. (Batch statistics of a segmentation head are those
+    of each process on CPUs; a soft constraint weighs the images of a last, uneven batch unevenly.)
     """
     settings, mine = context.settings, slice(context.ranks.rank, None, context.ranks.world)
     random = np.random.default_rng([context.seed, epoch])

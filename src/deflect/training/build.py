@@ -90,4 +90,5 @@ def cached_features(model: TaskModel, split: Split, context: Context) -> Feature
             return None
         kept.append(features)
         labels.append(truth.to(context.device))
-    return Features([torch.cat(tap) for tap in zip(*kept, strict=True)], torch.cat(labels))
+    joined = [torch.cat([batch.pop(0) for batch in kept]) for _ in range(len(kept[0]))]  # tap by tap frees the parts
+    return Features(joined, torch.cat(labels))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from deflect.data.store import Store
 from deflect.errors import DeflectError
@@ -18,6 +21,9 @@ from deflect.training.distributed import choose_device
 from deflect.training.record import read_record, weights_sha256
 from deflect.training.scoring import score
 from deflect.training.settings import TrainSettings
+
+#: Relative difference of the loss that another device or precision may cause.
+ROUNDING = 0.01
 
 
 class EvaluationError(DeflectError):
@@ -35,13 +41,23 @@ class Evaluation:
 
     @property
     def identical(self) -> bool:
-        """Equal to the last bit. Another device or number of threads rounds differently."""
+        """Equal to the last bit. Another device, number of threads or version of torch rounds differently."""
         return self.found == self.recorded
 
+    @property
+    def agrees(self) -> bool:
+        """Whether rounding can explain the difference. The loss tells: a score moves in steps of whole predictions."""
+        return math.isclose(self.found["loss"], self.recorded["loss"], rel_tol=ROUNDING)
+
     def __str__(self) -> str:
-        found, recorded = self.found[self.metric], self.recorded[self.metric]
-        verdict = "identical to the record" if self.identical else f"the record says {recorded:.6f}"
-        return f"{self.folder}: {self.metric} {found:.6f}, {verdict}"
+        text = f"{self.folder}: {self.metric} {self.found[self.metric]:.6f}, "
+        if self.identical:
+            return text + "identical to the record"
+        text += f"the record says {self.recorded[self.metric]:.6f}"
+        if self.agrees:
+            return text + " (another rounding)"
+        losses = f"loss {self.found['loss']:.4g}, the record says {self.recorded['loss']:.4g}"
+        return text + f"; {losses}: more than rounding, so these are not the weights of the record; train the run again"
 
 
 def evaluate(folder: Path, store: Path | None = None, weights: Path | None = None, device: str = "auto") -> Evaluation:
@@ -52,7 +68,7 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
         store, weights: where the prepared data and the GFM's weights lie now; by default where the run found them.
 
     Raises:
-        EvaluationError: the data or the weights differ from those of the record.
+        EvaluationError: the data or the weights differ from those of the record, or the head is damaged.
         RecordError, FileNotFoundError: the run has not finished or its folder is damaged.
     """
     folder = Path(folder)
@@ -67,7 +83,7 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
     context = Context(settings, record["seed"], choose_device(device))
     gfm = build_gfm(record["gfm"], weights, record["weights"]["size"], data.card, context)
     model = with_head(load_adapter(gfm, folder), data.card, context)
-    model.head.load_state_dict(load_file(folder / "head.safetensors"))
+    _load_head(model.head, folder / "head.safetensors")
     threads = torch.get_num_threads()
     torch.set_num_threads(record["device"]["threads"])
     try:
@@ -75,6 +91,13 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
     finally:
         torch.set_num_threads(threads)
     return Evaluation(folder, record["score"]["metric"], result.metrics, record["metrics"]["test"])
+
+
+def _load_head(head: nn.Module, path: Path) -> None:
+    try:
+        head.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise EvaluationError(f"{path}: damaged or of another head ({error}); train the run again") from error
 
 
 def _expect(where: object, what: str, recorded: str | None, found: str | None) -> None:

@@ -103,7 +103,7 @@ def _spec(config: Config, dataset: str, gfm: str, name: str, seed: int, device: 
         out=study.run(dataset, gfm, name, seed),
         method_settings=variant.settings,
         training=TrainSettings.from_dict(study.training_of(dataset, task)),
-        gfm_size=study.gfm_size,
+        gfm_size=study.size_of(gfm),
         device=device,
         threads=threads,
         wandb=config.wandb,

@@ -71,7 +71,7 @@ def deflection_by_class(adapted: DeflectedGFM, split: Split, card: StoreCard, co
         several = len(images)
         assert isinstance(images, Tensor)
         if labels.ndim == 3 and images.shape[-1] > size:
-            images, labels = windows(images, size)[0], windows(labels[:, None], size)[0][:, 0]
+            images, labels = windows(images, size)[0], labels_once(labels, size)
         for part, truth in zip(images.split(several), labels.split(several), strict=True):
             with torch.inference_mode(), context.autocast():
                 found = adapted.deflection(fit_to(part, size))
@@ -83,6 +83,17 @@ def deflection_by_class(adapted: DeflectedGFM, split: Split, card: StoreCard, co
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
     means = {name: (value / count.where(count > 0, torch.nan)).numpy() for name, value in sums.items()}
     return means | {"count": count.numpy(), "classes": np.array(card.classes)}
+
+
+def labels_once(labels: Tensor, window: int) -> Tensor:
+    """Label maps (B, S, S) in all windows, as ``windows`` cuts images; a pixel of several keeps its label in one."""
+    cut, corners = windows(labels[:, None], window)
+    free = torch.ones_like(labels[0], dtype=torch.bool)
+    for (y, x), part in zip(corners, cut.split(len(labels)), strict=True):
+        here = free[y : y + window, x : x + window]
+        part.masked_fill_(~here, -1)
+        here.fill_(False)
+    return cut[:, 0]
 
 
 def token_classes(labels: Tensor, num_classes: int, tokens: int) -> Tensor:

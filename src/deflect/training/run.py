@@ -154,7 +154,7 @@ class Run:
             "settings": {"method": asdict(config), "training": spec.training.to_dict()},
             "fingerprint": self.fingerprint,
             "data": {"store_sha256": card.sha256, "splits": {name: facts["n"] for name, facts in card.splits.items()}},
-            "weights": {"name": spec.gfm, "size": spec.gfm_size, "sha256": self.identity["weights"]},
+            "weights": {"name": spec.gfm, "size": model.adapted.card.size, "sha256": self.identity["weights"]},
             "paths": {"store": str(spec.store), "weights": spec.weights and str(spec.weights)},
             "code": records.code_state(),
             "packages": records.packages(),
