@@ -216,6 +216,7 @@ def test_wandb_online_without_key_or_network_keeps_the_run_offline(
     monkeypatch.setenv("WANDB_MODE", "online")
     assert train(tiny_spec(tmp_path, epochs=1))["epochs"] == 1
     assert "kept offline, to send with `wandb sync`" in capsys.readouterr().err
+    sys.modules["wandb"].teardown()  # its service may still be writing
     (kept,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
     assert b"seed0" in kept.read_bytes()
     assert os.environ["WANDB_MODE"] == "offline"
