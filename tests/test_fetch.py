@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from deflect.data import disk
-from deflect.data.disk import DiskFullError
+from deflect.data.disk import DiskFullError, lock
 from deflect.data.download import Patience
 from deflect.data.fetch_file import FetchError, fetch_file
 from deflect.data.sources import Source
@@ -263,3 +265,15 @@ def test_google_drive_goes_through_gdown(tmp_path: Path, monkeypatch) -> None:
     assert [arguments["id"] for arguments in asked] == ["gone", "here"]
     with pytest.raises(FetchError, match=r"Google Drive gives no file .Too many users"):
         get(Source("b.pth", "gdrive:gone"), tmp_path)
+
+
+def test_a_file_system_without_locks_is_told_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", refuses)
+    with lock(tmp_path, "file"):
+        pass
+    assert "no locks (Function not implemented); start one process at a time" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from typing import Any
 from deflect.errors import DeflectError
 
 RESERVE = 64 << 20  # bytes that stay free on the disk
+#: What ``flock`` answers on Lustre mounted without it, and on NFS without its lock service.
+WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+log = logging.getLogger(__name__)
 
 
 class DiskFullError(DeflectError):
@@ -69,9 +73,17 @@ def naming_full_disk(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def lock(folder: Path, name: str) -> Iterator[None]:
-    """One process at a time for ``name`` in ``folder``; the others wait. A killed process leaves nothing locked."""
+    """One process at a time for ``name`` in ``folder``; the others wait. A killed process leaves nothing locked.
+
+    A file system without locks, as some clusters mount theirs, gets a warning and no protection.
+    """
     guards = folder / ".locks"
     guards.mkdir(parents=True, exist_ok=True)
     with open(guards / name.replace("/", "--"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+            log.warning("%s: this file system has no locks (%s); start one process at a time", folder, error.strerror)
         yield
