@@ -331,7 +331,10 @@ def test_markdown_and_latex():
     sheet = Sheet("T & U", ["x", "y", "z"], ["Part", row], ["1 – 2"])
     assert r"| a_b \| c | **50 % ± 1** | <u>−2</u> |" in markdown(sheet)
     text = latex(sheet)
-    assert r"a\_b | c & \textbf{50 \% $\pm$ 1} & \underline{$-$2} \\" in text
+    assert r"a\_b $|$ c & \textbf{50 \% $\pm$ 1} & \underline{$-$2} \\" in text
     assert r"\caption{T \& U}" in text
     assert text.count(r"\midrule") == 1
     assert text.count("{tabular}") == 2
+    assert "$<$ x\\textasciicircum{}2 $|$" in latex(
+        Sheet("< x^2 |", ["x"], [])
+    )  # else an error, or other signs in print

@@ -15,7 +15,16 @@ from deflect.files import atomic_path
 
 GAP = "–"
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
-_LATEX |= {"±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≤": r"$\leq$", "~": r"\textasciitilde{}"}
+_LATEX |= {
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+    "×": r"$\times$",
+    "≤": r"$\leq$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+_LATEX |= {"<": "$<$", ">": "$>$", "|": "$|$"}  # other signs in LaTeX's usual font encoding
 
 
 class Cell(NamedTuple):
