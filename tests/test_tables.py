@@ -263,6 +263,18 @@ def test_p_values():
     assert bootstrap.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
+def test_ablation_counts_parameters_of_the_runs_that_it_compares(tmp_path):
+    for gfm, percent in (("scale_mae", 2.0), ("dino_mc", 8.0)):  # the variant ran on Scale-MAE alone
+        make_run(tmp_path, "so2sat", gfm, "deflect", parameters__tuned_percent=percent)
+    lower = {"settings": {"rank": 1}, "parameters__tuned_percent": 1.0, "parameters__tuned_params": 10}
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", variant="deflect+rank=1", **lower)
+    frame, sheet = variants.ablation(load_study(tmp_path))
+    average = frame[frame.dataset == "average"].set_index("variant")
+    assert average.tuned_percent.to_dict() == {"": 2.0, "rank=1": 1.0}
+    assert average.tuned_params["rank=1"] == 10
+    assert "| DEFLECT, main table | 2 % |" in markdown(sheet)
+
+
 def test_mean_ranks_by_hand(tmp_path):
     values = {"so2sat": (0.9, 0.8, 0.8), "brick_kiln": (0.5, 0.7, 0.6)}
     for dataset, row in values.items():

@@ -90,8 +90,8 @@ def _compare(runs: pd.DataFrame, variant: str, keys: pd.DataFrame) -> dict[str, 
         **percent(whole.score),
         "difference": difference["mean"] if variant else math.nan,
         "difference_ci95": difference["ci95"] if variant else math.nan,
-        "tuned_params": own.tuned_params.mean().round(),
-        "tuned_percent": own.tuned_percent.mean().round(6),
+        "tuned_params": round(pairs.tuned_params.mean()) if len(pairs) else math.nan,
+        "tuned_percent": round(pairs.tuned_percent.mean(), 6),
     }
 
 
