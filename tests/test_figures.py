@@ -29,7 +29,7 @@ from deflect.analysis.images import TestImages, composite
 from deflect.analysis.names import LOOKS
 from deflect.analysis.records import load_study
 from deflect.analysis.schema import RecordError
-from deflect.analysis.summary import summary
+from deflect.analysis.summary import economy, summary
 from deflect.bands import HLS_S30, BandSet
 from deflect.config import METHODS
 from deflect.files import read_json, write_json
@@ -252,3 +252,10 @@ def test_summary_of_real_data_counts_verdicts(tmp_path):
     page = summary(load_study(tmp_path), load_references("references/paper.csv"), resamples=100)
     assert "1 inside" in page
     assert "Simulated" not in page
+def test_parameters_are_compared_over_equal_runs_only(tmp_path):
+    make_study(tmp_path, ["so2sat"], ["scale_mae", "dino_mc"], ["deflect", "lora", "slr"])
+    (tmp_path / "so2sat/dino_mc/lora/seed0/record.json").unlink()
+    assert "SLR 10 ×" in economy(load_study(tmp_path))
+    assert "LoRA" not in economy(load_study(tmp_path))
+
+

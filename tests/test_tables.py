@@ -139,6 +139,52 @@ def test_runs_outside_the_grid_are_not_mixed_in(tmp_path):
     assert study.stale.reason.tolist() == ["not in the configured grid"]
 
 
+def test_leftovers_of_another_grid_do_not_outvote_the_study(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect")
+    for dataset in ("mados", "burn_scars"):  # no longer in the configuration, and never trained again
+        make_run(tmp_path, dataset, "scale_mae", "deflect", code__sha256="an older state")
+    grid = {"datasets": ["so2sat"], "gfms": ["scale_mae"], "methods": ["deflect"], "seeds": [0]}
+    study = load_study(tmp_path, grid)
+    assert list(study.runs.dataset) == ["so2sat"]
+    assert study.missing == []
+    assert set(study.stale.reason) == {"not in the configured grid"}
+
+
+def test_a_run_left_out_has_no_say_in_what_else_is_stale(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "lora")
+    make_run(tmp_path, "so2sat", "scale_mae", "slr")
+    for seed in (0, 1):  # two seeds of the old code and settings, one trained again
+        old = {"code__sha256": "an older state", "settings": {"rank": 9}}
+        make_run(tmp_path, "so2sat", "scale_mae", "deflect", seed, **old)
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", 2)
+    study = load_study(tmp_path)
+    assert sorted(study.runs.method) == ["deflect", "lora", "slr"]
+    assert study.stale.run.tolist() == [f"so2sat/scale_mae/deflect/seed{seed}" for seed in (0, 1)]
+
+
+def test_without_a_run_of_the_main_grid_the_message_names_one(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", variant="deflect+rank=1", settings={"rank": 1})
+    with pytest.raises(RecordError, match=r"expected runs of the main grid.*found 1 other runs, e.g. so2sat/.*rank=1"):
+        load_study(tmp_path)
+    grid = {"datasets": ["mados"], "gfms": ["scale_mae"], "methods": ["deflect"], "seeds": [0]}
+    with pytest.raises(RecordError, match=r"e\.g\. mados/scale_mae/deflect/seed0"):
+        load_study(tmp_path, grid)
+
+
+def test_parameters_are_averaged_over_cells_like_the_scores(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "lora", parameters__tuned_percent=1.0)
+    for seed in (0, 1, 2):  # more seeds do not weigh more
+        make_run(tmp_path, "so2sat", "dino_mc", "lora", seed, parameters__tuned_percent=3.0)
+    assert scores.averages(load_study(tmp_path)).tuned_percent.tolist() == [2.0]
+
+
+def test_different_devices_raise_a_warning(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect")
+    assert load_study(tmp_path).warnings == []
+    make_run(tmp_path, "so2sat", "scale_mae", "lora", device__type="cuda", device__name="a GPU")
+    assert "Runs on different devices: a GPU, made-up processor" in load_study(tmp_path).warnings[0]
+
+
 def test_identical_metrics_of_different_models_raise_a_warning(tmp_path):
     for method in ("bitfit", "lora"):
         out = make_run(tmp_path, "so2sat", "scale_mae", method, score=0.5)

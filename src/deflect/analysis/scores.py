@@ -82,7 +82,9 @@ def averages(study: Study, within: Sequence[str] = ()) -> pd.DataFrame:
         lacking = len(group) - len(scores)
         whole = percent([] if lacking else scores.dropna(axis=1).mean())
         mean = np.nan if lacking else round(100 * scores.mean(axis=1).mean(), 4)
-        parameters = runs[list(PARAMETERS)].mean().to_dict() if len(runs) else {}
+        parameters = dict.fromkeys(PARAMETERS, np.nan)
+        if len(runs):  # like the score: every cell counts once, however many seeds it has
+            parameters = runs.groupby(["dataset", "gfm"])[list(PARAMETERS)].mean().mean().to_dict()
         rows.append(names | whole | {"mean": mean} | parameters | {"lacking": lacking, "cells": len(group)})
     return _sorted(pd.DataFrame(rows), [*within, "method"])
 

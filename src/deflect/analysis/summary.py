@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -74,11 +73,12 @@ def facts(study: Study) -> list[tuple[str, str]]:
 
 def economy(study: Study) -> str:
     """How many times fewer parameters DEFLECT tunes than each other method that tunes any."""
-    tuned = scores.averages(study).set_index("method").tuned_params
+    whole = scores.averages(study).dropna(subset=["mean"])  # averages over different cells cannot be compared
+    tuned = whole.set_index("method").tuned_params
     if REFERENCE not in tuned or not tuned[REFERENCE] > 0:
         return ""
     ratios = {method: tuned[method] / tuned[REFERENCE] for method in ordered(tuned.index) if tuned[method] > 0}
-    texts = [f"{title(m)} {_times(r)}" for m, r in ratios.items() if m not in (REFERENCE, ORACLE) and math.isfinite(r)]
+    texts = [f"{title(m)} {_times(r)}" for m, r in ratios.items() if m not in (REFERENCE, ORACLE)]
     return (
         f"Parameters tuned beside {title(REFERENCE)}'s, on average over GFMs and datasets: {', '.join(texts)}."
         if texts
