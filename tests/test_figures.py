@@ -117,6 +117,21 @@ def test_a_method_with_a_missing_run_is_not_shown_but_named(tmp_path):
     assert "runs missing: LoRA" in figure.get_supxlabel()
 
 
+def test_inside_deflect_shows_the_runs_that_are_there(tmp_path):
+    make_study(tmp_path, ["so2sat", "mados"], ["scale_mae", "dino_mc"], ["deflect"])
+    (tmp_path / "so2sat/scale_mae/deflect/seed0/record.json").unlink()
+    figure = draw.inside_deflect(load_study(tmp_path))
+    assert [len(axes.lines) for axes in figure.axes] == [1, 2, 1, 2]  # So2Sat, MADOS; angle, length
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Scale-MAE", "DINO-MC"]
+
+
+def test_a_share_above_100_percent_is_inside_the_frame(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect")
+    make_run(tmp_path, "so2sat", "scale_mae", "full", parameters__tuned_percent=250.0)
+    [axes] = draw.parameter_efficiency(load_study(tmp_path)).axes
+    assert axes.get_xlim()[1] > 250
+
+
 def test_no_figure_or_table_needs_torch():
     modules = "figures, comparison, ranks, summary, variants, notebook"
     check = f"import sys; from deflect.analysis import {modules}; sys.exit('torch' in sys.modules)"

@@ -60,6 +60,8 @@ def inside_deflect(study: Study) -> Figure:
     for column, dataset in enumerate(datasets):
         for gfm, (colour, marker) in zip(gfms, _GFM_LINES, strict=False):
             mine = table[(table.dataset == dataset) & (table.gfm == gfm)]
+            if mine.empty:  # this run is missing
+                continue
             for row, measure in enumerate(("angle", "length")):
                 band = by_block(mine, measure)
                 axes = grid[row][column]
@@ -73,8 +75,8 @@ def inside_deflect(study: Study) -> Figure:
     low, high = grid[1][0].get_ylim()
     grid[1][0].set_ylim(min(low, 0.9), max(high, 1.1))  # a constant 1 shows as a line, not as rounding noise
     grid[0][0].set_ylim(bottom=0)
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(gfms))
+    lines = {line.get_label(): line for axes in grid[0] for line in axes.lines}
+    figure.legend(handles=[lines[title(gfm)] for gfm in gfms], loc="outside upper center", ncols=len(gfms))
     return figure
 
 
