@@ -263,6 +263,18 @@ def test_ablation_gap_instead_of_an_average_over_fewer_runs(tmp_path):
     assert math.isfinite(hard.loc["so2sat", "mean"])
 
 
+def test_ablation_counts_parameters_of_the_runs_that_it_compares(tmp_path):
+    for gfm, percent in (("scale_mae", 2.0), ("dino_mc", 8.0)):  # the variant ran on Scale-MAE alone
+        make_run(tmp_path, "so2sat", gfm, "deflect", parameters__tuned_percent=percent)
+    lower = {"settings": {"rank": 1}, "parameters__tuned_percent": 1.0, "parameters__tuned_params": 10}
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", variant="deflect+rank=1", **lower)
+    frame, sheet = variants.ablation(load_study(tmp_path))
+    average = frame[frame.dataset == "average"].set_index("variant")
+    assert average.tuned_percent.to_dict() == {"": 2.0, "rank=1": 1.0}
+    assert average.tuned_params["rank=1"] == 10
+    assert "| DEFLECT, main table | 2 % |" in markdown(sheet)
+
+
 def test_patch_embed_initialisations(tmp_path):
     seeds(tmp_path, "lora", [0.50, 0.70])
     for init, value in (("random", 0.4), ("zero", 0.6)):
@@ -309,18 +321,6 @@ def test_p_values():
     assert bootstrap.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
-def test_ablation_counts_parameters_of_the_runs_that_it_compares(tmp_path):
-    for gfm, percent in (("scale_mae", 2.0), ("dino_mc", 8.0)):  # the variant ran on Scale-MAE alone
-        make_run(tmp_path, "so2sat", gfm, "deflect", parameters__tuned_percent=percent)
-    lower = {"settings": {"rank": 1}, "parameters__tuned_percent": 1.0, "parameters__tuned_params": 10}
-    make_run(tmp_path, "so2sat", "scale_mae", "deflect", variant="deflect+rank=1", **lower)
-    frame, sheet = variants.ablation(load_study(tmp_path))
-    average = frame[frame.dataset == "average"].set_index("variant")
-    assert average.tuned_percent.to_dict() == {"": 2.0, "rank=1": 1.0}
-    assert average.tuned_params["rank=1"] == 10
-    assert "| DEFLECT, main table | 2 % |" in markdown(sheet)
-
-
 def test_mean_ranks_by_hand(tmp_path):
     values = {"so2sat": (0.9, 0.8, 0.8), "brick_kiln": (0.5, 0.7, 0.6)}
     for dataset, row in values.items():
@@ -347,6 +347,21 @@ def test_evidence_follows_the_tests(tmp_path):
     assert "above" in sentence.split("Frozen (RGB)")[0]
     assert "simulated data" in sentence
     assert "one training each" in sentence
+
+
+def test_evidence_says_how_many_trainings_each_cell_has(tmp_path):
+    make_study(tmp_path, ["mados"], ["scale_mae"], ["deflect", "lora"], seeds=(0, 1))
+    (tmp_path / "mados/scale_mae/lora/seed1/record.json").unlink()
+    study = load_study(tmp_path)
+    assert "1–2 trainings each" in ranks.evidence(ranks.ranks(study, resamples=50)[0], study)
+
+
+def test_no_method_is_whole_yet(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect")
+    grid = {"datasets": ["so2sat", "mados"], "gfms": ["scale_mae"], "methods": ["deflect", "lora"], "seeds": [0]}
+    frame, sheet = ranks.ranks(load_study(tmp_path, grid), resamples=10)
+    assert frame.p.isna().all()
+    assert "support no statement" in sheet.notes[2]
 
 
 def test_equal_predictions_are_not_told_apart(tmp_path):

@@ -13,7 +13,7 @@ from deflect.analysis.bootstrap import Array, bootstrap_scores, holm, image_conf
 from deflect.analysis.bootstrap import score as score_of
 from deflect.analysis.names import ORACLE, ordered, title
 from deflect.analysis.records import Study
-from deflect.analysis.render import GAP, Cell, Sheet, score
+from deflect.analysis.render import GAP, Cell, Sheet, score, span
 from deflect.analysis.schema import RecordError
 from deflect.analysis.tables import Table, gap_notes
 
@@ -79,13 +79,15 @@ def resampled_averages(study: Study, resamples: int, seed: int) -> dict[str, Arr
     cells = pd.DataFrame(study.cells(), columns=["dataset", "gfm", "method"])
     lacking = set(cells.merge(study.main, how="left").query("seed.isna()").method)
     runs = study.main[~study.main.method.isin(lacking)]
+    if runs.empty:
+        return {}
     runs = runs[runs.groupby("method").folder.transform(lambda f: all((p / PREDICTIONS).exists() for p in f))]
     parts: list[pd.DataFrame] = []
     for offset, dataset in enumerate(ordered(runs.dataset)):
         mine = runs[runs.dataset == dataset].reset_index(drop=True)
         values = bootstrap_scores(_aligned(mine), mine.metric[0], resamples, seed + offset)
         parts.append(pd.DataFrame(values).groupby([mine.method, mine.gfm]).mean())
-    if not parts:
+    if not parts:  # no predictions
         return {}
     average = pd.concat(parts).groupby(level=0).mean()
     return {str(method): row.to_numpy() for method, row in average.iterrows()}
@@ -131,8 +133,8 @@ def evidence(frame: pd.DataFrame, study: Study) -> str:
     findings = [f"{word} {_listed(methods)}" for word, methods in groups.items() if len(methods)]
     ranked = frame.dropna(subset=["mean_rank"])  # none where a method lacks runs
     best = f" The best mean rank has {title(ranked.iloc[0].method)}." if len(ranked) else ""
-    seeds = study.main.seed.nunique()
-    trained = "one training each, so chance in training is not covered" if seeds == 1 else f"{seeds} trainings each"
+    seeds = span(map(str, sorted(study.main.groupby(["dataset", "gfm", "method"]).size())))
+    trained = "one training each, so chance in training is not covered" if seeds == "1" else f"{seeds} trainings each"
     return (
         f"On {study.data}, averaged over datasets and GFMs, {title(REFERENCE)} is {'; '.join(findings)} "
         f"(paired bootstrap over test images, Holm-adjusted p < {LEVEL}; {trained}).{best}"

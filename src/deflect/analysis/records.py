@@ -121,20 +121,29 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
         grid: the runs that should exist: ``datasets``, ``gfms``, ``methods``, ``seeds`` and, for runs beside the main
             grid, ``variants`` with ``names``, ``datasets``, ``gfms``, ``seeds``. Without it, the smallest full grid
             around the runs that were found.
+
+    Raises:
+        FileNotFoundError: there is no record.
+        RecordError: a record is damaged or misplaced, or none belongs to the main grid.
     """
     frame = load_records(folder)
     if frame.study.nunique() > 1:
         raise RecordError(f"{folder}: key study: runs of {', '.join(sorted(set(frame.study)))} lie in one folder")
-    reasons = _disagreements(frame)
     names = [_name(row) for row in frame.itertuples()]
     expected = expected_runs(grid) if grid else _found_grid(frame)
-    if grid:
-        for name in set(names) - set(expected):
-            reasons.setdefault(name, "not in the configured grid")
+    reasons = dict.fromkeys(set(names) - set(expected), "not in the configured grid") if grid else {}
+    belonging = frame.loc[[name not in reasons for name in names]]
+    reasons |= _disagreements(belonging) if len(belonging) else {}
     kept = frame[[name not in reasons for name in names]].reset_index(drop=True)
     stale = pd.DataFrame(sorted(reasons.items()), columns=["run", "reason"])
     missing = [name for name in expected if name not in set(names) or name in reasons]
-    warnings = [*_identical(kept), *_unequal_training(kept)]
+    if not (kept.variant == "").any():
+        example = expected[0] if expected else "DATASET/GFM/METHOD/seed0"
+        raise RecordError(
+            f"{folder}: expected runs of the main grid, e.g. {example}; found {len(frame)} other runs, "
+            f"e.g. {names[0]}; train the missing ones: `snakemake --cores all`"
+        )
+    warnings = [*_identical(kept), *_unequal_training(kept), *_unequal_devices(kept)]
     return Study(str(frame.study[0]), kept, stale, missing, warnings)
 
 
@@ -184,15 +193,19 @@ def _found_grid(frame: pd.DataFrame) -> list[str]:
 
 
 def _disagreements(frame: pd.DataFrame) -> dict[str, str]:
-    """Runs that differ from most of those they would be shown with -> why. On a tie the newest runs stay."""
+    """Runs that differ from most of those they would be shown with -> why. On a tie the newest runs stay.
+
+    A run that is left out for one reason has no say in the next.
+    """
     reasons: dict[str, str] = {}
     for column, what, scope in AGREEMENTS:
+        frame = frame.loc[[_name(row) not in reasons for row in frame.itertuples()]]
         groups = (group for _, group in frame.groupby(list(scope))) if scope else iter([frame])
         for group in groups:
             newest = group.groupby(column, dropna=False).finished.agg(["size", "max"]).sort_values(["size", "max"])
             kept = newest.index[-1]
             for row in group[[not _same(value, kept) for value in group[column]]].itertuples():
-                reasons.setdefault(_name(row), f"{what} ({str(getattr(row, column))[:12]}, most have {str(kept)[:12]})")
+                reasons[_name(row)] = f"{what} ({str(getattr(row, column))[:12]}, most have {str(kept)[:12]})"
     return reasons
 
 
@@ -217,6 +230,13 @@ def _unequal_training(frame: pd.DataFrame) -> Iterator[str]:
         differing = [key for key in settings if settings[key].nunique() > 1]
         if differing:
             yield f"{title(str(dataset))}: training settings differ between runs: {', '.join(differing)}."
+
+
+def _unequal_devices(frame: pd.DataFrame) -> Iterator[str]:
+    """Time and memory measured on different devices say nothing about the methods."""
+    devices = {str(record["device"].get("name") or record["device"]["type"]) for record in frame.record}
+    if len(devices) > 1:
+        yield f"Runs on different devices: {', '.join(sorted(devices))}; do not compare their time and memory."
 
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
