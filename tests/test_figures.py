@@ -215,6 +215,18 @@ def test_maps_refuse_runs_that_saw_other_images(tmp_path):
         draw.segmentation_maps(load_study(tmp_path / "runs"), "mados", "scale_mae", tmp_path / "prepared")
 
 
+def test_maps_say_which_seed_they_show_and_who_is_missing(folder, study, tmp_path):
+    def below(study):
+        figure = draw.segmentation_maps(study, "burn_scars", "scale_mae", folder / "prepared/burn_scars", samples=1)
+        return " ".join(figure.get_supxlabel().split())
+
+    assert below(study).endswith("shown: seed 0")
+    make_study(tmp_path, ["burn_scars"], ["scale_mae"], ["deflect", "lora"])
+    make_run(tmp_path, "brick_kiln", "scale_mae", "lora")
+    (tmp_path / "burn_scars/scale_mae/lora/seed0/record.json").unlink()
+    assert below(load_study(tmp_path)).endswith("runs missing: LoRA")
+
+
 def test_maps_of_visible_bands_alone_leave_out_the_false_colour(folder, study, tmp_path):
     make_store(tmp_path / "rgb", "burn_scars")
     card, images = read_json(tmp_path / "rgb/store.json"), np.load(tmp_path / "rgb/test.images.npy")
@@ -247,6 +259,13 @@ def test_maps_are_drawn_of_a_users_own_segmentation_dataset(tmp_path, monkeypatc
 # ---------------------------------------------------------------------- the page
 
 
+def test_parameters_are_compared_over_equal_runs_only(tmp_path):
+    make_study(tmp_path, ["so2sat"], ["scale_mae", "dino_mc"], ["deflect", "lora", "slr"])
+    (tmp_path / "so2sat/dino_mc/lora/seed0/record.json").unlink()
+    assert "SLR 10 ×" in economy(load_study(tmp_path))
+    assert "LoRA" not in economy(load_study(tmp_path))
+
+
 def test_summary_is_one_stable_file_that_names_what_is_wrong(tmp_path):
     make_study(tmp_path, ["brick_kiln", "mados"], ["scale_mae"], ["deflect", "lora", "frozen"])
     (tmp_path / "mados/scale_mae/lora/seed0/record.json").unlink()
@@ -267,10 +286,3 @@ def test_summary_of_real_data_counts_verdicts(tmp_path):
     page = summary(load_study(tmp_path), load_references("references/paper.csv"), resamples=100)
     assert "1 inside" in page
     assert "Simulated" not in page
-def test_parameters_are_compared_over_equal_runs_only(tmp_path):
-    make_study(tmp_path, ["so2sat"], ["scale_mae", "dino_mc"], ["deflect", "lora", "slr"])
-    (tmp_path / "so2sat/dino_mc/lora/seed0/record.json").unlink()
-    assert "SLR 10 ×" in economy(load_study(tmp_path))
-    assert "LoRA" not in economy(load_study(tmp_path))
-
-

@@ -91,7 +91,7 @@ def summary(config: Config) -> Path:
     study = load_study(config.study.results / "runs", grid(config.study))
     output = config.study.results / "summary.html"
     with atomic_path(output) as aside:
-        aside.write_text(page(study, load_references(REFERENCES)))
+        aside.write_text(page(study, load_references(REFERENCES)), encoding="utf-8")
     numbers = metrics(averages(study))
     write_json(config.study.results / "metrics.json", numbers)
     with atomic_path(config.study.results / "averages.csv") as aside:

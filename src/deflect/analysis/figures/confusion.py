@@ -36,7 +36,11 @@ def confusion_matrices(study: Study, methods: Sequence[str] = (FLOOR, "deflect",
     for method, axes in zip(methods, grid[0], strict=True):
         axes.set_title(title(method))
     figure.align_ylabels(list(grid[:, 0]))
-    provenance(figure, study, "rows: true class, columns: predicted, in the same order; percent of the row")
+    provenance(
+        figure,
+        study,
+        "rows: true class, columns: predicted, in the same order; percent of the row: white 0, darkest blue 100",
+    )
     return figure
 
 

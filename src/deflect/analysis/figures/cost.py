@@ -19,7 +19,8 @@ def cost(study: Study) -> Figure:
     table = costs(study)
     figure, [panels] = canvas(1, 2, PAGE, 2.6, sharey=True)
     devices = ", ".join(sorted({str(record["device"].get("name", "")) or "?" for record in study.main.record}))
-    provenance(figure, study, f"measured on {devices}")
+    whole = "memory on a CPU: of the whole process" if (study.main.device == "cpu").any() else ""
+    provenance(figure, study, f"measured on {devices}", whole)
     if table.empty:
         return empty(figure, "No method has all of its runs.")
     for axes, (measure, label) in zip(panels, MEASURES.items(), strict=True):

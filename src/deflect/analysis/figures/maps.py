@@ -79,6 +79,10 @@ def segmentation_maps(study: Study, dataset: str, gfm: str, store: Path | str, s
     present = [k for k in range(len(classes)) if (first["labels"][chosen] == k).any() or _predicted(found, chosen, k)]
     _legend(figure, classes, present)
     notes = [f"below RGB: {', '.join(_NAMES[role] for role in roles)} as red, green, blue"] * has_false_colour
+    if study.main.seed.nunique() > 1:
+        notes.append(f"shown: seed {', '.join(map(str, sorted(set(runs.seed))))}")
+    if lost := [method for method in ordered(study.main.method) if method not in methods]:
+        notes.append(f"runs missing: {', '.join(map(title, lost))}")
     provenance(figure, study, title(dataset), title(gfm), *notes)
     return figure
 
