@@ -273,6 +273,7 @@ def test_ablation_counts_parameters_of_the_runs_that_it_compares(tmp_path):
     assert average.tuned_percent.to_dict() == {"": 2.0, "rank=1": 1.0}
     assert average.tuned_params["rank=1"] == 10
     assert "| DEFLECT, main table | 2 % |" in markdown(sheet)
+    assert "with Scale-MAE on" in sheet.title  # not with all GFMs
 
 
 def test_patch_embed_initialisations(tmp_path):
@@ -397,6 +398,12 @@ def test_numbers_as_printed():
     assert [thousands(n) for n in (0, 130, 24_576, 303_301_632)] == ["0", "0.13", "24.6", "303,302"]
     assert [share(p) for p in (0, 0.2049, 2.15, 52.6, 112.8)] == ["0 %", "0.2 %", "2.1 %", "53 %", "113 %"]
     assert [span(["1", "1"]), span(["1", "2", "3"]), span([])] == ["1", "1–3", GAP]
+
+
+def test_a_wide_latex_table_takes_the_page_and_never_runs_out_of_it():
+    narrow, wide = (latex(Sheet("T", ["x"] * columns, [])) for columns in (3, 10))
+    assert (narrow.count("{table}"), wide.count("{table*}")) == (2, 2)
+    assert r"\resizebox{\ifdim\width>\linewidth" in wide
 
 
 def test_markdown_and_latex():

@@ -92,10 +92,15 @@ def markdown(sheet: Sheet) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    """The sheet as a ``table`` for LaTeX; needs the package booktabs only."""
+    """The sheet as a ``table`` for LaTeX; needs the packages booktabs and graphicx.
+
+    A wide one takes the whole page (``table*``), and what is still too wide is scaled down to the text.
+    """
     wrap = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
     columns = len(sheet.header)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(sheet.title)}}}"]
+    table = "table*" if columns > 6 else "table"
+    lines = [rf"\begin{{{table}}}", r"\centering", rf"\caption{{{_tex(sheet.title)}}}"]
+    lines.append(r"\resizebox{\ifdim\width>\linewidth \linewidth\else\width\fi}{!}{%")
     lines += [rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\toprule", _ampersands(map(_tex, sheet.header))]
     if not sheet.rows or not isinstance(sheet.rows[0], str):
         lines.append(r"\midrule")
@@ -104,9 +109,9 @@ def latex(sheet: Sheet) -> str:
             lines += [r"\midrule", rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{_tex(row)}}}}} \\"]
         else:
             lines.append(_ampersands(wrap[cell.mark].format(_tex(cell.text)) for cell in row))
-    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [r"\bottomrule", r"\end{tabular}}"]
     lines += [rf"\par\footnotesize {_tex(note)}" for note in sheet.notes]
-    return "\n".join([*lines, r"\end{table}", ""])
+    return "\n".join([*lines, rf"\end{{{table}}}", ""])
 
 
 def html(sheet: Sheet) -> str:

@@ -108,7 +108,8 @@ def _ablation_sheet(frame: pd.DataFrame, study: Study) -> Sheet:
             named = Cell(variant or f"{title(method)}, main table")
             scores = [column[i] for column in columns]
             rows.append([named, Cell(share(row["tuned_percent"])), *scores, Cell(_signed(row) if variant else "")])
-    heading = f"Ablation: test scores in %, averaged over GFMs, on {study.data}"
+    gfms = ", ".join(map(title, ordered(study.runs[study.runs.variant != ""].gfm)))
+    heading = f"Ablation: test scores in % with {gfms or 'no GFM'} on {study.data}"
     notes = ["Best in bold, second underlined.", seeds_note(frame.n), *_changes(frame)] if rows else [NOTHING]
     header = ["Variant", "share", *map(title, datasets), "difference"]
     return Sheet(heading, header, rows, [*notes, *gap_notes(study)])
