@@ -125,6 +125,10 @@ def test_inside_deflect_shows_the_runs_that_are_there(tmp_path):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Scale-MAE", "DINO-MC"]
 
 
+def test_cost_axes_start_at_zero(study):
+    assert [axes.get_xlim()[0] for axes in draw.cost(study).axes] == [0, 0]
+
+
 def test_a_share_above_100_percent_is_inside_the_frame(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect")
     make_run(tmp_path, "so2sat", "scale_mae", "full", parameters__tuned_percent=250.0)

@@ -60,12 +60,13 @@ def facts(study: Study) -> list[tuple[str, str]]:
     runs, records = study.main, list(study.runs.record)
     revisions = sorted({_revision(record["code"]) for record in records})
     devices = sorted({str(record["device"].get("name") or record["device"]["type"]) for record in records})
-    seeds = sorted({str(seed) for seed in study.runs.seed}, key=int)
+    found = sorted(set(study.runs.seed))
+    seeds = f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
     return [
         ("Data", f"{study.data}: {_titles(runs.dataset)}"),
         ("GFMs", _titles(runs.gfm)),
         ("Methods", _titles(runs.method)),
-        ("Runs", f"{len(runs)} of the main grid, {len(study.runs) - len(runs)} variants; seeds {', '.join(seeds)}"),
+        ("Runs", f"{len(runs)} of the main grid, {len(study.runs) - len(runs)} variants; {seeds}"),
         ("Training", f"{_duration(study.runs.train_s.sum())} in all, on {', '.join(devices)}"),
         ("Code", ", ".join(revisions)),
     ]

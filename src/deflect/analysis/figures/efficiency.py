@@ -126,7 +126,7 @@ def _positions(axes: Axes, shares: pd.Series) -> list[float]:
     axes.set_xscale("log")
     axes.set_xticks(ticks, labels)
     axes.set_xticks(np.outer(10.0 ** np.arange(decade, 2), np.arange(2, 10)).ravel(), minor=True)
-    axes.set_xlim(ticks[0] / 1.6, max(190, 1.9 * shares.max()))  # many new bands on a small GFM: more than 100 %
+    axes.set_xlim(ticks[0] / 1.6, max(190, 1.5 * shares.max()))  # many new bands on a small GFM: more than 100 %
     return [share if share > 0 else zero for share in shares]
 
 
