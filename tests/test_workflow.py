@@ -147,7 +147,10 @@ def test_lost_run_is_trained_again_and_its_neighbours_are_kept(project):
     lost, kept = (runs / f"{dataset}/scale_mae/lora/seed0/record.json" for dataset in ("brick_kiln", "burn_scars"))
     kept_before, lost_before = json.loads(kept.read_text()), json.loads(lost.read_text())
     lost.unlink()
+    assert "rule train" not in run(project, "deflect", "report")  # shows it as a gap until then
+    assert "missing: brick_kiln/scale_mae/lora/seed0" in (project / "results/mini/summary.html").read_text()
     run(project, "snakemake", "--cores", "2")
+    assert "missing:" not in (project / "results/mini/summary.html").read_text()
     assert json.loads(kept.read_text()) == kept_before  # its time of training too
     again = json.loads(lost.read_text())
     assert again["metrics"] == lost_before["metrics"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ NOTEBOOKS: dict[str, dict[str, list[str]]] = {
     "inside_deflect": {"tables": [], "figures": ["inside_deflect", "inside_deflect_classes", "index_importance"]},
 }
 REFERENCES = Path("references/paper.csv")
+#: Variable of the environment: set, the workflow reports on the runs that are there and asks for no others.
+PRESENT_RUNS = "DEFLECT_PRESENT_RUNS"
 #: The rules that read run records and nothing else.
 REPORT_RULES = (*(f"notebook_{name}" for name in NOTEBOOKS), "summary", "report", "results")
 
@@ -108,6 +111,8 @@ def metrics(averages: Any) -> dict[str, dict[str, float]]:
 def report(study: Study) -> int:
     """Rebuild the tables, figures and report of a study from the records that are there; trains nothing.
 
+    Runs that are missing are gaps, named in the tables and on the summary page.
+
     Raises:
         DeflectError: there are no records yet.
     """
@@ -115,4 +120,5 @@ def report(study: Study) -> int:
         raise DeflectError(f"{study.results}/runs: no finished runs; run `snakemake --cores all` first")
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", f"study={study.name}"]
     targets = ["--", "results", f"{study.results}/report.html"]
-    return subprocess.run([*command, "--allowed-rules", *REPORT_RULES, *targets]).returncode
+    environment = os.environ | {PRESENT_RUNS: "1"}
+    return subprocess.run([*command, "--allowed-rules", *REPORT_RULES, *targets], env=environment).returncode

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from deflect.config import DATASETS, hand_down
 from deflect.config import parse as parse_config
 from deflect.errors import DeflectError
-from deflect.report import NOTEBOOKS, grid, segmentation_datasets
+from deflect.report import NOTEBOOKS, PRESENT_RUNS, grid, segmentation_datasets
 
 try:
     CONFIG = parse_config(config)
@@ -105,6 +105,11 @@ MAIN_RECORDS = expand(
     RUNS, dataset=STUDY.datasets, gfm=STUDY.gfms, method=STUDY.methods, seed=STUDY.seeds
 )
 VARIANT_RECORDS = variant_records(VARIANTS)
+
+# `deflect report` shows the runs that are there; the tables and figures name the others. Without it, all are trained.
+if os.environ.get(PRESENT_RUNS):
+    MAIN_RECORDS = [path for path in MAIN_RECORDS if Path(path).exists()]
+    VARIANT_RECORDS = [path for path in VARIANT_RECORDS if Path(path).exists()]
 
 
 # Results
