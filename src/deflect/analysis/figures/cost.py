@@ -28,7 +28,7 @@ def cost(study: Study) -> Figure:
             point(axes, row.method, getattr(row, measure), Summary(row.mean, row.std, row.ci95, row.n))
         axes.set_xlabel(label)
         axes.margins(0.18, 0.15)
-        axes.set_xlim(left=0)  # else a hundredth more memory looks like a lot
+        axes.set_xlim(0, 1.15 * table[measure].max())  # else a hundredth more memory looks like a lot
     panels[0].set_ylabel("average score (%)")
     handles = method_handles(table.method)
     figure.legend(handles=handles, loc="outside upper center", ncols=8, columnspacing=1, handletextpad=0.2)
