@@ -82,6 +82,13 @@ def fill(value: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda pixels: np.full_like(pixels, value)
 
 
+def huge(index: int) -> np.ndarray:
+    """Reflectance with one pixel of the value that many programs write where nothing was measured."""
+    pixels = image(index, size=64).astype(np.float32) * np.float32(1e-4)
+    pixels[0, 0, 0] = -3.4028235e38
+    return pixels
+
+
 LABEL = r"label\\x94K\\x.."
 BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
     # name: (dataset, change, what the message names, what it advises or says)
@@ -225,6 +232,18 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         lambda f: (f / "labels.csv").write_text((f / "labels.csv").read_text().replace("forest", "2")),
         "labels.csv: tile_1",
         "below 2",
+    ),
+    "table not in UTF-8": (
+        "table",
+        lambda f: (f / "labels.csv").write_bytes("image,label,split\ntile_0,forêt,train\n".encode("latin-1")),
+        "labels.csv",
+        "save it as UTF-8",
+    ),
+    "value for nodata not given": (
+        "folders",
+        lambda f: [write_tiff(p, huge(i)) for i, p in enumerate(sorted(f.glob("*/*.tif")))] and write_card(f, scale=1),
+        "band B02",
+        "the value that stands for nodata",
     ),
     "no table": ("table", lambda f: (f / "labels.csv").unlink(), "labels.csv", "add the file"),
     "own mask without image": (

@@ -56,6 +56,25 @@ def test_table_of_labels_and_splits(tmp_path: Path) -> None:
     assert [read("own", tmp_path, "test").load(i)[1] for i in range(2)] == [1, 1]
 
 
+def test_lists_as_windows_writes_them(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    for path in sorted((tmp_path / "images").iterdir()):
+        path.rename(path.with_suffix(".TIF"))
+    table = (tmp_path / "labels.csv").read_text().replace(".tif", ".TIF").replace("\n", "\r\n")
+    (tmp_path / "labels.csv").write_bytes(b"\xef\xbb\xbf" + table.encode())
+    assert read("own", tmp_path, "val").ids == ["tile_2", "tile_6"]
+
+
+def test_classes_named_by_numbers_are_never_counted_from_zero(tmp_path: Path) -> None:
+    write_table(tmp_path, classes=["1", "2"])
+    table = (tmp_path / "labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text(table.replace("field", "1").replace("forest", "2"))
+    assert [read("own", tmp_path, "test").load(i)[1] for i in range(2)] == [1, 1]
+    (tmp_path / "labels.csv").write_text(table.replace("field", "0").replace("forest", "1"))
+    with pytest.raises(ReadError, match="tile_0: label must be a class of card.yaml"):
+        read("own", tmp_path, "test")
+
+
 def test_masks_with_ignored_value_and_nodata(tmp_path: Path) -> None:
     write_masks(tmp_path)
     dataset = read("own", tmp_path, "train")
@@ -105,6 +124,9 @@ def test_band_names_in_the_file_must_agree_with_the_card(tmp_path: Path) -> None
     dataset.load(0)
     write_tiff(dataset.path(0), image(0), names=["red", "green", "blue", "nir"])
     dataset.load(0)
+    write_tiff(dataset.path(0), image(0), names=["B4", "B3", "B2", "B8"])  # as Earth Engine writes them
+    with pytest.raises(ReadError, match="the file names its bands B4, B3, B2, B8, "):
+        dataset.load(0)
     write_tiff(dataset.path(0), image(0), names=["B04", "B03", "B02", "B08"])
     with pytest.raises(ReadError, match="the file names its bands B04, B03, B02, B08, "):
         dataset.load(0)
@@ -142,6 +164,21 @@ WRONG_CARDS = {
     "column": ({"splits": "column"}, "splits must be {seed, fractions}, or"),
     "nodata": ({"nodata": "none"}, "nodata must be a number or a list of numbers"),
     "ignore": ({"ignore": 2.5}, "ignore must be a whole number"),
+    "exponent": ({"nodata": "-3.4e38"}, r"found '-3.4e38' \(YAML takes 1e-4 for text: write 1.0e-4"),
+    "task list": ({"task": ["segmentation"]}, "task must be classification or segmentation"),
+    "split lists": ({"splits": {"train": ["a"], "val": ["b"], "test": ["c"]}}, "splits must be {seed, fractions}, or"),
+    "role": (
+        {"bands": [{"name": "nir", "role": "NIR", "wavelength": 865, "width": 40, "gsd": 3}]},
+        "nir: role must be one of A, B, G, .* found 'NIR'",
+    ),
+    "band numbers": (
+        {"bands": [{"name": "nir", "role": "N", "wavelength": "865", "width": 40, "gsd": 3}]},
+        "nir: wavelength, width and gsd must be numbers",
+    ),
+    "classes of masks": (
+        {"task": "segmentation", "labels": "masks", "classes": [f"c{i}" for i in range(150)]},
+        "classes must be at most 128 for masks, found 150",
+    ),
 }
 
 

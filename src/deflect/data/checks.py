@@ -112,6 +112,12 @@ def check_reflectance(sheet: DatasetSheet, found: BandStatistics, outside: dict[
                 f"{raw}: {share} of the pixels of band {name} in {split} are beyond reflectance {low:g} to {high:g}"
             )
             raise PrepareError(f"{message} at scale {sheet.scale:g}; correct scale, offset or nodata")
+    for name, spread in zip(sheet.bands.names, found.std, strict=True):
+        if spread > high - low:
+            message = f"{raw}: band {name} has a standard deviation of reflectance of {spread:.2g} in train"
+            raise PrepareError(
+                f"{message}, more than {low:g} to {high:g} allows; give the value that stands for nodata"
+            )
     if max(found.mean) < DARKEST:
         brightest = f"the brightest band has a mean reflectance of {max(found.mean):.2g}"
         raise PrepareError(

@@ -9,6 +9,7 @@ The card says which channel is which band; where a file names its own bands, the
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,8 @@ class Folder(RawDataset):
             raise ReadError(
                 f"{path}: {CARD} lists {len(names)} bands, the file has {len(image.pixels)}; correct one of them"
             )
-        if set(image.names) == set(names) and list(image.names) != names:
+        own, listed = ([_plain(name) for name in some] for some in (image.names, names))
+        if set(own) == set(listed) and own != listed:
             order = ", ".join(image.names)
             raise ReadError(
                 f"{path}: the file names its bands {order}, {CARD} says {', '.join(names)}; correct the card"
@@ -142,3 +144,8 @@ class Folder(RawDataset):
             labels = self._labels or dict.fromkeys(self._files)
             return drawn(labels, splits["seed"], splits["fractions"])[self.split]
         return read_ids(self.folder / splits[self.split], self._files)
+
+
+def _plain(band: str) -> str:
+    """``B02`` and Earth Engine's ``B2`` are one band."""
+    return re.sub(r"^B0+(?=\d)", "B", band)

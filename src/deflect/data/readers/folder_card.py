@@ -6,18 +6,21 @@ Every key is checked; one that is misspelt, missing or of the wrong kind is an e
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from deflect.bands import SENSORS, Band, BandError, BandSet
+from deflect.bands import ROLES, SENSORS, Band, BandError, BandSet
 from deflect.data.catalog import METRICS, DatasetSheet
 from deflect.data.readers.faults import ReadError
 
 CARD = "card.yaml"
 SPLITS = ("train", "val", "test")
+MASK_CLASSES = 128  # stores keep masks in 8 bits, with -1 for none
+EXPONENT = r"[-+]?[\d.]+[eE][-+]?\d+"
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def read_card(path: Path) -> FolderCard:
 
 
 def _check(card: FolderCard, path: Path) -> None:
-    _demand(card.task in METRICS, path, "task", " or ".join(METRICS), card.task)
+    _demand(str(card.task) in METRICS, path, "task", " or ".join(METRICS), card.task)
     _demand(_number(card.scale) and card.scale > 0, path, "scale", "a positive number", card.scale)
     _demand(_number(card.gsd) and card.gsd > 0, path, "gsd", "metres per pixel", card.gsd)
     _demand(_number(card.offset), path, "offset", "a number", card.offset)
@@ -101,6 +104,8 @@ def _check(card: FolderCard, path: Path) -> None:
     )
     _demand(well_named and len(names) > 1, path, "classes", "a list of two or more different names", names)
     segmentation = card.task == "segmentation"
+    few = not segmentation or len(names) <= MASK_CLASSES
+    _demand(few, path, "classes", f"at most {MASK_CLASSES} for masks", len(names))
     ways = "masks" if segmentation else "folders or the name of a .csv file"
     fits = card.labels == "masks" if segmentation else card.labels == "folders" or str(card.labels).endswith(".csv")
     _demand(fits, path, "labels", f"{ways} (task {card.task})", card.labels)
@@ -119,12 +124,14 @@ def _check_splits(card: FolderCard, path: Path) -> None:
         _demand(type(splits["seed"]) is int, path, "splits.seed", "a whole number", splits["seed"])
         return
     wanted = "{seed, fractions}, or a file of ids for each of train, val and test, or column with a CSV"
-    _demand(keys == set(SPLITS), path, "splits", wanted, splits)
+    files = keys == set(SPLITS) and all(isinstance(name, str) for name in splits.values())
+    _demand(files, path, "splits", wanted, splits)
 
 
 def _demand(holds: bool, path: Path, key: str, expected: str, found: Any) -> None:
     if not holds:
-        raise ReadError(f"{path}: {key} must be {expected}, found {found!r}; correct the card")
+        how = " (YAML takes 1e-4 for text: write 1.0e-4 or 0.0001)" if re.fullmatch(EXPONENT, str(found)) else ""
+        raise ReadError(f"{path}: {key} must be {expected}, found {found!r}{how}; correct the card")
 
 
 def _number(value: Any) -> bool:
@@ -146,12 +153,17 @@ def stored_bands(card: FolderCard, path: Path) -> BandSet:
 
 def _band(card: FolderCard, entry: Any) -> Band:
     if isinstance(entry, dict):
-        return Band(**entry)
+        band = Band(**entry)
+        if band.role not in ("", *ROLES):
+            raise BandError(f'{band.name}: role must be one of {", ".join(ROLES)} or "", found {band.role!r}')
+        if not all(map(_number, (band.wavelength, band.width, band.gsd))):
+            raise BandError(f"{band.name}: wavelength, width and gsd must be numbers, found {entry}")
+        return band
     if card.sensor not in SENSORS:
         raise BandError(f"sensor {card.sensor!r} is not one of {', '.join(SENSORS)}, so each band needs all its facts")
     sensor = SENSORS[card.sensor]
-    band: Band = sensor[sensor.channel(str(entry))]
-    return band
+    known: Band = sensor[sensor.channel(str(entry))]
+    return known
 
 
 def sheet_of(name: str, folder: Path) -> DatasetSheet:

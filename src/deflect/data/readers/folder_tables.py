@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
@@ -28,16 +29,15 @@ def tiffs(folder: Path) -> dict[str, Path]:
 
 
 def without_ending(name: str) -> str:
-    for ending in ENDINGS:
-        name = name.removesuffix(ending)
-    return name
+    return name.rpartition(".")[0] if name.lower().endswith(ENDINGS) else name
 
 
 def class_of(label: str | None, classes: tuple[str, ...], where: str) -> int:
-    """A label as written in a table: the name of a class, or its number from 0."""
+    """A label as written in a table: the name of a class, or its number from 0 where no class is named by a number."""
     if label in classes:
         return classes.index(label)
-    if label is not None and label.isdecimal() and int(label) < len(classes):
+    numbers = not any(name.isdecimal() for name in classes)
+    if numbers and label is not None and label.isdecimal() and int(label) < len(classes):
         return int(label)
     raise ReadError(f"{where}: label must be a class of {CARD} or a whole number below {len(classes)}, found {label!r}")
 
@@ -54,11 +54,14 @@ def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -
     return members
 
 
-def open_text(path: Path) -> TextIO:
-    """Open a text file, or say in one line that it is missing."""
+def read_text(path: Path) -> TextIO:
+    """The text of a file, or one line that says that it is missing or not UTF-8."""
     if not path.is_file():
         raise ReadError(f"{path}: missing, although {CARD} names it; add the file or correct the card")
-    return open(path, newline="", encoding="utf-8-sig")
+    try:
+        return StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
+    except UnicodeDecodeError as error:
+        raise ReadError(f"{path}: expected text in UTF-8, found other bytes ({error}); save it as UTF-8") from error
 
 
 def read_table(
@@ -66,7 +69,7 @@ def read_table(
 ) -> dict[str, tuple[int, str]]:
     """The table of labels: image -> class and split (empty where the table does not make the splits)."""
     wanted = {"image", "label"} | ({"split"} if with_split else set())
-    with open_text(path) as file:
+    with read_text(path) as file:
         rows = list(csv.DictReader(file))
     if not rows or not wanted <= set(rows[0]):
         raise ReadError(f"{path}: expected columns {', '.join(sorted(wanted))} and a row per image; correct the table")
@@ -88,7 +91,7 @@ def read_table(
 
 def read_ids(path: Path, files: Mapping[str, Path]) -> set[str]:
     """A file of ids, one per line, with or without ``.tif``."""
-    with open_text(path) as file:
+    with read_text(path) as file:
         names = [without_ending(line.strip()) for line in file if line.strip()]
     refuse_repeated(names, str(path))
     unknown = sorted(set(names) - set(files))
