@@ -25,5 +25,6 @@ rule all:
     input:
         MAIN_RECORDS,
         VARIANT_RECORDS,
+        STAMPS,
         RESULTS,
         f"{STUDY.results}/report.html",

@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from deflect.files import sha256_file
-from own_data import write_folders
+from own_data import image, write_folders, write_tiff
 
 ROOT = Path(__file__).parents[1]
 PARTS = ["Snakefile", "config.yaml", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore", "src", "workflow", "notebooks"]
-PARTS += ["references", "data/raw/README.md", "pyproject.toml"]
+PARTS += ["profiles", "references", "data/raw/README.md", "pyproject.toml"]
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
 RESULTS = ("tables", "figures", "notebooks")
 FIGURE = Path("results/mini/figures/parameter_efficiency.png")
@@ -102,6 +102,11 @@ def test_second_run_does_nothing_within_10_seconds(project):
     assert time.monotonic() - start < 10
 
 
+def test_default_profile_is_read_by_itself(project):
+    assert "specific profile profiles/default" in run(project, "snakemake", "-n")
+    assert (ROOT / "profiles/slurm/profile.yaml").samefile(ROOT / "workflow/profiles/slurm/profile.yaml")
+
+
 def test_touching_without_changing_reruns_nothing(project):
     for path in ("src/deflect/methods/lora.py", "notebooks/tables.py", "config.yaml"):
         (project / path).touch()
@@ -154,6 +159,37 @@ def test_lost_run_is_trained_again_and_its_neighbours_are_kept(project):
     assert json.loads(kept.read_text()) == kept_before  # its time of training too
     again = json.loads(lost.read_text())
     assert again["metrics"] == lost_before["metrics"]
+
+
+def test_failed_run_is_told_keeps_its_neighbours_and_is_not_taken_for_done(project):
+    text = (project / "config.yaml").read_text()
+    change(project, lambda config: config["methods"].update(frozen={"patch_init": "zero", "bands": "all"}))
+    array = project / "data/prepared/mini/burn_scars/train.images.npy"
+    whole, state = array.read_bytes(), array.stat()
+    array.write_bytes(whole[:1000])
+    os.utime(array, ns=(state.st_atime_ns, state.st_mtime_ns))
+    failed = run(project, "snakemake", "--cores", "2", expect=1)
+    assert "train.images.npy: damaged" in failed  # the log of the job, which the profile shows
+    assert len(list((project / "results/mini/runs").glob("*/*/*/seed0/record.json"))) == 6
+    array.write_bytes(whole)
+    os.utime(array, ns=(state.st_atime_ns, state.st_mtime_ns))
+    planned = jobs(run(project, "snakemake", "-n"))
+    (project / "config.yaml").write_text(text)
+    run(project, "snakemake", "--cores", "2")
+    assert planned["train"] == 1
+
+
+def test_configuration_from_another_file_reaches_every_step(project):
+    config = yaml.safe_load((project / "config.yaml").read_text())
+    other = {"study": "other", "studies": {"other": config["studies"]["mini"]}}
+    (project / "other.yaml").write_text(yaml.safe_dump(other))
+    shutil.copytree(project / "results/mini", project / "results/other")
+    targets = ["results/other/report.html"]
+    run(project, "snakemake", "--configfile", "other.yaml", "--cores", "2", "--touch", "results/other/summary.html")
+    (project / targets[0]).unlink()
+    options = ["--allowed-rules", "report", "--"]
+    run(project, "snakemake", "--configfile", "other.yaml", "--cores", "1", *options, *targets)
+    shutil.rmtree(project / "results/other")
 
 
 BAD = [
@@ -241,6 +277,31 @@ def assert_dvc_shows_the_numbers_of_the_study(project):
     assert len(drawn) == 2
     for rows in drawn:
         assert {row["method"]: float(row["mean"]) for row in rows} == {m: row["mean"] for m, row in numbers.items()}
+
+
+def test_own_images_behind_a_link_are_watched_and_the_manifest_is_not(project):
+    text = (project / "config.yaml").read_text()
+    elsewhere, folder = project / "elsewhere", project / "data/raw/linked"
+    write_folders(elsewhere)
+    folder.mkdir()
+    shutil.move(elsewhere / "card.yaml", folder)
+    for name in ("field", "forest"):
+        (folder / name).symlink_to(elsewhere / name)
+    change(project, lambda config: config["studies"]["mini"]["datasets"].append("linked"))
+    store = "data/prepared/mini/linked/store.json"
+    run(project, "snakemake", "--cores", "1", store)
+    run(project, "deflect", "data", "verify", "linked")
+    assert "Nothing to be done" in run(project, "snakemake", "-n", store)
+    write_tiff(elsewhere / "field/field_0.tif", image(777))
+    assert jobs(run(project, "snakemake", "-n", store)) == {"prepare": 1}
+    fault = run(project, "deflect", "data", "verify", "linked", expect=2)
+    assert "delete data/raw/linked/manifest.json" in fault
+    assert "fetch again" not in fault
+    assert "add them there" in run(project, "deflect", "data", "simulate", "linked", expect=2)
+    (project / "config.yaml").write_text(text)
+    fault = run(project, "deflect", "data", "prepare", "linked", expect=2)
+    assert "add one of your own to studies.mini.datasets" in fault
+    shutil.rmtree(folder)
 
 
 def test_lint_is_clean():

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import sys
+from glob import glob
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -51,9 +52,11 @@ def raw_files(wildcards):
     """What must be there before a dataset is prepared: a stamp, or every file of a user's own dataset."""
     folder = STUDY.raw(wildcards.dataset)
     if wildcards.dataset not in DATASETS:
-        return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+        # `glob` goes into folders that are links, too, and leaves hidden files out; the manifest is ours
+        paths = set(glob(f"{folder}/**", recursive=True)) - {f"{folder}/manifest.json"}
+        return sorted(filter(os.path.isfile, paths))
     return (
-        f"{folder}/SIMULATED.json"
+        [f"{folder}/SIMULATED.json", f"{folder}.finished"]
         if STUDY.simulated
         else f"data/raw/archives/{wildcards.dataset}.fetched"
     )
@@ -105,6 +108,13 @@ MAIN_RECORDS = expand(
     RUNS, dataset=STUDY.datasets, gfm=STUDY.gfms, method=STUDY.methods, seed=STUDY.seeds
 )
 VARIANT_RECORDS = variant_records(VARIANTS)
+# With `share_process`, what a job leaves when all its runs have finished.
+STAMP = f"{STUDY.results}/runs/{{method}}.finished"
+JOBS = [
+    *STUDY.methods,
+    *(f"{name}_variants" for name in STUDY.methods if variants_of(name)),
+]
+STAMPS = expand(STAMP, method=JOBS) if STUDY.share_process else []
 
 # `deflect report` shows the runs that are there; the tables and figures name the others. Without it, all are trained.
 if os.environ.get(PRESENT_RUNS):

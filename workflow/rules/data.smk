@@ -1,12 +1,14 @@
 # Raw files in their published formats, and the prepared stores that training reads.
 
 
-# The simulator replaces a dataset's folder as a whole; its mark inside stands for all of it.
+# The simulator replaces a dataset's folder as a whole; its mark inside stands for all of it. A failed job leaves the older
+# folder and no stamp, by which Snakemake knows that it has to run again.
 rule simulate:
     input:
         code=source("data/simulate/*.py"),
     output:
         mark=update("data/simulated/{dataset}/SIMULATED.json"),
+        stamp=touch("data/simulated/{dataset}.finished"),
     log:
         "results/logs/simulate/{dataset}.log",
     conda:

@@ -7,7 +7,7 @@ for name in NOTEBOOKS:
         name:
             f"notebook_{name}"
         input:
-            records=MAIN_RECORDS + VARIANT_RECORDS,
+            records=MAIN_RECORDS + VARIANT_RECORDS + STAMPS,
             stores=stores(SEGMENTATION) if name == "qualitative" else [],
             notebook=f"notebooks/{name}.py",
             references="references/paper.csv" if name == "tables" else [],
@@ -27,7 +27,7 @@ for name in NOTEBOOKS:
 
 rule summary:
     input:
-        records=MAIN_RECORDS + VARIANT_RECORDS,
+        records=MAIN_RECORDS + VARIANT_RECORDS + STAMPS,
         references="references/paper.csv",
         code=ANALYSIS,
     output:
@@ -54,7 +54,7 @@ rule results:
         RESULTS,
 
 
-# Snakemake writes its own report; called for the finished results, it finds everything there.
+# Snakemake writes its own report; called for the finished results under this very configuration, it finds everything there.
 rule report:
     input:
         RESULTS,
@@ -68,7 +68,5 @@ rule report:
     localrule: True
     conda:
         "../envs/deflect.yml"
-    params:
-        study=STUDY.name,
     shell:
-        "python -m snakemake results --cores 1 --config study={params.study} --nolock --report {output.html} &> {log}"
+        "python -m snakemake results --cores 1 --configfile <(printenv DEFLECT_CONFIG) --nolock --report {output.html} &> {log}"

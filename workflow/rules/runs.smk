@@ -3,7 +3,8 @@
 
 if STUDY.share_process:
 
-    # `update` keeps finished runs in place; the command trains only those whose record is missing or out of date.
+    # `update` keeps finished runs in place; the command trains only those whose record is missing or out of date. When
+    # a run fails, Snakemake puts older records back and notes the job as done: only the missing stamp tells that it is not.
     rule train:
         input:
             stores=stores(STUDY.datasets),
@@ -19,6 +20,7 @@ if STUDY.share_process:
                     allow_missing=True,
                 )
             ),
+            stamp=touch(STAMP),
         log:
             f"results/logs/train/{STUDY.name}/{{method}}.log",
         benchmark:
@@ -44,6 +46,7 @@ if STUDY.share_process:
                 code=TRAINING,
             output:
                 records=update(variant_records(variants_of(base))),
+                stamp=touch(STAMP.format(method=f"{base}_variants")),
             log:
                 f"results/logs/train/{STUDY.name}/{base}_variants.log",
             conda:
