@@ -71,7 +71,7 @@ def test_classes_named_by_numbers_are_never_counted_from_zero(tmp_path: Path) ->
     (tmp_path / "labels.csv").write_text(table.replace("field", "1").replace("forest", "2"))
     assert [read("own", tmp_path, "test").load(i)[1] for i in range(2)] == [1, 1]
     (tmp_path / "labels.csv").write_text(table.replace("field", "0").replace("forest", "1"))
-    with pytest.raises(ReadError, match="tile_0: label must be a class of card.yaml"):
+    with pytest.raises(ReadError, match="tile_0: label must be a class"):
         read("own", tmp_path, "test")
 
 

@@ -97,9 +97,11 @@ def _datasets(args: argparse.Namespace, config: Config) -> list[str]:
     names = list(config.study.datasets) if args.all else list(args.datasets)
     if not names:
         raise ConfigError(f"name a dataset or give --all; this study has {', '.join(config.study.datasets)}")
-    unknown = [n for n in names if n not in DATASETS and n not in config.study.datasets]
+    known = list(dict.fromkeys([*DATASETS, *config.study.datasets]))
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ConfigError(f"unknown dataset {unknown[0]!r}; known: {', '.join({*DATASETS, *config.study.datasets})}")
+        how = f"add one of your own to studies.{config.study.name}.datasets in config.yaml"
+        raise ConfigError(f"unknown dataset {unknown[0]!r}; known: {', '.join(known)}; {how}")
     return names
 
 
@@ -138,6 +140,11 @@ def _data_simulate(args: argparse.Namespace) -> None:
     if args.rgb:
         simulate_rgb(study.rgb_images, settings["rgb_images"], settings["rgb_pixels"], settings["seed"])
     for name in [] if args.rgb and not args.datasets else _datasets(args, config):
+        if name not in DATASETS and args.all:
+            continue  # a dataset of the user's own is real in every study
+        if name not in settings.get("sizes", {}):
+            key = f"studies.{study.name}.simulation.sizes"
+            raise ConfigError(f"config: {key}: no sizes of {name!r}; add them there, or name another dataset")
         simulate(name, study.raw(name), SimulationSize(**settings["sizes"][name]), settings["seed"])
 
 

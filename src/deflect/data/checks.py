@@ -115,9 +115,7 @@ def check_reflectance(sheet: DatasetSheet, found: BandStatistics, outside: dict[
     for name, spread in zip(sheet.bands.names, found.std, strict=True):
         if spread > high - low:
             message = f"{raw}: band {name} has a standard deviation of reflectance of {spread:.2g} in train"
-            raise PrepareError(
-                f"{message}, more than {low:g} to {high:g} allows; give the value that stands for nodata"
-            )
+            raise PrepareError(f"{message}, beyond {low:g} to {high:g}; give the value that stands for nodata")
     if max(found.mean) < DARKEST:
         brightest = f"the brightest band has a mean reflectance of {max(found.mean):.2g}"
         raise PrepareError(

@@ -121,7 +121,9 @@ def verify(dataset: str, raw_root: Path | str) -> str:
     faults = [] if new else content_faults(folder)
     files = read_manifest(folder)["files"].values()
     if faults:
-        shown = "; ".join(faults[:3])
-        raise FetchError(f"{len(faults)} of {len(files)} files are wrong: {shown}. Delete {folder} and fetch again")
+        shown, again = "; ".join(faults[:3]), f"Delete {folder} and fetch again"
+        if dataset not in DATASETS:
+            again = f"Restore them, or delete {folder / MANIFEST} to take your files as they are now"
+        raise FetchError(f"{len(faults)} of {len(files)} files are wrong: {shown}. {again}")
     found = "placed by hand, checksums recorded now" if new else "all as recorded"
     return f"{dataset}: {len(files)} files, {human(sum(facts['bytes'] for facts in files))}, {found}"
