@@ -6,6 +6,7 @@ It is written before the folder gets its final name. A folder without one was pl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file below ``folder``, hidden files and the manifest left out."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != MANIFEST)
+    """Size and SHA-256 of every file below ``folder``, links followed, hidden files and the manifest left out."""
+    paths = sorted(path for path in map(Path, glob(f"{escape(str(folder))}/**", recursive=True)) if path.is_file())
     return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
         for path in paths
+        if path.name != MANIFEST
     }
 
 
