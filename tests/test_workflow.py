@@ -189,6 +189,9 @@ def test_configuration_from_another_file_reaches_every_step(project):
     (project / targets[0]).unlink()
     options = ["--allowed-rules", "report", "--"]
     run(project, "snakemake", "--configfile", "other.yaml", "--cores", "1", *options, *targets)
+    (project / targets[0]).unlink()
+    run(project, "deflect", "--config", "other.yaml", "report")
+    assert (project / targets[0]).exists()
     shutil.rmtree(project / "results/other")
 
 

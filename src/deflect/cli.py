@@ -245,7 +245,7 @@ def _summary(args: argparse.Namespace) -> None:
 def _report(args: argparse.Namespace) -> int:
     from deflect.report import report
 
-    return report(load(args.config, args.study).study)
+    return report(load(args.config, args.study).study, args.config)
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -108,10 +108,11 @@ def metrics(averages: Any) -> dict[str, dict[str, float]]:
     return {str(method): {key: round(float(value), 4) for key, value in row.items()} for method, row in rows.iterrows()}
 
 
-def report(study: Study) -> int:
+def report(study: Study, config: Path | None = None) -> int:
     """Rebuild the tables, figures and report of a study from the records that are there; trains nothing.
 
-    Runs that are missing are gaps, named in the tables and on the summary page.
+    Runs that are missing are gaps, named in the tables and on the summary page. ``config`` is the file that the study
+    was read from, if it is not config.yaml.
 
     Raises:
         DeflectError: there are no records yet.
@@ -119,6 +120,6 @@ def report(study: Study) -> int:
     if not any(study.results.glob("runs/**/record.json")):
         raise DeflectError(f"{study.results}/runs: no finished runs; run `snakemake --cores all` first")
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", f"study={study.name}"]
-    targets = ["--", "results", f"{study.results}/report.html"]
-    environment = os.environ | {PRESENT_RUNS: "1"}
-    return subprocess.run([*command, "--allowed-rules", *REPORT_RULES, *targets], env=environment).returncode
+    command += ["--configfile", str(config)] if config else []
+    command += ["--allowed-rules", *REPORT_RULES, "--", "results", f"{study.results}/report.html"]
+    return subprocess.run(command, env=os.environ | {PRESENT_RUNS: "1"}).returncode

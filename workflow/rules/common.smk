@@ -118,8 +118,10 @@ STAMPS = expand(STAMP, method=JOBS) if STUDY.share_process else []
 
 # `deflect report` shows the runs that are there; the tables and figures name the others. Without it, all are trained.
 if os.environ.get(PRESENT_RUNS):
-    MAIN_RECORDS = [path for path in MAIN_RECORDS if Path(path).exists()]
-    VARIANT_RECORDS = [path for path in VARIANT_RECORDS if Path(path).exists()]
+    MAIN_RECORDS, VARIANT_RECORDS, STAMPS = (
+        list(filter(os.path.exists, paths))
+        for paths in (MAIN_RECORDS, VARIANT_RECORDS, STAMPS)
+    )
 
 
 # Results
