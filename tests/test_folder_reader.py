@@ -258,3 +258,28 @@ def test_real_bigearthnet_images_by_table(tmp_path: Path) -> None:
     mean = dict(zip(card.bands.names, card.statistics.mean, strict=True))
     assert mean["B04"] < mean["B08"]
     assert 0.8 < mean["B8A"] / mean["B08"] < 1.3
+
+
+def test_a_nodata_value_of_the_file_must_stand_in_the_card(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    pixels = image(0)
+    pixels[:, 3, 4] = 7
+    write_tiff(tmp_path / "field/field_0.tif", pixels, nodata=7)
+    write_tiff(tmp_path / "forest/forest_0.tif", image(100), nodata=9999)  # a value that no pixel has
+    every = [read("own", tmp_path, split) for split in ("train", "val", "test")]
+    with pytest.raises(ReadError, match="the file says nodata is 7 and has such pixels"):
+        _ = [dataset.load(index) for dataset in every for index in range(len(dataset))]
+    write_card(tmp_path, nodata=7)
+    every = [read("own", tmp_path, split) for split in ("train", "val", "test")]
+    assert sum(len(dataset.load(index)[0]) for dataset in every for index in range(len(dataset))) == 16 * len(BANDS)
+
+
+def test_hidden_files_are_no_images_and_images_in_no_split_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_masks(tmp_path)
+    (tmp_path / "images/._tile_0.tif").write_bytes(b"left by macOS")
+    (tmp_path / "val.txt").write_text("tile_2\n")
+    assert read("own", tmp_path, "train").ids == ["tile_0", "tile_1", "tile_4", "tile_5"]
+    assert read("own", tmp_path, "val").ids == ["tile_2"]
+    assert caplog.text.count("1 images are in no split, e.g. tile_6") == 1

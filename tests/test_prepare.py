@@ -201,7 +201,7 @@ def test_copies_in_published_splits_can_be_taken_with_a_note(
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(255, "nothing in train has a label"), (0, "class forest is in test but not in train: no model can learn it")],
+    [(255, "nothing in train has a label"), (0, "class forest is in val but not in train: no model can learn it")],
 )
 def test_a_training_split_without_a_label_or_class(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, value: int, message: str

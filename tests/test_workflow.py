@@ -297,6 +297,8 @@ def test_own_images_behind_a_link_are_watched_and_the_manifest_is_not(project):
     assert "Nothing to be done" in run(project, "snakemake", "-n", store)
     write_tiff(elsewhere / "field/field_0.tif", image(777))
     assert jobs(run(project, "snakemake", "-n", store)) == {"prepare": 1}
+    os.utime(elsewhere / "field/field_0.tif", (1e9, 1e9))  # an older file in place of the first
+    assert jobs(run(project, "snakemake", "-n", store)) == {"prepare": 1}
     (project / "config.yaml").write_text(text)
     shutil.rmtree(folder)
 

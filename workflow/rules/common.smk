@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from deflect.config import DATASETS, hand_down
 from deflect.config import parse as parse_config
 from deflect.errors import DeflectError
+from deflect.files import sha256_json
 from deflect.report import NOTEBOOKS, PRESENT_RUNS, grid, segmentation_datasets
 
 try:
@@ -60,6 +61,14 @@ def raw_files(wildcards):
         if STUDY.simulated
         else f"data/raw/archives/{wildcards.dataset}.fetched"
     )
+
+
+def state(wildcards):
+    """Sizes and times of a user's own files: a file replaced by an older one has no newer time to be noticed by."""
+    if wildcards.dataset in DATASETS:
+        return ""
+    facts = map(os.stat, raw_files(wildcards))
+    return sha256_json([(fact.st_size, fact.st_mtime_ns) for fact in facts])
 
 
 # Runs

@@ -73,5 +73,6 @@ rule prepare:
     threads: 1 if STUDY.simulated else 4
     params:
         as_published=lambda w: w.dataset in STUDY.as_published,
+        state=state,
     shell:
         "python -m deflect data prepare {wildcards.dataset} --jobs {threads} &> {log}"

@@ -70,7 +70,7 @@ def check_copies(ids: dict[str, list[str]], hashes: dict[str, list[str]], raw: P
 
 
 def check_labels(sheet: DatasetSheet, labelled: dict[str, np.ndarray], raw: Path) -> None:
-    """Every split has labels; a class that is tested but never trained on is noted in the log.
+    """Every split has labels; a class that is scored but never trained on is noted in the log.
 
     Args:
         labelled: per split, the images or pixels of each class.
@@ -78,9 +78,10 @@ def check_labels(sheet: DatasetSheet, labelled: dict[str, np.ndarray], raw: Path
     for split, counts in labelled.items():
         if not counts.any():
             raise PrepareError(f"{raw}: nothing in {split} has a label; correct the labels, or the value for none")
-    for name, trained, tested in zip(sheet.classes, labelled["train"], labelled["test"], strict=True):
-        if tested and not trained:
-            log.warning("%s: class %s is in test but not in train: no model can learn it", raw, name)
+    for split in ("val", "test"):
+        for name, trained, tested in zip(sheet.classes, labelled["train"], labelled[split], strict=True):
+            if tested and not trained:
+                log.warning("%s: class %s is in %s but not in train: no model can learn it", raw, name, split)
 
 
 def statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], pixels: int, raw: Path) -> BandStatistics:

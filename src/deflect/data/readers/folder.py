@@ -9,6 +9,7 @@ The card says which channel is which band; where a file names its own bands, the
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -16,9 +17,11 @@ import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.faults import ReadError
-from deflect.data.readers.folder_card import CARD, read_card, stored_bands
+from deflect.data.readers.folder_card import CARD, SPLITS, read_card, stored_bands
 from deflect.data.readers.folder_tables import drawn, read_ids, read_table, tiffs
 from deflect.data.readers.tiff import Tiff, read_tiff
+
+log = logging.getLogger(__name__)
 
 
 class Folder(RawDataset):
@@ -59,6 +62,7 @@ class Folder(RawDataset):
         name, path = self.ids[index], self.path(index)
         image = read_tiff(path)
         self._check_bands(image, path)
+        self._check_nodata(image, path)
         pixels = self._shifted(image.pixels[self.channels])
         label = self._labels.get(name)
         return self._middle(pixels, path), label if label is not None else self._middle(self._mask(name, image), path)
@@ -93,6 +97,14 @@ class Folder(RawDataset):
             order = ", ".join(image.names)
             raise ReadError(
                 f"{path}: the file names its bands {order}, {CARD} says {', '.join(names)}; correct the card"
+            )
+
+    def _check_nodata(self, image: Tiff, path: Path) -> None:
+        """A value that the file calls nodata and the card does not would pass for a measurement."""
+        value = image.nodata
+        if value is not None and value not in self.sheet.nodata and (image.pixels == value).any():
+            raise ReadError(
+                f"{path}: the file says nodata is {value:g} and has such pixels; add it to nodata in {CARD}"
             )
 
     def _mask(self, name: str, image: Tiff) -> np.ndarray:
@@ -143,7 +155,11 @@ class Folder(RawDataset):
         if "seed" in splits:
             labels = self._labels or dict.fromkeys(self._files)
             return drawn(labels, splits["seed"], splits["fractions"])[self.split]
-        return read_ids(self.folder / splits[self.split], self._files)
+        members = {split: read_ids(self.folder / splits[split], self._files) for split in SPLITS}
+        unused = sorted(set(self._files).difference(*members.values()))
+        if unused and self.split == SPLITS[0]:
+            log.warning("%s: %d images are in no split, e.g. %s", self.folder, len(unused), unused[0])
+        return members[self.split]
 
 
 def _plain(band: str) -> str:

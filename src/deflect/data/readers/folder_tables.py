@@ -16,12 +16,12 @@ ENDINGS = (".tif", ".tiff")
 
 
 def tiffs(folder: Path) -> dict[str, Path]:
-    """The GeoTIFFs of a folder by name without ending.
+    """The GeoTIFFs of a folder by name without ending; hidden files, such as those macOS leaves, are none.
 
     Raises:
         ReadError: the folder is missing or has none.
     """
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+    paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in ENDINGS)
     if not paths:
         raise ReadError(f"{folder}: expected GeoTIFFs (.tif), found none; put the images there or correct {CARD}")
     refuse_repeated([path.stem for path in paths], str(folder))

@@ -14,12 +14,13 @@ from deflect.data.readers.faults import reading
 
 @dataclass(frozen=True)
 class Tiff:
-    """``pixels`` (C, H, W); ``names`` of the bands, empty where the file gives none; ``crs`` and ``transform``."""
+    """``pixels`` (C, H, W); what the file says: ``names`` of the bands or (), ``crs``, ``transform``, ``nodata``."""
 
     pixels: np.ndarray
     names: tuple[str, ...]
     crs: Any
     transform: Any
+    nodata: float | None
 
 
 def read_tiff(path: Path) -> Tiff:
@@ -37,4 +38,4 @@ def read_tiff(path: Path) -> Tiff:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as file:
             names = tuple(name or "" for name in file.descriptions)
-            return Tiff(file.read(), names if all(names) else (), file.crs, file.transform)
+            return Tiff(file.read(), names if all(names) else (), file.crs, file.transform, file.nodata)
