@@ -10,6 +10,7 @@ from deflect.analysis.comparison import comparison, load_references, verdict_cou
 from deflect.analysis.records import load_study
 from deflect.analysis.render import markdown
 from deflect.analysis.schema import RecordError
+from deflect.analysis.summary import differences
 from make_records import make_run
 
 REFERENCES = Path(__file__).parents[1] / "references/paper.csv"
@@ -79,3 +80,13 @@ def test_a_broken_reference_file_is_named(tmp_path, old, new, message):
     path.write_text(REFERENCES.read_text().replace(old, new, 1))
     with pytest.raises(RecordError, match=f"{path}: .*{message}"):
         load_references(path)
+
+
+@pytest.mark.parametrize("weights", [{"size": "mini", "sha256": "of a small GFM"}, {"size": "full", "sha256": None}])
+def test_gfms_without_their_published_weights_are_not_comparable(tmp_path, weights):
+    make_run(tmp_path, "mados", "scale_mae", "deflect", study="paper", weights={"name": "scale_mae"} | weights)
+    study = load_study(tmp_path)
+    frame, sheet = comparison(study, load_references(REFERENCES))
+    assert set(verdict_counts(frame)) == {"not comparable"}
+    assert "GFMs without their published weights" in markdown(sheet)
+    assert differences(study, frame)[-1] == "No number is compared with the paper's."

@@ -60,7 +60,7 @@ _NUMBERS = ("value", "low", "high", "share", "tolerance")
 def comparison(study: Study, references: pd.DataFrame) -> Table:
     """Known cells first, each of our candidate metrics beside them; then our cells that the paper leaves unknown.
 
-    Verdicts (inside or outside the tolerance or range) need real data; a study on simulated data is not comparable.
+    Verdicts (inside or outside the tolerance or range) need a study that is comparable: real data, published GFMs.
     """
     rows = [row for reference in references.to_dict("records") for row in _beside(study, reference)]
     known = {_place(row) for row in rows}
@@ -83,7 +83,7 @@ def _beside(study: Study, reference: dict[str, Any]) -> Iterator[dict[str, Any]]
         for metric in reference["ours"].split("|"):
             found = _ours(study, gfm, reference["method"], reference["variant"], reference["dataset"], metric)
             row = shared | {"gfm": gfm, "our_metric": metric} | found
-            yield row | _judge(row, study.simulated)
+            yield row | _judge(row, study.comparable)
 
 
 def _ours(study: Study, gfm: str, method: str, variant: str, dataset: str, metric: str) -> dict[str, Any]:
@@ -101,11 +101,11 @@ def _ours(study: Study, gfm: str, method: str, variant: str, dataset: str, metri
     return {"ours": round(summary.mean, 4), "ours_ci95": round(summary.ci95, 4), "n": summary.n, "our_share": share}
 
 
-def _judge(row: dict[str, Any], simulated: bool) -> dict[str, Any]:
+def _judge(row: dict[str, Any], comparable: bool) -> dict[str, Any]:
     """Difference and verdict of one row."""
     if not row["method"]:
         return {"difference": math.nan, "verdict": ""}
-    if simulated:
+    if not comparable:
         return {"difference": math.nan, "verdict": NOT_COMPARABLE}
     if not math.isfinite(row["ours"]):
         return {"difference": math.nan, "verdict": NO_RUN}
@@ -142,10 +142,9 @@ def _sheet(frame: pd.DataFrame, study: Study) -> Sheet:
         "Paper and ours in %, difference in points; verdict: inside or outside the tolerance or the range.",
         "Known cells only; every other cell of the paper's tables is unknown and stays empty in comparison.csv.",
     ]
-    if study.simulated:
-        notes.insert(
-            0, "Not comparable: simulated data and small GFMs. Our numbers are shown to check the table alone."
-        )
+    if not study.comparable:
+        why = "simulated data and small GFMs" if study.simulated else "GFMs without their published weights"
+        notes.insert(0, f"Not comparable: {why}. Our numbers are shown to check the table alone.")
     header = ["Cell", "metric", "paper", "our metric", "ours", "difference", "tolerance", "verdict", "confidence"]
     return Sheet(f"Comparison with the paper, study {study.name}", header, rows, [*notes, *gap_notes(study)])
 

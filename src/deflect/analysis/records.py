@@ -84,6 +84,12 @@ class Study:
         return bool(self.runs.simulated.any())
 
     @property
+    def comparable(self) -> bool:
+        """Whether numbers of the paper may be held against these: real data, and GFMs with their published weights."""
+        weights = [record["weights"] for record in self.runs.record]
+        return not self.simulated and all(gfm["sha256"] and gfm.get("size") != "mini" for gfm in weights)
+
+    @property
     def data(self) -> str:
         """What the images are, in words for captions."""
         real = ordered(self.runs[~self.runs.simulated.astype(bool)].dataset)

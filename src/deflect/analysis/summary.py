@@ -96,15 +96,14 @@ def differences(study: Study, known: pd.DataFrame) -> list[str]:
         f"{seeds} training{'s' * (seeds > 1)} per cell; the paper does not say how many it has.",
         "Segmentation is averaged as mIoU and classification as macro F1; which F1 the paper reports is not known.",
     ]
-    if study.simulated:
-        reason = (
-            "the real data and GFMs are downloads of tens of gigabytes, and the mini study must run anywhere in minutes"
-        )
-        return [
-            f"Data are simulated and the GFMs are small: {reason}.",
-            *items,
-            "No number is compared with the paper's.",
-        ]
+    if not study.comparable:
+        why = "The GFMs have not their published weights."
+        if study.simulated:
+            why = (
+                "Data are simulated and the GFMs are small: the real data and GFMs are downloads of tens of gigabytes, "
+            )
+            why += "and the mini study must run anywhere in minutes."
+        return [why, *items, "No number is compared with the paper's."]
     counts = verdict_counts(known)
     told = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in (INSIDE, OUTSIDE, NO_RUN))
     return [*items, f"Known numbers beside ours: {told} of their tolerance or range; see tables/comparison.md."]
