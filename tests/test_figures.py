@@ -24,7 +24,7 @@ from deflect.analysis.figures.efficiency import pareto
 from deflect.analysis.figures.importance import descriptor_gains, feature_shares
 from deflect.analysis.figures.inside import by_block, load_deflection
 from deflect.analysis.figures.labels import Label, place
-from deflect.analysis.figures.maps import RIGHT, WRONG, errors, most_classes
+from deflect.analysis.figures.maps import RIGHT, WRONG, errors, most_classes, palette
 from deflect.analysis.images import TestImages, composite
 from deflect.analysis.names import LOOKS
 from deflect.analysis.records import load_study
@@ -290,3 +290,8 @@ def test_summary_of_real_data_counts_verdicts(tmp_path):
     page = summary(load_study(tmp_path), load_references("references/paper.csv"), resamples=100)
     assert "1 inside" in page
     assert "Simulated" not in page
+
+
+@pytest.mark.parametrize("classes", [2, 3, 15, 16, 40])
+def test_every_class_of_a_map_has_its_own_colour(classes):
+    assert len(set(palette(classes))) == classes

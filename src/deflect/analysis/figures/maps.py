@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -116,8 +117,10 @@ def errors(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> NDArra
 
 
 def palette(classes: int) -> list[str]:
-    """One colour per class; beyond the list, colours repeat."""
-    return list(_TWO) if classes == 2 else [_MANY[k % len(_MANY)] for k in range(classes)]
+    """One colour per class: chosen ones, or evenly spaced hues where a dataset has more classes than those."""
+    if classes > len(_MANY):
+        return [str(colour) for colour in sns.color_palette("husl", classes).as_hex()]
+    return list(_TWO if classes == 2 else _MANY[:classes])
 
 
 def _predicted(found: dict[str, dict[str, Any]], chosen: list[int], k: int) -> bool:
