@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +47,16 @@ def test_dino_checkpoint_with_its_real_optimizer_state(tmp_path: Path, numpy_mod
     (tmp_path / "a.pth").write_bytes(raw.replace(b"numpy._core.multiarray", numpy_module + b".multiarray"))
     assert convert("dino_mc", tmp_path / "a.pth", tmp_path / "o.safetensors").name == "dino_mc"
     assert read_checkpoint(tmp_path / "a.pth")["optimizer"]["param_groups"][0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("module", [b"pathlib", b"pathlib._local"])
+def test_paths_in_args_as_any_python_writes_them(tmp_path: Path, module: bytes) -> None:
+    content = {"model": {}, "args": Namespace(output_dir=Path("/somewhere"))}
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    raw, found = re.subn(rb"cpathlib(\._local)?\n", b"c" + module + b"\n", (tmp_path / "a.pth").read_bytes())
+    assert found == 1
+    (tmp_path / "a.pth").write_bytes(raw)
+    assert read_checkpoint(tmp_path / "a.pth")["args"].output_dir == Path("/somewhere")
 
 
 def test_a_damaged_block_is_noticed(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ _SCALAR = np.float64(0).__reduce__()[0]
 ALLOWED: list[Any] = [
     argparse.Namespace,
     (pathlib.PosixPath, "pathlib.PosixPath"),
+    (pathlib.PosixPath, "pathlib._local.PosixPath"),  # as Python 3.13 names it
     (_SCALAR, "numpy.core.multiarray.scalar"),
     (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
