@@ -283,3 +283,11 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def seeds(
+    folder: Path, method: str, values: list[float], dataset: str = "so2sat", gfm: str = "scale_mae", **kw
+) -> None:
+    """The same run once per value, seeds from 0."""
+    for seed, value in enumerate(values):
+        make_run(folder, dataset, gfm, method, seed, score=value, **kw)
