@@ -12,13 +12,13 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from steps import interleaved
+from steps import CLASSES, GFMS, PIXELS, interleaved, wait
 from torch import Tensor
 
+from deflect.gfms import gfm_card
 from deflect.heads import UPerNet
 
-BATCH, CLASSES, ROUNDS = 2, 15, 3
-TAPS = {"ViT-S/8": (384, 28), "ViT-B/16": (768, 14), "ViT-L/16": (1024, 14)}
+BATCH, ROUNDS = 2, 3
 #: Layout of the head's weights, and whether the maps are copied to be contiguous.
 LAYOUTS = {
     "as they come": (torch.contiguous_format, False),
@@ -45,25 +45,22 @@ def infer(head: UPerNet, taps: list[Tensor], copy: bool) -> None:
     wait()
 
 
-def wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(f"UPerNet on {device}, batch {BATCH}\n\n| taps of | layout | step ms | forward ms |")
     print("| --- | --- | ---: | ---: |")
-    for gfm, (dim, side) in TAPS.items():
+    for name, gfm in GFMS.values():
+        shape = gfm_card(name).architecture
+        dim, side = shape["embed_dim"], PIXELS // shape["patch_size"]
         taps = [torch.randn(BATCH, side**2, dim, device=device).transpose(1, 2).unflatten(2, (side, side))] * 4
         heads = {
-            name: (UPerNet(dim, CLASSES).to(device, memory_format=weights), taps, copy)
-            for name, (weights, copy) in LAYOUTS.items()
+            layout: (UPerNet(dim, CLASSES).to(device, memory_format=weights), taps, copy)
+            for layout, (weights, copy) in LAYOUTS.items()
         }
-        steps = interleaved({name: partial(train, *head) for name, head in heads.items()}, ROUNDS)
-        passes = interleaved({name: partial(infer, *head) for name, head in heads.items()}, ROUNDS)
-        for name in LAYOUTS:
-            print(f"| {gfm} | {name} | {1e3 * steps[name]:.0f} | {1e3 * passes[name]:.0f} |", flush=True)
+        steps = interleaved({layout: partial(train, *head) for layout, head in heads.items()}, ROUNDS)
+        passes = interleaved({layout: partial(infer, *head) for layout, head in heads.items()}, ROUNDS)
+        for layout in LAYOUTS:
+            print(f"| {gfm} | {layout} | {1e3 * steps[layout]:.0f} | {1e3 * passes[layout]:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

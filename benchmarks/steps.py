@@ -77,18 +77,20 @@ class Trainee:
         batch_loss(self.model, self.model, self.images, self.labels, self.context).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.wait()
+        wait()
 
     def forward(self) -> None:
         """The encoder alone, without gradient."""
         self.model.eval()
         with torch.inference_mode(), self.context.autocast():
             self.model.features(self.images)
-        self.wait()
+        wait()
 
-    def wait(self) -> None:
-        if self.context.device.type == "cuda":
-            torch.cuda.synchronize()
+
+def wait() -> None:
+    """Until a GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def trainee(size: str, method: str, batch: int, device: str, task: str = "classification", **settings: Any) -> Trainee:

@@ -26,6 +26,9 @@ class Band:
     """One band of a sensor: centre ``wavelength`` and full ``width`` in nm, native ``gsd`` in metres.
 
     ``role`` is the Spyndex letter, or ``""`` where none applies.
+
+    Raises:
+        BandError: the role is unknown, or wavelength, width or gsd is no number.
     """
 
     name: str
@@ -33,6 +36,13 @@ class Band:
     wavelength: float
     width: float
     gsd: float
+
+    def __post_init__(self) -> None:
+        if self.role not in ("", *ROLES):
+            raise BandError(f'{self.name}: role must be one of {", ".join(ROLES)} or "", found {self.role!r}')
+        facts = (self.wavelength, self.width, self.gsd)
+        if not all(isinstance(fact, (int, float)) and not isinstance(fact, bool) for fact in facts):
+            raise BandError(f"{self.name}: wavelength, width and gsd must be numbers, found {facts}")
 
 
 @dataclass(frozen=True)

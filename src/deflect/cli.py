@@ -180,9 +180,10 @@ def _gfm_convert(args: argparse.Namespace) -> None:
     study = load(args.config, args.study).study
     for name in args.gfms:
         fetched = DOWNLOADS / name / "fetched.json"
-        if not fetched.exists():
+        noted = read_json(fetched) if fetched.exists() else {}
+        if "checkpoint" not in noted:
             raise ConfigError(f"{fetched}: nothing downloaded yet; run `deflect gfm fetch {name}`")
-        checkpoint = DOWNLOADS / name / str(read_json(fetched).get("checkpoint", fetched.name))
+        checkpoint = DOWNLOADS / name / noted["checkpoint"]
         sha256 = read_record(DOWNLOADS / name).get(checkpoint.name, {}).get("sha256", "")
         print(convert(name, checkpoint, study.gfm_weights(name), size=study.size_of(name), sha256=sha256).title)
 

@@ -3,7 +3,6 @@ import json
 import os
 import re
 import sys
-from glob import glob
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -11,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from deflect.config import DATASETS, hand_down
 from deflect.config import parse as parse_config
+from deflect.data.manifest import files_below
 from deflect.errors import DeflectError
 from deflect.files import sha256_json
 from deflect.report import NOTEBOOKS, PRESENT_RUNS, grid, segmentation_datasets
@@ -53,9 +53,7 @@ def raw_files(wildcards):
     """What must be there before a dataset is prepared: a stamp, or every file of a user's own dataset."""
     folder = STUDY.raw(wildcards.dataset)
     if wildcards.dataset not in DATASETS:
-        # `glob` goes into folders that are links, too, and leaves hidden files out; the manifest is ours
-        paths = set(glob(f"{folder}/**", recursive=True)) - {f"{folder}/manifest.json"}
-        return sorted(filter(os.path.isfile, paths))
+        return list(map(str, files_below(folder)))
     return (
         [f"{folder}/SIMULATED.json", f"{folder}.finished"]
         if STUDY.simulated

@@ -240,9 +240,14 @@ def _unequal_training(frame: pd.DataFrame) -> Iterator[str]:
 
 def _unequal_devices(frame: pd.DataFrame) -> Iterator[str]:
     """Time and memory measured on different devices say nothing about the methods."""
-    devices = {str(record["device"].get("name") or record["device"]["type"]) for record in frame.record}
-    if len(devices) > 1:
-        yield f"Runs on different devices: {', '.join(sorted(devices))}; do not compare their time and memory."
+    found = devices(frame)
+    if len(found) > 1:
+        yield f"Runs on different devices: {', '.join(found)}; do not compare their time and memory."
+
+
+def devices(frame: pd.DataFrame) -> list[str]:
+    """Names of the devices on which the runs were made."""
+    return sorted({str(record["device"].get("name") or record["device"]["type"]) for record in frame.record})
 
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from deflect.analysis.figures.efficiency import parameter_efficiency
 from deflect.analysis.figures.style import encode
 from deflect.analysis.names import ORACLE, ordered, title
 from deflect.analysis.ranks import REFERENCE, evidence, ranks
-from deflect.analysis.records import Study
+from deflect.analysis.records import Study, devices
 from deflect.analysis.render import html
 
 FIGURE_TEXT = (
@@ -59,7 +59,6 @@ def facts(study: Study) -> list[tuple[str, str]]:
     """What was run, on what, in short lines."""
     runs, records = study.main, list(study.runs.record)
     revisions = sorted({_revision(record["code"]) for record in records})
-    devices = sorted({str(record["device"].get("name") or record["device"]["type"]) for record in records})
     found = sorted(set(study.runs.seed))
     seeds = f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
     return [
@@ -67,7 +66,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("GFMs", _titles(runs.gfm)),
         ("Methods", _titles(runs.method)),
         ("Runs", f"{len(runs)} of the main grid, {len(study.runs) - len(runs)} variants; {seeds}"),
-        ("Training", f"{_duration(study.runs.train_s.sum())} in all, on {', '.join(devices)}"),
+        ("Training", f"{_duration(study.runs.train_s.sum())} in all, on {', '.join(devices(study.runs))}"),
         ("Code", ", ".join(revisions)),
     ]
 

@@ -28,13 +28,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return read_json(folder / MANIFEST)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Every file below ``folder``: folders that are links too, hidden files and the manifest left out."""
+    paths = map(Path, glob(f"{escape(str(folder))}/**", recursive=True))
+    return sorted(path for path in paths if path.is_file() and path != folder / MANIFEST)
+
+
 def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file below ``folder``, links followed, hidden files and the manifest left out."""
-    paths = sorted(path for path in map(Path, glob(f"{escape(str(folder))}/**", recursive=True)) if path.is_file())
+    """Size and SHA-256 of every file below ``folder``."""
     return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-        for path in paths
-        if path.name != MANIFEST
+        for path in files_below(folder)
     }
 
 

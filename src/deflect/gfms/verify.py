@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from deflect.files import sha256_file
 from deflect.gfms.card import GFMError
-from deflect.gfms.load import load_gfm, read_card, read_weights
+from deflect.gfms.load import load_gfm, read_card
 from deflect.gfms.positions import sincos_positions
 from deflect.gfms.vit import UnusedNorm, build, card_of, count_parameters, scale_rgb
 
@@ -43,7 +44,9 @@ def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
     if sha256 != card.origin.get("sha256"):
         raise GFMError(f"{weights}: sha256 {sha256}, its card says {card.origin.get('sha256')}; convert it again")
     gfm = load_gfm(name, weights, size="mini" if card.size == "mini" else "full", img_size=native).eval()
-    measured = _weight_checks(gfm, read_weights(weights)["pos_embed"]) | _feature_checks(gfm)
+    with safe_open(weights, "pt") as file:
+        positions = file.get_tensor("pos_embed")
+    measured = _weight_checks(gfm, positions) | _feature_checks(gfm)
     checks = {
         what: {"value": round(value, 4), "low": low, "high": high, "passed": low <= value <= high}
         for what, (value, low, high) in measured.items()

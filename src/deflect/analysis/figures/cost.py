@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from deflect.analysis import scores
 from deflect.analysis.figures.style import PAGE, canvas, empty, method_handles, point, provenance, styled
-from deflect.analysis.records import Study
+from deflect.analysis.records import Study, devices
 from deflect.analysis.stats import Summary
 
 MEASURES = {"step_ms": "time per training step (ms)", "peak_mb": "peak memory (MB)"}
@@ -18,9 +18,8 @@ def cost(study: Study) -> Figure:
     """Average score against time per step and against peak memory, both averaged over datasets and GFMs."""
     table = costs(study)
     figure, [panels] = canvas(1, 2, PAGE, 2.6, sharey=True)
-    devices = ", ".join(sorted({str(record["device"].get("name", "")) or "?" for record in study.main.record}))
     whole = "memory on a CPU: of the whole process" if (study.main.device == "cpu").any() else ""
-    provenance(figure, study, f"measured on {devices}", whole)
+    provenance(figure, study, f"measured on {', '.join(devices(study.main))}", whole)
     if table.empty:
         return empty(figure, "No method has all of its runs.")
     for axes, (measure, label) in zip(panels, MEASURES.items(), strict=True):

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from deflect.data.card import SPLITS
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.faults import ReadError
-from deflect.data.readers.folder_card import CARD, SPLITS, read_card, stored_bands
+from deflect.data.readers.folder_card import CARD, read_card, stored_bands
 from deflect.data.readers.folder_tables import drawn, read_ids, read_table, tiffs
 from deflect.data.readers.tiff import Tiff, read_tiff
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import yaml
 
-from deflect.bands import ROLES, SENSORS, Band, BandError, BandSet
+from deflect.bands import SENSORS, Band, BandError, BandSet
+from deflect.data.card import SPLITS
 from deflect.data.catalog import METRICS, DatasetSheet
 from deflect.data.readers.faults import ReadError
 
 CARD = "card.yaml"
-SPLITS = ("train", "val", "test")
 MASK_CLASSES = 128  # stores keep masks in 8 bits, with -1 for none
 EXPONENT = r"[-+]?[\d.]+[eE][-+]?\d+"
 
@@ -153,17 +153,12 @@ def stored_bands(card: FolderCard, path: Path) -> BandSet:
 
 def _band(card: FolderCard, entry: Any) -> Band:
     if isinstance(entry, dict):
-        band = Band(**entry)
-        if band.role not in ("", *ROLES):
-            raise BandError(f'{band.name}: role must be one of {", ".join(ROLES)} or "", found {band.role!r}')
-        if not all(map(_number, (band.wavelength, band.width, band.gsd))):
-            raise BandError(f"{band.name}: wavelength, width and gsd must be numbers, found {entry}")
-        return band
+        return Band(**entry)
     if card.sensor not in SENSORS:
         raise BandError(f"sensor {card.sensor!r} is not one of {', '.join(SENSORS)}, so each band needs all its facts")
     sensor = SENSORS[card.sensor]
-    known: Band = sensor[sensor.channel(str(entry))]
-    return known
+    band: Band = sensor[sensor.channel(str(entry))]
+    return band
 
 
 def sheet_of(name: str, folder: Path) -> DatasetSheet:

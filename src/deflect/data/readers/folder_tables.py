@@ -9,8 +9,9 @@ from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
+from deflect.data.card import SPLITS
 from deflect.data.readers.faults import ReadError, refuse_repeated
-from deflect.data.readers.folder_card import CARD, SPLITS
+from deflect.data.readers.folder_card import CARD
 
 ENDINGS = (".tif", ".tiff")
 
