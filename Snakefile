@@ -20,6 +20,16 @@ include: "workflow/rules/report.smk"
 report: "workflow/report/workflow.rst"
 
 
+onsuccess:
+    for line in warned():
+        logger.warning(line)
+
+
+onerror:
+    for line in warned():
+        logger.warning(line)
+
+
 rule all:
     default_target: True
     input:

@@ -50,7 +50,7 @@ def show(name, table):
 
 # %%
 for note in [*study.warnings, *study_tables.gap_notes(study)] or ["Every run of the grid is here; nothing to warn of."]:
-    display(Markdown(f"* {note}"))
+    display(Markdown(f"* {render.plain(note)}"))
 
 # %% [markdown]
 # ## Scores

@@ -12,11 +12,15 @@ from typing import Any
 from deflect.config import DATASETS, GFMS, Config, ConfigError, load
 from deflect.errors import DeflectError
 
+WARNING = "warning: "
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a fault that the user can mend is one line on stderr and exit code 2."""
     args = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Plain())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         return int(args.run(args) or 0)
     except (DeflectError, FileNotFoundError) as error:
@@ -25,6 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("deflect: interrupted; nothing finished is lost", file=sys.stderr)
         return 130
+
+
+class _Plain(logging.Formatter):
+    """The message alone; by the mark of a warning the workflow finds it in a log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        return f"{WARNING}{text}" if record.levelno >= logging.WARNING else text
 
 
 def parser() -> argparse.ArgumentParser:

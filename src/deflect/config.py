@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from deflect.errors import DeflectError
+from deflect.files import parse_yaml
 
 GFMS = ("scale_mae", "dino_mc", "cross_scale_mae")
 METHODS = ("deflect", "lora", "slr", "norm_tuning", "bitfit", "patch_embed", "frozen", "full")
@@ -126,7 +127,7 @@ def read(path: Path | None = None) -> dict[str, Any]:
     if not path.exists():
         raise ConfigError(f"{path}: not found; run from the project's folder or give --config FILE")
     try:
-        return dict(yaml.safe_load(path.read_text()))
+        return dict(parse_yaml(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: not a YAML mapping: {' '.join(str(error).split())}") from error
 

@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from deflect.errors import DeflectError
 
 
@@ -55,6 +57,25 @@ def _sha256(path: Path, modified_ns: int) -> str:
 def sha256_json(value: Any) -> str:
     """SHA-256 of a JSON-ready value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """The content of a YAML text.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or a mapping gives a key twice, of which YAML itself keeps the last.
+    """
+    return yaml.load(text, _EachKeyOnce)
 
 
 def write_json(path: Path, value: Any) -> None:

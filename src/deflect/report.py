@@ -32,11 +32,13 @@ REPORT_RULES = (*(f"notebook_{name}" for name in NOTEBOOKS), "summary", "report"
 
 
 def grid(study: Study) -> dict[str, Any]:
-    """The runs that a study should have, so that a missing one shows as a gap."""
+    """The runs that a study should have, so that a missing one shows as a gap, and the titles of own datasets."""
     variants = study.variants
     names = {"names": list(variants.settings), "datasets": list(variants.datasets), "gfms": list(variants.gfms)}
-    main = {key: list(getattr(study, key)) for key in ("datasets", "gfms", "methods", "seeds")}
-    return main | ({"variants": names | {"seeds": list(variants.seeds or study.seeds)}} if variants.settings else {})
+    main: dict[str, Any] = {key: list(getattr(study, key)) for key in ("datasets", "gfms", "methods", "seeds")}
+    main |= {"variants": names | {"seeds": list(variants.seeds or study.seeds)}} if variants.settings else {}
+    titles = {name: sheet.title for name, sheet in _own(study).items() if sheet.title != name}
+    return main | ({"titles": titles} if titles else {})
 
 
 def segmentation_datasets(study: Study) -> list[str]:
@@ -45,15 +47,19 @@ def segmentation_datasets(study: Study) -> list[str]:
     Raises:
         DeflectError: a card is not as docs/your_own_dataset.md describes it.
     """
+    tasks = {name: sheet.task for name, sheet in _own(study).items()}
+    published = ("burn_scars", "mados")
+    return [name for name in study.datasets if tasks.get(name) == "segmentation" or name in published]
 
-    def task(name: str) -> str:
-        if name in DATASETS:
-            return "segmentation" if name in ("burn_scars", "mados") else "classification"
+
+def _own(study: Study) -> dict[str, Any]:
+    """The data sheets of a study's datasets that are a user's own."""
+    names = [name for name in study.datasets if name not in DATASETS]
+    if names:
         from deflect.data.readers.folder_card import sheet_of  # only now: the Snakefile starts faster without
 
-        return sheet_of(name, study.raw(name)).task
-
-    return [name for name in study.datasets if task(name) == "segmentation"]
+        return {name: sheet_of(name, study.raw(name)) for name in names}
+    return {}
 
 
 def notebook(config: Config, name: str) -> Path:

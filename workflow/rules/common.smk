@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import contains_wildcard
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+from deflect.cli import WARNING
 from deflect.config import DATASETS, hand_down
+from deflect.config import read as read_config
 from deflect.config import parse as parse_config
 from deflect.data.manifest import files_below
 from deflect.errors import DeflectError
@@ -16,6 +19,13 @@ from deflect.files import sha256_json
 from deflect.report import NOTEBOOKS, PRESENT_RUNS, grid, segmentation_datasets
 
 try:
+    for (
+        file
+    ) in (
+        workflow.configfiles
+    ):  # Snakemake keeps the last of a key given twice, deflect refuses it
+        if str(file).endswith((".yaml", ".yml")) and Path(file).is_file():
+            read_config(Path(file))
     CONFIG = parse_config(config)
     SEGMENTATION = segmentation_datasets(CONFIG.study)
 except DeflectError as error:
@@ -53,7 +63,7 @@ def raw_files(wildcards):
     """What must be there before a dataset is prepared: a stamp, or every file of a user's own dataset."""
     folder = STUDY.raw(wildcards.dataset)
     if wildcards.dataset not in DATASETS:
-        return list(map(str, files_below(folder)))
+        return [path for path in map(str, files_below(folder)) if can_be_input(path)]
     return (
         [f"{folder}/SIMULATED.json", f"{folder}.finished"]
         if STUDY.simulated
@@ -61,12 +71,21 @@ def raw_files(wildcards):
     )
 
 
+def can_be_input(path):
+    """Whether Snakemake can take a file for an input. {name} in a path is a wildcard to it and cannot be escaped."""
+    return not contains_wildcard(path) and path.isprintable()
+
+
 def state(wildcards):
-    """Sizes and times of a user's own files: a file replaced by an older one has no newer time to be noticed by."""
+    """Names, sizes and times of a user's own files: of a file replaced by an older one, and of one that is no input."""
     if wildcards.dataset in DATASETS:
         return ""
-    facts = map(os.stat, raw_files(wildcards))
-    return sha256_json([(fact.st_size, fact.st_mtime_ns) for fact in facts])
+    facts = [
+        (path, os.stat(path)) for path in files_below(STUDY.raw(wildcards.dataset))
+    ]
+    return sha256_json(
+        [(str(path), fact.st_size, fact.st_mtime_ns) for path, fact in facts]
+    )
 
 
 # Runs
@@ -176,3 +195,19 @@ def outputs_of(notebook):
             f"{STUDY.results}/tables/{{name}}.{{kind}}", name=tables, kind=("md", "tex")
         ),
     }
+
+
+def warned():
+    """What the jobs of this study warned of, in their logs; those that were not run again now included."""
+    logs = [
+        *expand(
+            f"results/logs/prepare/{STUDY.name}/{{dataset}}.log", dataset=STUDY.datasets
+        ),
+        *expand(f"results/logs/notebooks/{STUDY.name}/{{name}}.log", name=NOTEBOOKS),
+        f"results/logs/summary/{STUDY.name}.log",
+    ]
+    texts = [
+        Path(log).read_text(errors="replace") for log in filter(os.path.exists, logs)
+    ]
+    lines = (line for text in texts for line in text.split("\n"))
+    return list(dict.fromkeys(line for line in lines if line.startswith(WARNING)))

@@ -137,7 +137,7 @@ def _sheet(frame: pd.DataFrame, study: Study) -> Sheet:
     known = frame[frame.source.notna()]
     for source, group in known.groupby("source", sort=False):
         rows.append(str(source))
-        rows += [[Cell(text) for text in _texts(row)] for row in group.to_dict("records")]
+        rows += [[Cell(text) for text in _texts(row, study)] for row in group.to_dict("records")]
     notes = [
         "Paper and ours in %, difference in points; verdict: inside or outside the tolerance or the range.",
         "Known cells only; every other cell of the paper's tables is unknown and stays empty in comparison.csv.",
@@ -149,8 +149,8 @@ def _sheet(frame: pd.DataFrame, study: Study) -> Sheet:
     return Sheet(f"Comparison with the paper, study {study.name}", header, rows, [*notes, *gap_notes(study)])
 
 
-def _texts(row: dict[str, Any]) -> list[str]:
-    names = [title(row[key]) for key in ("method", "gfm", "dataset") if row[key]]
+def _texts(row: dict[str, Any], study: Study) -> list[str]:
+    names = [study.title(row[key]) for key in ("method", "gfm", "dataset") if row[key]]
     paper = f"{row['paper']:g}" if math.isfinite(row["paper"]) else f"{row['low']:g}–{row['high']:g}"
     decimals = 2 if row["our_metric"] == "tuned_percent" else 1
     ours = score(row["ours"], row["ours_ci95"], decimals) if math.isfinite(row["ours"]) else ""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deflect.analysis.schema import RecordError
 from deflect.bands import BandSet
+from deflect.data.card import read_ids
 from deflect.files import read_json
 
 
@@ -30,7 +31,7 @@ class TestImages:
         self.bands = BandSet.from_dict(card["bands"])
         self.scale = float(card["scale"])
         self.images = np.load(folder / "test.images.npy", mmap_mode="r")
-        self.rows = {name: row for row, name in enumerate((folder / "test.ids.txt").read_text().splitlines())}
+        self.rows = {name: row for row, name in enumerate(read_ids(folder, "test"))}
 
     def reflectance(self, name: str) -> NDArray[np.float64]:
         """The image called ``name``: (C, H, W) reflectance."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from typing import Any
 
 from deflect.errors import DeflectError
 from deflect.files import atomic_path
+
+log = logging.getLogger(__name__)
 
 #: Cell metadata that differs from run to run (nbstripout strips the same).
 _VOLATILE = ("papermill", "execution", "collapsed", "scrolled")
@@ -57,6 +60,8 @@ def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any
         except papermill.PapermillExecutionError as error:
             failure = f"{source}: cell {error.exec_count} failed: {error.ename}: {error.evalue}; see {output}"
         stable(ran)
+        for said in errors_shown(ran):
+            log.warning("%s: %s", source, said)
         with atomic_path(output) as aside:
             aside.write_bytes(ran.read_bytes())
     if failure:
@@ -108,6 +113,14 @@ def stable(path: Path) -> None:
         if cell.cell_type == "code":
             cell.outputs = _joined(cell.outputs)
     nbformat.write(notebook, path)
+
+
+def errors_shown(path: Path) -> list[str]:
+    """What the cells of a notebook wrote to stderr, such as warnings, a line per cell."""
+    import nbformat
+
+    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", ())]
+    return [" ".join(output.text.split()) for output in outputs if output.get("name") == "stderr"]
 
 
 def _joined(outputs: list[Any]) -> list[Any]:

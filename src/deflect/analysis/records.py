@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class Study:
         stale: runs left out because they do not belong with the others: columns ``run`` and ``reason``.
         missing: names of runs that the grid asks for and that do not exist.
         warnings: what a reader must know before trusting the numbers.
+        titles: of a user's own datasets, by name, as their cards give them.
     """
 
     name: str
@@ -72,6 +73,11 @@ class Study:
     stale: pd.DataFrame
     missing: list[str]
     warnings: list[str]
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+    def title(self, dataset: str) -> str:
+        """The name of a dataset to print."""
+        return self.titles.get(dataset, title(dataset))
 
     @property
     def main(self) -> pd.DataFrame:
@@ -95,7 +101,7 @@ class Study:
         real = ordered(self.runs[~self.runs.simulated.astype(bool)].dataset)
         if not self.simulated:
             return "real data"
-        return f"simulated data (real: {', '.join(map(title, real))})" if real else "simulated data"
+        return f"simulated data (real: {', '.join(map(self.title, real))})" if real else "simulated data"
 
     def cells(self) -> list[tuple[str, str, str]]:
         """(dataset, gfm, method) of the main grid in the project's order, those without any run included."""
@@ -126,7 +132,7 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
         folder: e.g. ``results/mini/runs``.
         grid: the runs that should exist: ``datasets``, ``gfms``, ``methods``, ``seeds`` and, for runs beside the main
             grid, ``variants`` with ``names``, ``datasets``, ``gfms``, ``seeds``. Without it, the smallest full grid
-            around the runs that were found.
+            around the runs that were found. ``titles``: of a user's own datasets, where they have any.
 
     Raises:
         FileNotFoundError: there is no record.
@@ -149,8 +155,8 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
             f"{folder}: expected runs of the main grid, e.g. {example}; found {len(frame)} other runs, "
             f"e.g. {names[0]}; train the missing ones: `snakemake --cores all`"
         )
-    warnings = [*_identical(kept), *_unequal_training(kept), *_unequal_devices(kept)]
-    return Study(str(frame.study[0]), kept, stale, missing, warnings)
+    study = Study(str(frame.study[0]), kept, stale, missing, [], dict((grid or {}).get("titles", {})))
+    return replace(study, warnings=[*_identical(study), *_unequal_training(study), *_unequal_devices(kept)])
 
 
 def expected_runs(grid: Mapping[str, Any]) -> list[str]:
@@ -219,23 +225,23 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) or (pd.isna(one) and pd.isna(other))
 
 
-def _identical(frame: pd.DataFrame) -> Iterator[str]:
+def _identical(study: Study) -> Iterator[str]:
     """Different models with the same metrics to all digits: a sign that a setting or a seed had no effect."""
-    frame = frame.assign(all_metrics=[json.dumps(r["metrics"], sort_keys=True) for r in frame.record])
+    frame = study.runs.assign(all_metrics=[json.dumps(r["metrics"], sort_keys=True) for r in study.runs.record])
     for (dataset, _), group in frame.groupby(["dataset", "all_metrics"]):
         models = {(row.gfm, row.method, row.settings, row.seed): _name(row) for row in group.itertuples()}
         if len(models) > 1:
             names = ", ".join(name.removeprefix(f"{dataset}/") for name in models.values())
-            yield f"{title(dataset)}: identical metrics to all digits in different runs: {names}."
+            yield f"{study.title(dataset)}: identical metrics to all digits in different runs: {names}."
 
 
-def _unequal_training(frame: pd.DataFrame) -> Iterator[str]:
+def _unequal_training(study: Study) -> Iterator[str]:
     """Methods that were not trained alike on a dataset are not compared on equal terms."""
-    for dataset, group in frame.groupby("dataset"):
+    for dataset, group in study.runs.groupby("dataset"):
         settings = pd.DataFrame([record["settings"]["training"] for record in group.record]).map(str)
         differing = [key for key in settings if settings[key].nunique() > 1]
         if differing:
-            yield f"{title(str(dataset))}: training settings differ between runs: {', '.join(differing)}."
+            yield f"{study.title(str(dataset))}: training settings differ between runs: {', '.join(differing)}."
 
 
 def _unequal_devices(frame: pd.DataFrame) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -82,13 +83,23 @@ def span(texts: Iterable[str]) -> str:
 def markdown(sheet: Sheet) -> str:
     """The sheet as a GitHub table with its title above and its notes below."""
     wrap = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
-    lines = [f"**{sheet.title}**", "", _bar(sheet.header), _bar(["---"] + ["---:"] * (len(sheet.header) - 1))]
+    lines = [f"**{plain(sheet.title)}**", "", _bar(map(plain, sheet.header))]
+    lines.append(_bar(["---"] + ["---:"] * (len(sheet.header) - 1)))
     for row in sheet.rows:
         if isinstance(row, str):
-            lines.append(_bar([f"**{row}**"] + [""] * (len(sheet.header) - 1)))
+            lines.append(_bar([f"**{plain(row)}**"] + [""] * (len(sheet.header) - 1)))
         else:
-            lines.append(_bar([wrap[cell.mark].format(cell.text) for cell in row]))
-    return "\n".join([*lines, "", *(f"* {note}" for note in sheet.notes), ""])
+            lines.append(_bar([wrap[cell.mark].format(plain(cell.text)) for cell in row]))
+    return "\n".join([*lines, "", *(f"* {plain(note)}" for note in sheet.notes), ""])
+
+
+#: What Markdown would not show as it is: marks of emphasis, code, HTML, entities, mathematics, links, cells.
+_MARKED = re.compile(r"[\\`*$|~]|(?<!\w)_|_(?!\w)|<(?=[\w/!?])|&(?=#?\w+;)|(?<=\])[(\[]")
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return _MARKED.sub(r"\\\g<0>", text)
 
 
 def latex(sheet: Sheet) -> str:
@@ -138,11 +149,13 @@ def write(frame: pd.DataFrame, sheet: Sheet, base: Path | str) -> None:
 
 
 def _bar(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    return "| " + " | ".join(cells) + " |"
 
 
 def _ampersands(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    first, *others = cells
+    guard = "{}" if first.startswith(("[", "*")) else ""  # else LaTeX reads it as an option of the line break before
+    return " & ".join([guard + first, *others]) + r" \\"
 
 
 def _tex(text: str) -> str:

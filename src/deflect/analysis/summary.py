@@ -62,7 +62,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
     found = sorted(set(study.runs.seed))
     seeds = f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
     return [
-        ("Data", f"{study.data}: {_titles(runs.dataset)}"),
+        ("Data", f"{study.data}: {', '.join(map(study.title, ordered(runs.dataset)))}"),
         ("GFMs", _titles(runs.gfm)),
         ("Methods", _titles(runs.method)),
         ("Runs", f"{len(runs)} of the main grid, {len(study.runs) - len(runs)} variants; {seeds}"),

@@ -36,7 +36,7 @@ def overview(study: Study) -> Sheet:
     table = scores.averages(study, ["dataset"])
     datasets = ordered(table.dataset)
     metrics = dict(zip(study.main.dataset, study.main.metric, strict=True))
-    columns = [f"{title(dataset)} {title(metrics.get(dataset, ''))}".strip() for dataset in datasets]
+    columns = [f"{study.title(dataset)} {title(metrics.get(dataset, ''))}".strip() for dataset in datasets]
     header = ["Method", "tuned (k)", "share", "head (k)", *columns, "average"]
     notes = [RANKED, seeds_note(table.n), PARAMETER_NOTE, *gap_notes(study)]
     rows: list[str | list[Cell]] = [*_block(table, scores.averages(study), datasets)]

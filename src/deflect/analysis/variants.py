@@ -48,7 +48,7 @@ def _patch_embed_sheet(frame: pd.DataFrame, study: Study) -> Sheet:
             found = cells.set_index("init").reindex(inits)
             texts = map(score, found["mean"], found["ci95"])
             marked = [Cell(*pair) for pair in zip(texts, marks(list(found["mean"])), strict=True)]
-            rows.append([Cell(f"{title(dataset)}, {title(gfm)}"), *marked])
+            rows.append([Cell(f"{study.title(dataset)}, {title(gfm)}"), *marked])
     heading = f"Initialisation of the patch embedding for extra bands: test scores in % on {study.data}"
     notes = ["Best in bold, second underlined, in each row.", seeds_note(frame.n)] if rows else [NOTHING]
     return Sheet(heading, ["Dataset, GFM", *inits], rows, [*notes, *gap_notes(study)])
@@ -111,7 +111,7 @@ def _ablation_sheet(frame: pd.DataFrame, study: Study) -> Sheet:
     gfms = ", ".join(map(title, ordered(study.runs[study.runs.variant != ""].gfm)))
     heading = f"Ablation: test scores in % with {gfms or 'no GFM'} on {study.data}"
     notes = ["Best in bold, second underlined.", seeds_note(frame.n), *_changes(frame)] if rows else [NOTHING]
-    header = ["Variant", "share", *map(title, datasets), "difference"]
+    header = ["Variant", "share", *map(study.title, datasets), "difference"]
     return Sheet(heading, header, rows, [*notes, *gap_notes(study)])
 
 

@@ -85,3 +85,14 @@ def read_card(folder: Path) -> StoreCard:
 def write_card(folder: Path, card: StoreCard) -> None:
     """Write the card, last of all and atomically."""
     write_json(Path(folder) / CARD, card.to_dict())
+
+
+def write_ids(folder: Path, split: str, ids: list[str]) -> None:
+    """The published identity of every image of a split, one per line."""
+    (Path(folder) / f"{split}.ids.txt").write_text("".join(f"{name}\n" for name in ids), encoding="utf-8", newline="\n")
+
+
+def read_ids(folder: Path, split: str) -> list[str]:
+    """What `write_ids` wrote. Signs such as U+2028, which Python counts among line breaks, are part of a name."""
+    text = (Path(folder) / f"{split}.ids.txt").read_text(encoding="utf-8")
+    return text.removesuffix("\n").split("\n")

@@ -15,7 +15,7 @@ import numpy as np
 
 from deflect.bands import BandStatistics
 from deflect.data import checks
-from deflect.data.card import CARD, SPLITS, StoreCard, write_card
+from deflect.data.card import CARD, SPLITS, StoreCard, write_card, write_ids
 from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.readers import read, sheet_for
 from deflect.data.readers.base import RawDataset
@@ -102,7 +102,7 @@ def _check(plan: Plan, notes: dict[str, list[dict[str, Any]]], raw: Path, refuse
 
 def _finish(work: Path, split: str, images: RawDataset) -> dict[str, Any]:
     """Write the ids and hash the arrays of a split."""
-    (work / f"{split}.ids.txt").write_text("".join(f"{name}\n" for name in images.ids))
+    write_ids(work, split, images.ids)
     digests = {f"{what}_sha256": sha256_file(work / f"{split}.{what}.npy") for what in ("images", "labels")}
     return {"n": len(images)} | digests
 

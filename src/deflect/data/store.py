@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deflect.data.card import CARD, SPLITS, StoreCard, StoreError, read_card
+from deflect.data.card import CARD, SPLITS, StoreCard, StoreError, read_card, read_ids
 from deflect.files import sha256_once
 
 __all__ = ["SPLITS", "Split", "Store", "StoreCard", "StoreError"]
@@ -72,7 +72,7 @@ class Split(Dataset):
 
     @cached_property
     def ids(self) -> list[str]:
-        return (self.folder / f"{self.name}.ids.txt").read_text().splitlines()
+        return read_ids(self.folder, self.name)
 
     def __len__(self) -> int:
         return len(self.images)

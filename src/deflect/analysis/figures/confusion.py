@@ -32,7 +32,7 @@ def confusion_matrices(study: Study, methods: Sequence[str] = (FLOOR, "deflect",
         for method, axes in zip(methods, row, strict=True):
             found = runs[(runs.dataset == dataset) & (runs.method == method)]
             _panel(axes, total_confusion(found), classes[dataset] if axes is row[0] else [])
-        row[0].set_ylabel(title(dataset), fontsize=8)
+        row[0].set_ylabel(study.title(dataset), fontsize=8)
     for method, axes in zip(methods, grid[0], strict=True):
         axes.set_title(title(method))
     figure.align_ylabels(list(grid[:, 0]))

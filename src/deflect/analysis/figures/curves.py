@@ -26,7 +26,7 @@ def training_curves(study: Study) -> Figure:
         for gfm, axes in zip(gfms, row, strict=True):
             _panel(axes, history[(history.dataset == dataset) & (history.gfm == gfm)])
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        row[0].set_ylabel(f"{title(dataset)}\n{title(metrics[dataset])} (%)")
+        row[0].set_ylabel(f"{study.title(dataset)}\n{title(metrics[dataset])} (%)")
     for gfm, axes in zip(gfms, grid[0], strict=True):
         axes.set_title(title(gfm))
     for axes in grid[-1]:

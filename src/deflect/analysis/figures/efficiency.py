@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -81,7 +82,7 @@ def _panels(study: Study, by: str, columns: int, share_y: bool, label: str) -> F
     for axes, name in zip(panels, names, strict=False):
         shown = table[table[by] == name].dropna(subset=["mean"])
         _panel(axes, shown) if len(shown) else axes.text(0.5, 0.5, "runs missing", ha="center", color=GREY)
-        axes.set_title(title(name))
+        axes.set_title(study.title(name))
         axes.set_ylabel(label.format(metric=title(metrics.get(name, "score"))))
     for axes in panels[max(len(names) - columns, 0) : len(names)]:
         axes.set_xlabel(SHORT)
@@ -121,8 +122,9 @@ def _positions(axes: Axes, shares: pd.Series) -> list[float]:
     if (shares == 0).any():
         ticks, labels = [zero, *ticks], ["0", *labels]
         at = {"xdata": [(zero * low) ** 0.5], "ydata": [0.0], "transform": axes.get_xaxis_transform()}
-        for style in ({"marker": "s", "ms": 5, "color": "white"}, {"marker": "$//$", "ms": 5, "color": "black"}):
-            axes.add_line(Line2D(**at, **style, mew=0.1, clip_on=False, zorder=9))  # type: ignore[arg-type]
+        with mpl.rc_context({"text.parse_math": True}):  # a sign between dollars is a marker
+            for style in ({"marker": "s", "ms": 5, "color": "white"}, {"marker": "$//$", "ms": 5, "color": "black"}):
+                axes.add_line(Line2D(**at, **style, mew=0.1, clip_on=False, zorder=9))  # type: ignore[arg-type]
     axes.set_xscale("log")
     axes.set_xticks(ticks, labels)
     axes.set_xticks(np.outer(10.0 ** np.arange(decade, 2), np.arange(2, 10)).ravel(), minor=True)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from deflect.analysis.figures.style import COLUMN, empty, provenance, styled
-from deflect.analysis.names import ordered, title
+from deflect.analysis.names import ordered
 from deflect.analysis.records import Study
 from deflect.analysis.schema import RecordError
 from deflect.bands import ROLES, BandSet
@@ -39,7 +39,7 @@ def index_importance(study: Study) -> Figure:
     if table.empty:
         return empty(figure, "No DEFLECT run has an adapter.")
     wide = table.groupby(["feature", "dataset"]).share.mean().unstack("dataset")
-    wide = wide.loc[_reading_order(wide.index), ordered(wide.columns)].rename(columns=title)
+    wide = wide.loc[_reading_order(wide.index), ordered(wide.columns)].rename(columns=study.title)
     axes = figure.subplots()
     axes.grid(False)
     axes.set_facecolor("#EEEEEE")

@@ -43,7 +43,7 @@ def segmentation_maps(study: Study, dataset: str, gfm: str, store: Path | str, s
     runs = study.main.query("dataset == @dataset and gfm == @gfm").sort_values("seed").drop_duplicates("method")
     figure = Figure(figsize=(PAGE, 1), layout="constrained")
     if runs.empty:
-        return empty(figure, f"No run on {title(dataset)} with {title(gfm)}.")
+        return empty(figure, f"No run on {study.title(dataset)} with {title(gfm)}.")
     found = {row.method: load_samples(Path(row.folder)) for row in runs.itertuples()}
     methods = ordered(found)
     first = found[methods[0]]
@@ -84,7 +84,7 @@ def segmentation_maps(study: Study, dataset: str, gfm: str, store: Path | str, s
         notes.append(f"shown: seed {', '.join(map(str, sorted(set(runs.seed))))}")
     if lost := [method for method in ordered(study.main.method) if method not in methods]:
         notes.append(f"runs missing: {', '.join(map(title, lost))}")
-    provenance(figure, study, title(dataset), title(gfm), *notes)
+    provenance(figure, study, study.title(dataset), title(gfm), *notes)
     return figure
 
 

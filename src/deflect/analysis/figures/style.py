@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
@@ -14,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from deflect.analysis.figures.fonts import BASE, fit
 from deflect.analysis.names import look
 from deflect.analysis.records import Study
 from deflect.analysis.stats import Summary
@@ -24,7 +27,8 @@ COLUMN, PAGE = 3.4, 7.0
 GREY = "#666666"
 #: Every setting that a reader's own matplotlibrc could change starts from matplotlib's defaults.
 STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same on every machine
+    "font.family": BASE,
+    "text.parse_math": False,  # names that users write may hold dollar signs
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
@@ -50,15 +54,24 @@ STYLE: Any = {
 P = ParamSpec("P")
 
 
+@contextmanager
+def _style() -> Iterator[None]:
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # `fonts.fit` names them all in one line
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Decorate a function that draws: it sees the project's style whatever the caller's settings are."""
 
     @wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context():
-            mpl.rcdefaults()
-            mpl.rcParams.update(STYLE)
-            return draw(*args, **kwargs)
+        with _style():
+            figure = draw(*args, **kwargs)
+            fit(figure)
+            return figure
 
     return wrapped
 
@@ -78,9 +91,7 @@ def encode(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
     """The figure as the bytes of a file, equal on every call."""
     dates = {"pdf": ("CreationDate", "ModDate", "Creator", "Producer"), "png": ("Software",)}
     buffer = io.BytesIO()
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+    with _style():
         figure.savefig(buffer, format=kind, metadata=dict.fromkeys(dates[kind]))
     return buffer.getvalue()
 

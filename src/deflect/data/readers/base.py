@@ -155,7 +155,7 @@ class RawDataset(ABC):
         if "mask" in sample:
             axes[1].imshow(sample["mask"], vmin=IGNORE, vmax=len(self.sheet.classes) - 1, interpolation="none")
         else:
-            axes[0].set_title(self.sheet.classes[int(sample["label"])])
+            axes[0].set_title(self.sheet.classes[int(sample["label"])], parse_math=False)
         for axis in axes:
             axis.axis("off")
         if suptitle is not None:

@@ -4,6 +4,7 @@
     labels: labels.csv   images/<name>.tif and a table with the columns image, label and, if it makes the splits, split
     labels: masks        images/<name>.tif and masks/<name>.tif, values 0, 1, ... or the card's ``ignore``
 
+With ``splits: folders`` this stands in each of train/, val/ and test/.
 The card says which channel is which band; where a file names its own bands, the two must agree.
 """
 
@@ -19,7 +20,8 @@ from deflect.data.card import SPLITS
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.faults import ReadError
 from deflect.data.readers.folder_card import CARD, read_card, stored_bands
-from deflect.data.readers.folder_tables import drawn, read_ids, read_table, tiffs
+from deflect.data.readers.folder_files import composed, few, find, note_left_out, tiffs
+from deflect.data.readers.folder_tables import drawn, read_ids, read_table, refuse_empty
 from deflect.data.readers.tiff import Tiff, read_tiff
 
 log = logging.getLogger(__name__)
@@ -39,15 +41,19 @@ class Folder(RawDataset):
         self._table: dict[str, tuple[int, str]] = {}
         if self.card.labels == "folders":
             self._files = self._class_files()
-            return sorted(self._members())
-        self._files = tiffs(self.folder / "images")
+        else:
+            self._files = self._images("images")
         if self.card.labels == "masks":
             self._masks = self._mask_files()
-        else:
+        elif self.card.labels != "folders":
             with_split = self.card.splits == "column"
             self._table = read_table(self.folder / self.card.labels, self._files, self.sheet.classes, with_split)
             self._labels = {name: label for name, (label, _) in self._table.items()}
-        return sorted(self._members())
+        members = self._members()
+        refuse_empty(members, self.folder)
+        if self.split == SPLITS[0]:
+            self._note(members)
+        return sorted(members[self.split])
 
     def path(self, index: int) -> Path:
         return self._files[self.ids[index]]
@@ -56,7 +62,7 @@ class Folder(RawDataset):
         return self._masks.get(self.ids[index], self.path(index))
 
     def files(self) -> list[Path]:
-        tables = [self.folder / self.card.labels] if self.card.labels.endswith(".csv") else []
+        tables = [find(self.folder / self.card.labels)] if self.card.labels.endswith(".csv") else []
         return [*super().files(), self.folder / CARD, *tables]
 
     def _read(self, index: int) -> Sample:
@@ -127,40 +133,79 @@ class Folder(RawDataset):
             return labels
         return np.where(labels == self.card.ignore, self.sheet.ignore_index, labels.astype(np.int32))
 
+    def _places(self) -> dict[str, Path]:
+        """What stands before an id -> the folder it is of: the dataset's own, or one per split."""
+        folders = {path.name for path in self.folder.glob("[!.]*") if path.is_dir()}
+        if self.card.splits == "folders":
+            if not folders.issuperset(SPLITS):
+                found = few(sorted(folders)) or "none"
+                raise ReadError(
+                    f"{self.folder}: expected folders train, val and test, found {found}; rename or add them"
+                )
+            return {f"{split}/": self.folder / split for split in SPLITS}
+        others = folders - set(self.sheet.classes)
+        if "images" not in folders and "train" in others and others & {"val", "valid", "validation", "test"}:
+            raise ReadError(
+                f"{self.folder}: found a folder per split ({few(sorted(others))}); "
+                f"call them train, val and test and write `splits: folders` in {CARD}"
+            )
+        return {"": self.folder}
+
+    def _images(self, folder: str, before: str = "") -> dict[str, Path]:
+        """The GeoTIFFs of one folder in every place, by id; val and test may lack a class."""
+        places = {prefix: find(place / folder) for prefix, place in self._places().items()}
+        read = {prefix: tiffs(path) for prefix, path in places.items() if prefix in ("", "train/") or path.exists()}
+        return {f"{prefix}{before}{name}": path for prefix, images in read.items() for name, path in images.items()}
+
     def _class_files(self) -> dict[str, Path]:
         """``class/name`` -> file; every folder must be a class and every class a folder."""
-        folders = sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = (path for place in self._places().values() for path in sorted(place.glob("[!.]*")) if path.is_dir())
         for folder in folders:
-            if folder.name not in self.sheet.classes:
+            if composed(folder.name) not in self.sheet.classes:
                 raise ReadError(f"{folder}: not one of the classes of {CARD}; rename the folder or add the class")
         files: dict[str, Path] = {}
         for index, title in enumerate(self.sheet.classes):
-            for name, path in tiffs(self.folder / title).items():
-                files[f"{title}/{name}"] = path
-                self._labels[f"{title}/{name}"] = index
+            found = self._images(title, f"{title}/")
+            files |= found
+            self._labels |= dict.fromkeys(found, index)
         return files
 
     def _mask_files(self) -> dict[str, Path]:
-        masks = tiffs(self.folder / "masks")
-        for name in sorted(set(self._files) ^ set(masks)):
-            has, lacks = ("image", "mask") if name in self._files else ("mask", "image")
-            path = (self._files | masks)[name]
-            raise ReadError(f"{path}: {has} without {lacks}; add {lacks}s/{path.name} or remove the {has}")
+        masks = self._images("masks")
+        for has, lacks, alone in (
+            ("mask", "image", masks.keys() - self._files),
+            ("image", "mask", self._files.keys() - masks),
+        ):
+            if alone:
+                paths = [(self._files | masks)[name] for name in sorted(alone)]
+                count = f"{len(alone)} {has}s" if len(alone) > 1 else has
+                raise ReadError(
+                    f"{paths[0]}: {count} without {lacks} ({few([path.name for path in paths])}); "
+                    f"add {lacks}s/{paths[0].name} or remove the {has}"
+                )
         return masks
 
-    def _members(self) -> set[str]:
-        """The ids of this split."""
+    def _members(self) -> dict[str, set[str]]:
+        """The ids of every split."""
         splits = self.card.splits
         if splits == "column":
-            return {name for name, (_, split) in self._table.items() if split == self.split}
+            return {split: {name for name, (_, its) in self._table.items() if its == split} for split in SPLITS}
+        if splits == "folders":
+            return {split: {name for name in self._files if name.startswith(f"{split}/")} for split in SPLITS}
         if "seed" in splits:
             labels = self._labels or dict.fromkeys(self._files)
-            return drawn(labels, splits["seed"], splits["fractions"])[self.split]
-        members = {split: read_ids(self.folder / splits[split], self._files) for split in SPLITS}
+            return drawn(labels, splits["seed"], splits["fractions"])
+        return {split: read_ids(self.folder / splits[split], self._files) for split in SPLITS}
+
+    def _note(self, members: dict[str, set[str]]) -> None:
+        """What a user may have meant otherwise, one line each in the log."""
+        read = [*self._files.values(), *self._masks.values(), self.folder / CARD]
+        note_left_out(self.folder, read)
         unused = sorted(set(self._files).difference(*members.values()))
-        if unused and self.split == SPLITS[0]:
+        if unused:
             log.warning("%s: %d images are in no split, e.g. %s", self.folder, len(unused), unused[0])
-        return members[self.split]
+        if self.card.splits != "column" and any(split for _, split in self._table.values()):
+            log.warning("%s: column split of the table is not used; `splits: column` in %s uses it", self.folder, CARD)
 
 
 def _plain(band: str) -> str:

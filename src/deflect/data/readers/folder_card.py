@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from deflect.bands import SENSORS, Band, BandError, BandSet
 from deflect.data.card import SPLITS
 from deflect.data.catalog import METRICS, DatasetSheet
 from deflect.data.readers.faults import ReadError
+from deflect.files import parse_yaml
 
 CARD = "card.yaml"
 MASK_CLASSES = 128  # stores keep masks in 8 bits, with -1 for none
@@ -36,13 +38,15 @@ class FolderCard:
         gsd: metres per pixel of the GeoTIFFs.
         classes: names in the order of labels 0, 1, ...
         labels: ``folders`` (one folder per class), ``masks`` (images/ and masks/), or the name of a CSV file.
-        splits: ``{seed, fractions}``, ``{train, val, test}`` with files of ids, or ``column`` of the CSV.
+        splits: ``{seed, fractions}``, ``{train, val, test}`` with files of ids, ``column`` of the CSV, or ``folders``
+            where train/, val/ and test/ each hold what ``labels`` asks for.
         use: the bands to keep, by name; all by default.
         offset: added to stored values, e.g. -1000 for Sentinel-2 from processing baseline 04.00 on.
         nodata: stored value, or list of values, that mean "no measurement".
         ignore: value of masks that means "no label".
         size: side in pixels of the square cut from the middle of every image; without it all must be square and equal.
-        title, source, licence: for people; source is kept in the prepared store.
+        title: the name in tables and figures.
+        source, licence: for people; source is kept in the prepared store.
     """
 
     task: str
@@ -58,7 +62,7 @@ class FolderCard:
     nodata: Any = None
     ignore: int | None = None
     size: int | None = None
-    title: str = ""
+    title: str | None = ""
     source: str = "own data"
     licence: str = ""
 
@@ -70,7 +74,7 @@ def read_card(path: Path) -> FolderCard:
         ReadError: the card is missing, no YAML, or a key is unknown, missing or wrong.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(unicodedata.normalize("NFC", path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ReadError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); correct the card") from error
     if not isinstance(content, dict):
@@ -98,23 +102,42 @@ def _check(card: FolderCard, path: Path) -> None:
     _demand(card.ignore is None or type(card.ignore) is int, path, "ignore", "a whole number", card.ignore)
     _demand(card.size is None or (type(card.size) is int and card.size > 0), path, "size", "pixels", card.size)
     _demand(all(map(_number, _nodata(card))), path, "nodata", "a number or a list of numbers", card.nodata)
-    names = card.classes
-    well_named = (
-        isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
-    )
-    _demand(well_named and len(names) > 1, path, "classes", "a list of two or more different names", names)
+    _check_names(card, path)
     segmentation = card.task == "segmentation"
-    few = not segmentation or len(names) <= MASK_CLASSES
-    _demand(few, path, "classes", f"at most {MASK_CLASSES} for masks", len(names))
+    few = not segmentation or len(card.classes) <= MASK_CLASSES
+    _demand(few, path, "classes", f"at most {MASK_CLASSES} for masks", len(card.classes))
     ways = "masks" if segmentation else "folders or the name of a .csv file"
     fits = card.labels == "masks" if segmentation else card.labels == "folders" or str(card.labels).endswith(".csv")
     _demand(fits, path, "labels", f"{ways} (task {card.task})", card.labels)
     _check_splits(card, path)
 
 
+def _check_names(card: FolderCard, path: Path) -> None:
+    """What stands in tables, figures and lists: text of one line."""
+    _demand(isinstance(card.classes, list), path, "classes", "a list of two or more different names", card.classes)
+    for name in card.classes:
+        _demand(
+            _one_line(name) and name.strip() == name != "", path, "classes", "names of one line", name, _quote(name)
+        )
+    _demand(card.title is None or _one_line(card.title), path, "title", "one line", card.title, _quote(card.title))
+    different = len(set(card.classes)) == len(card.classes) > 1
+    _demand(different, path, "classes", "a list of two or more different names", card.classes)
+
+
+def _one_line(text: Any) -> bool:
+    return isinstance(text, str) and len(text.splitlines()) < 2
+
+
+def _quote(value: Any) -> str:
+    """A hint for what YAML takes for something else than a name."""
+    if isinstance(value, str):
+        return ""
+    return " (YAML reads yes, no, on, off, numbers and dates as values; put a name in quotes to keep it as it is)"
+
+
 def _check_splits(card: FolderCard, path: Path) -> None:
     splits = card.splits
-    if splits == "column" and str(card.labels).endswith(".csv"):
+    if splits == ("column" if str(card.labels).endswith(".csv") else "folders"):
         return
     keys = set(splits) if isinstance(splits, dict) else set()
     if keys == {"seed", "fractions"}:
@@ -123,14 +146,15 @@ def _check_splits(card: FolderCard, path: Path) -> None:
         _demand(whole and abs(sum(parts) - 1) < 1e-6, path, "splits.fractions", "three shares that add up to 1", parts)
         _demand(type(splits["seed"]) is int, path, "splits.seed", "a whole number", splits["seed"])
         return
-    wanted = "{seed, fractions}, or a file of ids for each of train, val and test, or column with a CSV"
+    wanted = "{seed, fractions}, or a file of ids for each of train, val and test, or column with a CSV, else folders"
     files = keys == set(SPLITS) and all(isinstance(name, str) for name in splits.values())
     _demand(files, path, "splits", wanted, splits)
 
 
-def _demand(holds: bool, path: Path, key: str, expected: str, found: Any) -> None:
+def _demand(holds: bool, path: Path, key: str, expected: str, found: Any, how: str = "") -> None:
     if not holds:
-        how = " (YAML takes 1e-4 for text: write 1.0e-4 or 0.0001)" if re.fullmatch(EXPONENT, str(found)) else ""
+        if re.fullmatch(EXPONENT, str(found)):
+            how = " (YAML takes 1e-4 for text: write 1.0e-4 or 0.0001)"
         raise ReadError(f"{path}: {key} must be {expected}, found {found!r}{how}; correct the card")
 
 
@@ -174,7 +198,7 @@ def sheet_of(name: str, folder: Path) -> DatasetSheet:
         raise ReadError(f"{path}: {key}: {error}; correct the card") from error
     return DatasetSheet(
         name=name,
-        title=card.title or name,
+        title=(card.title or "").strip() or name,
         task=card.task,
         bands=kept,
         stored_names=tuple(kept.names),

@@ -1,7 +1,8 @@
-"""Lists that a user's own dataset comes with: GeoTIFFs in a folder, a table of labels, files of ids, drawn splits."""
+"""Lists that a user's own dataset comes with: a table of labels, files of ids, drawn splits."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 from collections.abc import Mapping
@@ -12,21 +13,7 @@ from typing import TextIO
 from deflect.data.card import SPLITS
 from deflect.data.readers.faults import ReadError, refuse_repeated
 from deflect.data.readers.folder_card import CARD
-
-ENDINGS = (".tif", ".tiff")
-
-
-def tiffs(folder: Path) -> dict[str, Path]:
-    """The GeoTIFFs of a folder by name without ending; hidden files, such as those macOS leaves, are none.
-
-    Raises:
-        ReadError: the folder is missing or has none.
-    """
-    paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in ENDINGS)
-    if not paths:
-        raise ReadError(f"{folder}: expected GeoTIFFs (.tif), found none; put the images there or correct {CARD}")
-    refuse_repeated([path.stem for path in paths], str(folder))
-    return {path.stem: path for path in paths}
+from deflect.data.readers.folder_files import ENDINGS, composed, few, find
 
 
 def without_ending(name: str) -> str:
@@ -55,47 +42,95 @@ def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -
     return members
 
 
+def refuse_empty(members: Mapping[str, set[str]], where: Path) -> None:
+    """Every split needs images; the message counts them all."""
+    if not all(members.values()):
+        counts = ", ".join(f"{split} {len(names)}" for split, names in members.items())
+        total = sum(map(len, members.values()))
+        raise ReadError(
+            f"{where}: too few images: the splits of {CARD} give its {total} images to {counts}, "
+            "and each needs one or more; add images or change splits"
+        )
+
+
 def read_text(path: Path) -> TextIO:
     """The text of a file, or one line that says that it is missing or not UTF-8."""
+    path = find(path)
     if not path.is_file():
         raise ReadError(f"{path}: missing, although {CARD} names it; add the file or correct the card")
+    content = path.read_bytes()
     try:
-        return StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
+        return StringIO(content.decode("utf-8-sig"), newline="")
     except UnicodeDecodeError as error:
-        raise ReadError(f"{path}: expected text in UTF-8, found other bytes ({error}); save it as UTF-8") from error
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        likely = "UTF-16" if utf16 else "Windows-1252 (cp1252) or another 8-bit encoding"
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ReadError(
+            f"{path}: expected text in UTF-8, found bytes of {likely} in line {line}; "
+            "save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from error
 
 
 def read_table(
     path: Path, files: Mapping[str, Path], classes: tuple[str, ...], with_split: bool
 ) -> dict[str, tuple[int, str]]:
-    """The table of labels: image -> class and split (empty where the table does not make the splits)."""
-    wanted = {"image", "label"} | ({"split"} if with_split else set())
-    with read_text(path) as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not wanted <= set(rows[0]):
-        raise ReadError(f"{path}: expected columns {', '.join(sorted(wanted))} and a row per image; correct the table")
-    names = [without_ending(row["image"] or "") for row in rows]
+    """The table of labels: image -> class and split (empty where the table has none)."""
+    rows = _rows(path, ["image", "label", *["split"] * with_split])
+    names = [without_ending(row["image"]) for row in rows]
     refuse_repeated(names, str(path))
     found: dict[str, tuple[int, str]] = {}
     for name, row in zip(names, rows, strict=True):
         if name not in files:
             raise ReadError(f"{path}: no file images/{name}.tif; add the image or remove its row")
-        split = row["split"] if with_split else ""
+        split = row.get("split", "")
         if with_split and split not in SPLITS:
             raise ReadError(f"{path}: split of {name} must be train, val or test, found {split!r}; correct it")
         found[name] = class_of(row["label"], classes, f"{path}: {name}"), split
-    without = sorted(set(files) - set(names))
+    without = [files[name].name for name in sorted(set(files) - set(names))]
+    if len(without) > 1:
+        raise ReadError(f"{path}: {len(without)} images have no row ({few(without)}); add their labels or remove them")
     if without:
-        raise ReadError(f"{path}: no row for images/{without[0]}.tif; add its label or remove the image")
+        raise ReadError(f"{path}: no row for images/{without[0]}; add its label or remove the image")
     return found
+
+
+def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
+    """Rows of a table by column, without empty ones; its head shows whether commas, semicolons or tabs separate."""
+    with read_text(path) as file:
+        text = composed(file.read())
+    head = text.lstrip().partition("\n")[0]
+    separator = max(",;\t", key=head.count)
+    try:
+        reader = csv.reader(StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+        table = [[cell.strip() for cell in row] for row in reader]
+    except csv.Error as error:
+        raise ReadError(f"{path}: no table of text ({error}); save it as CSV") from error
+    columns, *rows = [row for row in table if any(row)] or [[]]
+    names = [name.lower() for name in columns]
+    if not rows or not set(wanted) <= set(names):
+        found = f"columns {', '.join(map(repr, columns))} and {len(rows)} rows" if columns else "an empty file"
+        raise ReadError(
+            f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct the table"
+        )
+    if len(set(filter(None, names))) < len(list(filter(None, names))):
+        raise ReadError(f"{path}: two columns have one name ({', '.join(columns)}); rename or remove one of them")
+    for row in rows:
+        if any(row[len(columns) :]):
+            raise ReadError(
+                f"{path}: row {separator.join(row)!r} has {len(row)} cells and the head {len(columns)}; "
+                f"put a cell that holds {separator!r} in quotes"
+            )
+    return [dict(zip(names, row + [""] * (len(names) - len(row)), strict=False)) for row in rows]
 
 
 def read_ids(path: Path, files: Mapping[str, Path]) -> set[str]:
     """A file of ids, one per line, with or without ``.tif``."""
     with read_text(path) as file:
-        names = [without_ending(line.strip()) for line in file if line.strip()]
+        names = [composed(without_ending(line.strip())) for line in file if line.strip()]
     refuse_repeated(names, str(path))
     unknown = sorted(set(names) - set(files))
     if unknown:
-        raise ReadError(f"{path}: no image {unknown[0]!r} in the dataset; correct the line or add the file")
+        count = f"no image {unknown[0]!r}" if len(unknown) == 1 else f"{len(unknown)} names without an image"
+        which = f" ({few(list(map(repr, unknown)))})" if len(unknown) > 1 else ""
+        raise ReadError(f"{path}: {count} in the dataset{which}; correct the lines or add the files")
     return set(names)
