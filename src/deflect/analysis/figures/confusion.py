@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deflect.analysis.figures.style import PAGE, provenance, styled
+from deflect.analysis.figures.style import PAGE, folded, provenance, styled
 from deflect.analysis.names import FLOOR, ORACLE, ordered, title
 from deflect.analysis.records import Study
 
@@ -32,7 +32,7 @@ def confusion_matrices(study: Study, methods: Sequence[str] = (FLOOR, "deflect",
         for method, axes in zip(methods, row, strict=True):
             found = runs[(runs.dataset == dataset) & (runs.method == method)]
             _panel(axes, total_confusion(found), classes[dataset] if axes is row[0] else [])
-        row[0].set_ylabel(study.title(dataset), fontsize=8)
+        row[0].set_ylabel(folded(study.title(dataset)), fontsize=8)
     for method, axes in zip(methods, grid[0], strict=True):
         axes.set_title(title(method))
     figure.align_ylabels(list(grid[:, 0]))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deflect.analysis.figures.style import PAGE, canvas, method_handles, provenance, styled
+from deflect.analysis.figures.style import PAGE, canvas, folded, method_handles, provenance, styled
 from deflect.analysis.names import look, ordered, title
 from deflect.analysis.records import Study
 from deflect.analysis.schema import RecordError
@@ -26,7 +26,7 @@ def training_curves(study: Study) -> Figure:
         for gfm, axes in zip(gfms, row, strict=True):
             _panel(axes, history[(history.dataset == dataset) & (history.gfm == gfm)])
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        row[0].set_ylabel(f"{study.title(dataset)}\n{title(metrics[dataset])} (%)")
+        row[0].set_ylabel(f"{folded(study.title(dataset))}\n{title(metrics[dataset])} (%)")
     for gfm, axes in zip(gfms, grid[0], strict=True):
         axes.set_title(title(gfm))
     for axes in grid[-1]:

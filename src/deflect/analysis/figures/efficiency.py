@@ -21,6 +21,7 @@ from deflect.analysis.figures.style import (
     PAGE,
     canvas,
     empty,
+    folded,
     method_handles,
     point,
     provenance,
@@ -82,7 +83,7 @@ def _panels(study: Study, by: str, columns: int, share_y: bool, label: str) -> F
     for axes, name in zip(panels, names, strict=False):
         shown = table[table[by] == name].dropna(subset=["mean"])
         _panel(axes, shown) if len(shown) else axes.text(0.5, 0.5, "runs missing", ha="center", color=GREY)
-        axes.set_title(study.title(name))
+        axes.set_title(folded(study.title(name), 36))
         axes.set_ylabel(label.format(metric=title(metrics.get(name, "score"))))
     for axes in panels[max(len(names) - columns, 0) : len(names)]:
         axes.set_xlabel(SHORT)

@@ -26,6 +26,11 @@ def fit(figure: Figure) -> None:
         _tell(lost)
 
 
+def fitted(figure: Figure) -> bool:
+    """Whether a text of the figure has got further fonts."""
+    return any(len(text.get_fontfamily()) > 1 for text in figure.findobj(Text))  # type: ignore[attr-defined]
+
+
 def _lacking(text: str) -> set[str]:
     """The signs that DejaVu Sans has not; those that only steer others are none."""
     if text.isascii():

@@ -17,7 +17,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deflect.analysis.figures.style import COLUMN, empty, provenance, styled
+from deflect.analysis.figures.style import COLUMN, empty, folded, provenance, styled
 from deflect.analysis.names import ordered
 from deflect.analysis.records import Study
 from deflect.analysis.schema import RecordError
@@ -58,7 +58,7 @@ def index_importance(study: Study) -> Figure:
     axes.set(xlabel="", ylabel="")
     axes.tick_params(axis="both", labelsize=6, length=0, rotation=0, pad=1)
     axes.xaxis.tick_top()
-    axes.set_xticklabels([name.replace(" ", "\n") for name in wide.columns])
+    axes.set_xticklabels([folded(name, max(8, *map(len, name.split()))) for name in wide.columns])
     return figure
 
 

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deflect.analysis.figures.style import PAGE, canvas, empty, provenance, styled
+from deflect.analysis.figures.style import PAGE, canvas, empty, folded, provenance, styled
 from deflect.analysis.names import ordered, title
 from deflect.analysis.records import Study
 
@@ -67,7 +67,7 @@ def inside_deflect(study: Study) -> Figure:
                 axes = grid[row][column]
                 axes.plot(band.index, band["mean"], color=colour, marker=marker, ms=3, lw=1, label=title(gfm))
                 axes.fill_between(band.index, band["low"], band["high"], color=colour, alpha=0.15, lw=0)
-        grid[0][column].set_title(study.title(dataset))
+        grid[0][column].set_title(folded(study.title(dataset)))
         grid[1][column].set_xlabel("block")
         grid[1][column].xaxis.set_major_locator(MaxNLocator(integer=True))
     grid[0][0].set_ylabel("angle to the frozen\ndisplacement (°)")
@@ -105,7 +105,7 @@ def inside_deflect_classes(study: Study, gfm: str) -> Figure:
     for axes, dataset, angles in zip(grid, datasets, shown, strict=True):
         axes.grid(False)
         sns.heatmap(angles, ax=axes, vmin=0, vmax=top, cmap="cividis", cbar=False, yticklabels=True, xticklabels=True)
-        axes.set(title=study.title(dataset), xlabel="", ylabel="")
+        axes.set(title=folded(study.title(dataset), 48), xlabel="", ylabel="")
         axes.tick_params(axis="both", labelsize=5.5, length=0, rotation=0, pad=1)
     grid[-1].set_xlabel("block")
     bar = figure.colorbar(grid[0].collections[0], ax=list(grid), location="right", aspect=40, pad=0.02)

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from deflect.analysis.figures.fonts import BASE, fit
+from deflect.analysis.figures.fonts import BASE, fit, fitted
 from deflect.analysis.names import look
 from deflect.analysis.records import Study
 from deflect.analysis.stats import Summary
@@ -92,6 +92,8 @@ def encode(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
     dates = {"pdf": ("CreationDate", "ModDate", "Creator", "Producer"), "png": ("Software",)}
     buffer = io.BytesIO()
     with _style():
+        if fitted(figure):
+            mpl.rcParams["pdf.fonttype"] = 3  # type 42 loses the signs of OpenType fonts such as Noto CJK
         figure.savefig(buffer, format=kind, metadata=dict.fromkeys(dates[kind]))
     return buffer.getvalue()
 
@@ -101,6 +103,11 @@ def canvas(rows: int, columns: int, width: float, height: float, **kwargs: objec
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **kwargs)  # type: ignore[call-overload]
     return figure, [list(row) for row in axes]
+
+
+def folded(title: str, width: int = 16) -> str:
+    """A title as lines of ``width`` signs, for a place that is small; what does not fit in three is cut off."""
+    return "\n".join(textwrap.wrap(title, width, max_lines=3, placeholder="…"))
 
 
 #: Markers from the lowest to the topmost, so that of marks at one place every one still shows.

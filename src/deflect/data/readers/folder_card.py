@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def read_card(path: Path) -> FolderCard:
         ReadError: the card is missing, no YAML, or a key is unknown, missing or wrong.
     """
     try:
-        content = parse_yaml(unicodedata.normalize("NFC", path.read_text(encoding="utf-8")))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ReadError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); correct the card") from error
     if not isinstance(content, dict):
@@ -90,6 +90,9 @@ def read_card(path: Path) -> FolderCard:
         if fact.default is MISSING and key not in content:
             raise ReadError(f"{path}: key {key!r} is missing; add it")
     card = FolderCard(**content)
+    if isinstance(card.classes, list):  # in the one spelling of accents that names of files get as well
+        names = [unicodedata.normalize("NFC", name) if isinstance(name, str) else name for name in card.classes]
+        card = replace(card, classes=names)
     _check(card, path)
     return card
 
