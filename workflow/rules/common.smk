@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-from deflect.config import DATASETS, hand_down
+from deflect.config import DATASETS, SHELL_PREFIX, hand_down
 from deflect.config import parse as parse_config
 from deflect.data.manifest import files_below
 from deflect.errors import DeflectError
 from deflect.files import sha256_json
+from deflect.places import make_usable
 from deflect.report import NOTEBOOKS, PRESENT_RUNS, grid, segmentation_datasets
 
 try:
@@ -23,7 +25,13 @@ except DeflectError as error:
 
 STUDY = CONFIG.study
 
-hand_down(config, Path(workflow.basedir) / "src")
+# What the commands started below would miss on this machine.
+for line in make_usable():
+    print(f"deflect: {line}", file=sys.stderr)
+
+USES_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+hand_down(config, Path(workflow.basedir) / "src", USES_CONDA)
+shell.prefix(SHELL_PREFIX)
 
 VARIANTS = list(STUDY.variants.settings)
 
@@ -39,6 +47,11 @@ wildcard_constraints:
     method=one_of([*STUDY.methods, *VARIANTS]),
     seed=r"\d+",
     split="train|val|test",
+
+
+def of_project(path):
+    """A file of the project, as seen from the working directory, which may be another folder."""
+    return os.path.relpath(Path(workflow.basedir) / path)
 
 
 def source(*patterns):
