@@ -34,7 +34,7 @@ INSTALL = """import yaml
 
 
 def write_conda(base: Path, install_pins: bool = False) -> Path:
-    """Make the installation ``base``; returns its ``bin``. ``install_pins``: as real conda does, else packages are lent."""
+    """Make the installation ``base``; returns its ``bin``. ``install_pins``: as real conda, else packages are lent."""
     install = INSTALL if install_pins else LEND
     places = {"packages": sysconfig.get_path("purelib"), "uv": str(Path(sys.executable).with_name("uv"))}
     conda = base / "bin/conda"

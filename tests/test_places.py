@@ -1,4 +1,4 @@
-"""Machines that lack what programs expect: a short TMPDIR, a HOME that can be written, a user's name, known certificates."""
+"""Machines that lack what programs expect: a short TMPDIR, a writable HOME, a user's name, certificates."""
 
 from __future__ import annotations
 

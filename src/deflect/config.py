@@ -22,10 +22,10 @@ from deflect.errors import DeflectError
 GFMS = ("scale_mae", "dino_mc", "cross_scale_mae")
 METHODS = ("deflect", "lora", "slr", "norm_tuning", "bitfit", "patch_embed", "frozen", "full")
 DATASETS = ("so2sat", "brick_kiln", "forestnet", "burn_scars", "mados")
-#: The folder of the project when the package runs from a checkout; a wheel brings the schema along and has no other file of it.
+#: The folder of the project where the package runs from a checkout.
 CHECKOUT = Path(__file__).parents[2]
-_SCHEMAS = (Path(__file__).with_name("config.schema.json"), CHECKOUT / "workflow/schemas/config.schema.json")
-SCHEMA = next(filter(Path.exists, _SCHEMAS), _SCHEMAS[-1])
+#: In a checkout a link to workflow/schemas/, in a wheel the file itself.
+SCHEMA = Path(__file__).with_name("config.schema.json").resolve()
 #: What to do where a package is missing.
 INSTALL = "run `make env` in a clone of the project, or add the extra packages: deflect[study]"
 

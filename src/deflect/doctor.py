@@ -29,7 +29,7 @@ ANCHORS = (
 def doctor(config: Path | None = None, changes: Sequence[str] = ()) -> int:
     """Print one line per check; returns 1 if one of them is a fault.
 
-    ``changes`` are the lines of ``deflect.places.make_usable``: what it found missing and has replaced for this process.
+    ``changes``: the lines of ``deflect.places.make_usable``, which has replaced what was missing for this process.
     """
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,

@@ -26,7 +26,7 @@ KEPT = {
 def make_usable() -> list[str]:
     """Give this process and those that it starts what is missing; returns a line for each change.
 
-    Only variables of the environment change. A folder made here in place of one below HOME is gone when this process ends.
+    Only variables of the environment change. A folder made here in place of one below HOME goes when this process ends.
     """
     return [*_temporary(), *_kept(), *_name()]
 
@@ -60,7 +60,7 @@ def _kept() -> Iterator[str]:
             yield f"HOME={home} cannot be written; {', '.join(missing)} are set to a temporary folder"
         else:
             os.environ["HOME"] = aside
-            yield "HOME is not set and the user has no folder; a temporary folder is used, but Snakemake needs `export HOME=...`"
+            yield "HOME is not set, and the user has no folder; one is lent here; Snakemake needs `export HOME=...`"
 
 
 def _name() -> Iterator[str]:
