@@ -8,6 +8,18 @@ READY := .venv/.ready
 # Tools of the environment win over whatever the machine has, also inside Snakemake's shell commands.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# Where a proxy signs for every server, as in many institutes, only the machine's own certificates are valid; uv and pip bring
+# others. Where HOME cannot be written, caches go into the project.
+CERTIFICATES := $(firstword $(wildcard $(SSL_CERT_FILE) /etc/ssl/certs/ca-certificates.crt \
+	/etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem))
+ifneq ($(CERTIFICATES),)
+export UV_SYSTEM_CERTS ?= true
+export PIP_CERT ?= $(CERTIFICATES)
+endif
+ifeq ($(shell folder="$${XDG_CACHE_HOME:-$${HOME:?}/.cache}"; mkdir -p "$$folder" && test -w "$$folder" && echo usable),)
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce test test-all test-gpu lint bench lock schema docs pictures clean
 

@@ -2,12 +2,18 @@
 #   snakemake --cores all                                                        everything
 #   snakemake --cores 1 results/mini/figures/parameter_efficiency.png           one figure
 #   snakemake --cores all --config study=paper                                   the paper's grid
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-configfile: "config.yaml"
+# With `--directory`, or from another folder: the config.yaml there, else the project's.
+HERE = Path("config.yaml")
+
+
+configfile: str(HERE if HERE.exists() else Path(workflow.basedir) / HERE)
 
 
 include: "workflow/rules/common.smk"

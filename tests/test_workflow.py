@@ -68,7 +68,13 @@ def small(config: dict) -> None:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A finished small study in a copy of the project."""
-    folder = tmp_path_factory.mktemp("project")
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    run(folder, "snakemake", "--cores", "2")
+    return folder
+
+
+def copy_project(folder: Path) -> Path:
+    """The project in another folder, its study made small; nothing has run yet."""
     for part in PARTS:
         target = folder / part
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +85,6 @@ def project(tmp_path_factory) -> Path:
         else:
             shutil.copy(ROOT / part, target)
     change(folder, small)
-    run(folder, "snakemake", "--cores", "2")
     return folder
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from deflect.config import DATASETS, GFMS, Config, ConfigError, load
+from deflect.config import DATASETS, GFMS, INSTALL, Config, ConfigError, load
 from deflect.errors import DeflectError
+from deflect.places import make_usable
 
 WARNING = "warning: "
 
@@ -21,10 +22,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_Plain())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    args.changes = make_usable()
+    for line in args.changes if args.run is not _doctor else []:
+        print(f"deflect: {line}", file=sys.stderr)
     try:
         return int(args.run(args) or 0)
     except (DeflectError, FileNotFoundError) as error:
         print(f"deflect: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "deflect":
+            raise
+        print(f"deflect: the package {error.name} is not installed; {INSTALL}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("deflect: interrupted; nothing finished is lost", file=sys.stderr)
@@ -264,4 +273,4 @@ def _report(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     from deflect.doctor import doctor
 
-    return doctor(args.config)
+    return doctor(args.config, args.changes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,12 @@ from deflect.files import parse_yaml
 GFMS = ("scale_mae", "dino_mc", "cross_scale_mae")
 METHODS = ("deflect", "lora", "slr", "norm_tuning", "bitfit", "patch_embed", "frozen", "full")
 DATASETS = ("so2sat", "brick_kiln", "forestnet", "burn_scars", "mados")
-SCHEMA = Path(__file__).parents[2] / "workflow/schemas/config.schema.json"
+#: The folder of the project where the package runs from a checkout.
+CHECKOUT = Path(__file__).parents[2]
+#: In a checkout a link to workflow/schemas/, in a wheel the file itself.
+SCHEMA = Path(__file__).with_name("config.schema.json").resolve()
+#: What to do where a package is missing.
+INSTALL = "run `make env` in a clone of the project, or add the extra packages: deflect[study]"
 
 
 class ConfigError(DeflectError):
@@ -132,10 +138,35 @@ def read(path: Path | None = None) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a YAML mapping: {' '.join(str(error).split())}") from error
 
 
-def hand_down(raw: Mapping[str, Any], source: Path) -> None:
-    """Give the commands that a workflow starts this very configuration, whatever its options changed, and this code."""
+#: What every shell command of a workflow starts with. Snakemake takes PYTHONPATH away from jobs in a conda environment;
+#: set here, after the environment is active, it stays. Doubled braces because Snakemake formats the line.
+SHELL_PREFIX = 'set -euo pipefail; export PYTHONPATH="$DEFLECT_SOURCE${{PYTHONPATH:+:$PYTHONPATH}}"; '
+
+
+def hand_down(raw: Mapping[str, Any], source: Path, conda: bool) -> None:
+    """Give the commands that a workflow starts this very configuration, whatever its options changed, and this code.
+
+    ``source`` is the folder of the package. Without ``conda``, ``python`` is the interpreter that runs Snakemake, also
+    where its environment is not activated; with it, the ``python`` of the conda environment must stay the first.
+    """
     os.environ["DEFLECT_CONFIG"] = json.dumps(dict(raw))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
+    os.environ["DEFLECT_SOURCE"] = str(source)
+    if not conda:
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def of_project(path: str) -> Path:
+    """A file of the project, e.g. ``notebooks/tables.py``: that of the working directory, else that of the checkout.
+
+    Raises:
+        ConfigError: neither has it, as with a wheel.
+    """
+    for found in (Path(path), Path(os.path.relpath(CHECKOUT / path))):
+        if found.exists():
+            return found
+    raise ConfigError(
+        f"{path}: not found; this command needs the files of the project: run it in a clone of its repository"
+    )
 
 
 def load(path: Path | None = None, study: str | None = None) -> Config:

@@ -2,36 +2,98 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from deflect.config import load
+from deflect.config import INSTALL, load
 from deflect.errors import DeflectError
 
 Finding = tuple[str, str]  # ("ok" | "note" | "fault", one line)
 PACKAGES = ("torch", "torchvision", "timm", "snakemake", "dvc", "papermill", "torchgeo", "wandb")
 
+#: Where administrators put certificates of their own (Debian, Fedora, Arch, SUSE).
+ANCHORS = (
+    "/usr/local/share/ca-certificates/**/*.crt",
+    "/etc/pki/ca-trust/source/anchors/*",
+    "/etc/ca-certificates/trust-source/anchors/*",
+    "/etc/pki/trust/anchors/*",
+)
 
-def doctor(config: Path | None = None) -> int:
-    """Print one line per check; returns 1 if one of them is a fault."""
+
+def doctor(config: Path | None = None, changes: Sequence[str] = ()) -> int:
+    """Print one line per check; returns 1 if one of them is a fault.
+
+    ``changes``: the lines of ``deflect.places.make_usable``, which has replaced what was missing for this process.
+    """
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         _packages,
         lambda: _config(config),
         _device,
         _disk,
+        lambda: _places(changes),
+        _encoding,
+        git,
         dvc_cache,
+        certificates,
         _wandb,
     ]
     findings = [finding for check in checks for finding in check()]
     for level, line in findings:
         print(f"{level:>5}  {line}")
     return int(any(level == "fault" for level, _ in findings))
+
+
+def _places(changes: Sequence[str]) -> Iterator[Finding]:
+    for line in changes:
+        yield "note", line
+    if not changes:
+        yield "ok", "TMPDIR, HOME and the user's name can be used"
+
+
+def _encoding() -> Iterator[Finding]:
+    found = locale.getencoding()
+    if sys.flags.utf8_mode or found.lower() in ("utf-8", "utf8"):
+        yield "ok", "text is UTF-8"
+    else:
+        yield "fault", f"text is {found} in this locale, names with other letters fail; run `export PYTHONUTF8=1`"
+
+
+def git(root: Path = Path()) -> Iterator[Finding]:
+    """DVC needs git and a repository around the project; records of runs note the revision."""
+    if shutil.which("git") is None:
+        yield "fault", "git: not found; `dvc repro` fails without it; install git, or run `snakemake` instead of DVC"
+        return
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().partition("\n")[0]
+        yield (
+            "note",
+            f"git: {reason}; `dvc repro` and the revision in records need a clone (`git clone`, or `git init`)",
+        )
+    else:
+        yield "ok", f"git: revision {done.stdout[:7]}"
+
+
+def certificates(anchors: Sequence[str] = ANCHORS) -> Iterator[Finding]:
+    """A machine with certificates of its own is behind a proxy that signs for every server; Python brings others."""
+    own = sorted(str(path) for pattern in anchors for path in Path("/").glob(pattern.lstrip("/")))
+    told = [name for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE") if os.environ.get(name)]
+    if own and len(told) < 2:
+        yield (
+            "note",
+            f"TLS: this machine has certificates of its own ({own[0]}); if downloads fail with `certificate verify "
+            "failed`, set SSL_CERT_FILE and REQUESTS_CA_BUNDLE to the system's file, e.g. "
+            "/etc/ssl/certs/ca-certificates.crt (for uv alone: UV_SYSTEM_CERTS=true, as `make env` does)",
+        )
+    else:
+        yield "ok", f"TLS: {' and '.join(told) + ' set' if told else 'no certificates of an institute found'}"
 
 
 def dvc_cache(root: Path = Path()) -> Iterator[Finding]:
@@ -64,7 +126,7 @@ def _packages() -> Iterator[Finding]:
         try:
             found = version(name)
         except PackageNotFoundError:
-            yield "fault", f"{name}: not installed; run `make env`"
+            yield "fault", f"{name}: not installed; {INSTALL}"
             continue
         if pins and f"\n{name}=={found} " not in f"\n{pins}":
             yield "note", f"{name} {found}: requirements.lock has another version; `make env` installs that one"
@@ -97,7 +159,7 @@ def _disk() -> Iterator[Finding]:
 
 def _wandb() -> Iterator[Finding]:
     mode = os.environ.get("WANDB_MODE")
-    if mode == "online" and not (os.environ.get("WANDB_API_KEY") or Path.home().joinpath(".netrc").exists()):
+    if mode == "online" and not (os.environ.get("WANDB_API_KEY") or os.path.exists(os.path.expanduser("~/.netrc"))):
         yield "note", "W&B: WANDB_MODE=online but no key was found; run `wandb login` or use offline"
     else:
         yield "ok", f"W&B: WANDB_MODE is {mode or 'not set; config.yaml decides'}"

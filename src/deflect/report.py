@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deflect.config import DATASETS, Config, Study
+from deflect.config import DATASETS, Config, Study, of_project
 from deflect.errors import DeflectError
 from deflect.files import atomic_path, write_json
 
@@ -24,7 +24,7 @@ NOTEBOOKS: dict[str, dict[str, list[str]]] = {
     "qualitative": {"tables": [], "figures": ["training_curves", "confusion_matrices"]},
     "inside_deflect": {"tables": [], "figures": ["inside_deflect", "inside_deflect_classes", "index_importance"]},
 }
-REFERENCES = Path("references/paper.csv")
+REFERENCES = "references/paper.csv"
 #: Variable of the environment: set, the workflow reports on the runs that are there and asks for no others.
 PRESENT_RUNS = "DEFLECT_PRESENT_RUNS"
 #: The rules that read run records and nothing else.
@@ -78,13 +78,13 @@ def notebook(config: Config, name: str) -> Path:
         if NOTEBOOKS[name][kind]:
             parameters[kind] = str(study.results / kind)
     if name == "tables":
-        parameters["references"] = str(REFERENCES)
+        parameters["references"] = str(of_project(REFERENCES))
     if name in ("qualitative", "inside_deflect"):
         parameters["gfm"] = study.gfms[0]
     if name == "qualitative":
         parameters |= {"prepared": f"data/prepared/{study.name}", "datasets": segmentation_datasets(study)}
     output = study.results / "notebooks" / f"{name}.ipynb"
-    execute(Path("notebooks") / f"{name}.py", output, parameters)
+    execute(of_project(f"notebooks/{name}.py"), output, parameters)
     return output
 
 
@@ -100,7 +100,7 @@ def summary(config: Config) -> Path:
     study = load_study(config.study.results / "runs", grid(config.study))
     output = config.study.results / "summary.html"
     with atomic_path(output) as aside:
-        aside.write_text(page(study, load_references(REFERENCES)), encoding="utf-8")
+        aside.write_text(page(study, load_references(of_project(REFERENCES))), encoding="utf-8")
     numbers = metrics(averages(study))
     write_json(config.study.results / "metrics.json", numbers)
     with atomic_path(config.study.results / "averages.csv") as aside:
@@ -125,7 +125,17 @@ def report(study: Study, config: Path | None = None) -> int:
     """
     if not any(study.results.glob("runs/**/record.json")):
         raise DeflectError(f"{study.results}/runs: no finished runs; run `snakemake --cores all` first")
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", f"study={study.name}"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        str(of_project("Snakefile")),
+        "--cores",
+        "1",
+        "--config",
+        f"study={study.name}",
+    ]
     command += ["--configfile", str(config)] if config else []
     command += ["--allowed-rules", *REPORT_RULES, "--", "results", f"{study.results}/report.html"]
     return subprocess.run(command, env=os.environ | {PRESENT_RUNS: "1"}).returncode

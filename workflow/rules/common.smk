@@ -7,23 +7,22 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import contains_wildcard
+from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from deflect.cli import WARNING
-from deflect.config import DATASETS, hand_down
+from deflect.config import DATASETS, SHELL_PREFIX, hand_down
 from deflect.config import read as read_config
 from deflect.config import parse as parse_config
 from deflect.data.manifest import files_below
 from deflect.errors import DeflectError
 from deflect.files import sha256_json
+from deflect.places import make_usable
 from deflect.report import NOTEBOOKS, PRESENT_RUNS, grid, segmentation_datasets
 
 try:
-    for (
-        file
-    ) in (
-        workflow.configfiles
-    ):  # Snakemake keeps the last of a key given twice, deflect refuses it
+    # Snakemake keeps the last of a key given twice, deflect refuses it.
+    for file in workflow.configfiles:
         if str(file).endswith((".yaml", ".yml")) and Path(file).is_file():
             read_config(Path(file))
     CONFIG = parse_config(config)
@@ -33,7 +32,13 @@ except DeflectError as error:
 
 STUDY = CONFIG.study
 
-hand_down(config, Path(workflow.basedir) / "src")
+# What the commands started below would miss on this machine.
+for line in make_usable():
+    print(f"deflect: {line}", file=sys.stderr)
+
+USES_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+hand_down(config, Path(workflow.basedir) / "src", USES_CONDA)
+shell.prefix(SHELL_PREFIX)
 
 VARIANTS = list(STUDY.variants.settings)
 
@@ -49,6 +54,11 @@ wildcard_constraints:
     method=one_of([*STUDY.methods, *VARIANTS]),
     seed=r"\d+",
     split="train|val|test",
+
+
+def of_project(path):
+    """A file of the project, as seen from the working directory, which may be another folder."""
+    return os.path.relpath(Path(workflow.basedir) / path)
 
 
 def source(*patterns):

@@ -9,8 +9,8 @@ for name in NOTEBOOKS:
         input:
             records=MAIN_RECORDS + VARIANT_RECORDS + STAMPS,
             stores=stores(SEGMENTATION) if name == "qualitative" else [],
-            notebook=f"notebooks/{name}.py",
-            references="references/paper.csv" if name == "tables" else [],
+            notebook=of_project(f"notebooks/{name}.py"),
+            references=of_project("references/paper.csv") if name == "tables" else [],
             code=ANALYSIS,
         output:
             **outputs_of(name),
@@ -28,7 +28,7 @@ for name in NOTEBOOKS:
 rule summary:
     input:
         records=MAIN_RECORDS + VARIANT_RECORDS + STAMPS,
-        references="references/paper.csv",
+        references=of_project("references/paper.csv"),
         code=ANALYSIS,
     output:
         page=report(
@@ -69,4 +69,4 @@ rule report:
     conda:
         "../envs/deflect.yml"
     shell:
-        "python -m snakemake results --cores 1 --configfile <(printenv DEFLECT_CONFIG) --nolock --report {output.html} &> {log}"
+        'python -m snakemake results -s "$DEFLECT_SOURCE/../Snakefile" --cores 1 --configfile <(printenv DEFLECT_CONFIG) --nolock --report {output.html} &> {log}'

@@ -91,8 +91,11 @@ def check_parameters(source: Path | str, parameters: Mapping[str, Any]) -> None:
 def find_root(start: Path | None = None) -> Path:
     """The nearest folder, upward from ``start`` or here, that holds the project: a Snakefile or a pyproject.toml.
 
-    Lets a notebook use the project's paths whether it is opened in the root or in notebooks/.
+    Lets a notebook use the project's paths whether it is opened in the root or in notebooks/. Where a study runs, its
+    working directory holds the paths, whatever lies above.
     """
+    if start is None and "DEFLECT_FOLDER" in os.environ:
+        return Path(os.environ["DEFLECT_FOLDER"])
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "Snakefile").exists() or (folder / "pyproject.toml").exists():
@@ -153,6 +156,7 @@ def _kernel(folder: Path) -> Iterator[None]:
 
     write_kernel_spec(str(folder / "kernels" / "python3"), extra_arguments=["--log-level=CRITICAL"])
     places = {"JUPYTER_PATH": folder, "JUPYTER_RUNTIME_DIR": folder / "runtime", "IPYTHONDIR": folder / "ipython"}
+    places["DEFLECT_FOLDER"] = Path.cwd()
     changes = _KERNEL | {name: str(place) for name, place in places.items()}
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
