@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 from deflect.data.prepare import prepare
 from deflect.data.readers import ReadError, read, sheet_for
@@ -122,7 +123,7 @@ def test_band_names_in_the_file_must_agree_with_the_card(tmp_path: Path) -> None
     dataset = read("own", tmp_path, "train")
     write_tiff(dataset.path(0), image(0), names=BANDS)
     dataset.load(0)
-    write_tiff(dataset.path(0), image(0), names=["red", "green", "blue", "nir"])
+    write_tiff(dataset.path(0), image(0), names=["blue", "green", "red", "nir"])
     dataset.load(0)
     write_tiff(dataset.path(0), image(0), names=["B4", "B3", "B2", "B8"])  # as Earth Engine writes them
     with pytest.raises(ReadError, match="the file names its bands B4, B3, B2, B8, "):
@@ -246,7 +247,9 @@ def test_real_bigearthnet_images_by_table(tmp_path: Path) -> None:
     (tmp_path / "raw" / "images").mkdir(parents=True)
     rows = ["image,label,split"]
     for index, name in enumerate(names):
-        shutil.copy(source / f"{name}.tif", tmp_path / "raw" / "images")
+        copy = shutil.copy(source / f"{name}.tif", tmp_path / "raw" / "images")
+        with rasterio.open(copy, "r+") as file:  # these copies say 60 m, of a band that was not the first
+            file.transform = rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)
         rows.append(f'{name},"{facts[name]["labels"][0]}",{("train", "train", "val", "test")[index % 4]}')
     (tmp_path / "raw" / "labels.csv").write_text("\n".join(rows))
     bands = [name for name in sorted(EUROSAT_BANDS) if name != "B10"]

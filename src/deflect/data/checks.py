@@ -22,6 +22,7 @@ PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
 OUTSIDE = 1e-3
 #: The brightest band of any land or sea is brighter than this on average; darker means that the scale is wrong.
 DARKEST = 1e-3
+NO_REFLECTANCE = "; leave a band that is no reflectance (radar, temperature) out with `use` in card.yaml"
 
 
 class PrepareError(DeflectError):
@@ -84,11 +85,15 @@ def check_labels(sheet: DatasetSheet, labelled: dict[str, np.ndarray], raw: Path
                 log.warning("%s: class %s is in %s but not in train: no model can learn it", raw, name, split)
 
 
-def statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], pixels: int, raw: Path) -> BandStatistics:
-    """Mean and standard deviation per band in reflectance over all pixels of a split, from the sums of its shards.
+def statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], raw: Path) -> BandStatistics:
+    """Mean and standard deviation per band in reflectance over the measured pixels of a split, from its shards' sums.
 
     Rounded to 9 digits, so that another order of additions in another build of NumPy gives the same card.
     """
+    pixels = np.sum([note["measured"] for note in notes], axis=0)
+    for name, count in zip(sheet.bands.names, pixels, strict=True):
+        if not count:
+            raise PrepareError(f"{raw}: band {name} has no measurement in the training split; leave the band out")
     mean = np.sum([note["sum"] for note in notes], axis=0) / pixels
     square = np.sum([note["square"] for note in notes], axis=0) / pixels
     std = np.sqrt(np.maximum(square - mean**2, 0))
@@ -96,6 +101,18 @@ def statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], pixels: int, ra
         if spread <= 1e-6 * abs(value):
             raise PrepareError(f"{raw}: band {name} is constant ({value:g}) in the training split; leave the band out")
     return BandStatistics(_rounded(mean), _rounded(std))
+
+
+def note_dark(notes: list[dict[str, Any]], raw: Path) -> None:
+    """Pixels that are 0 in every band and not nodata are rarely measurements: mostly the border of a scene."""
+    dark = sum(note["dark"] for note in notes)
+    if dark:
+        log.warning(
+            "%s: %d pixels of train are 0 in every band and count as measurements; if they are not, nodata in "
+            "card.yaml says so",
+            raw,
+            dark,
+        )
 
 
 def check_reflectance(sheet: DatasetSheet, found: BandStatistics, outside: dict[str, np.ndarray], raw: Path) -> None:
@@ -112,11 +129,13 @@ def check_reflectance(sheet: DatasetSheet, found: BandStatistics, outside: dict[
             message = (
                 f"{raw}: {share} of the pixels of band {name} in {split} are beyond reflectance {low:g} to {high:g}"
             )
-            raise PrepareError(f"{message} at scale {sheet.scale:g}; correct scale, offset or nodata")
+            raise PrepareError(f"{message} at scale {sheet.scale:g}; correct scale, offset or nodata{NO_REFLECTANCE}")
     for name, spread in zip(sheet.bands.names, found.std, strict=True):
         if spread > high - low:
             message = f"{raw}: band {name} has a standard deviation of reflectance of {spread:.2g} in train"
-            raise PrepareError(f"{message}, beyond {low:g} to {high:g}; give the value that stands for nodata")
+            raise PrepareError(
+                f"{message}, beyond {low:g} to {high:g}; give the value that stands for nodata{NO_REFLECTANCE}"
+            )
     if max(found.mean) < DARKEST:
         brightest = f"the brightest band has a mean reflectance of {max(found.mean):.2g}"
         raise PrepareError(

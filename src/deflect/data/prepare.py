@@ -17,6 +17,7 @@ from deflect.bands import BandStatistics
 from deflect.data import checks
 from deflect.data.card import CARD, SPLITS, StoreCard, write_card, write_ids
 from deflect.data.catalog import DATASETS, DatasetSheet
+from deflect.data.disk import lock
 from deflect.data.readers import read, sheet_for
 from deflect.data.readers.base import RawDataset
 from deflect.data.shards import Plan, make_plan, write_shards
@@ -55,31 +56,32 @@ def prepare(
     ids = {split: images.ids for split, images in splits.items()}
     checks.check_ids(ids, raw)
     refuse_other_files(out)
-    plan = make_plan(splits, out)
-    size = plan.shape[1]
-    as_published = check_published and not simulated and dataset in DATASETS
-    if as_published:
-        checks.check_sizes(sheet, {split: len(names) for split, names in ids.items()}, size, raw)
-    notes = write_shards(plan, jobs)
-    statistics = _check(plan, notes, raw, refuse_copies=check_published)
-    if as_published:
-        checks.check_published(sheet, statistics, raw)
-    card = StoreCard(
-        name=dataset,
-        task=sheet.task,
-        bands=sheet.bands,
-        classes=sheet.classes,
-        image_size=size,
-        gsd=sheet.gsd,
-        scale=sheet.scale,
-        metric=sheet.metric,
-        splits={split: _finish(plan.work, split, images) for split, images in splits.items()},
-        statistics=statistics,
-        simulated=simulated,
-        source="simulated by deflect" if simulated else _source(splits["train"]),
-    )
-    write_card(plan.work, card)
-    _take_final_name(plan.work, out)
+    with lock(out.parent, out.name):  # a second one waits
+        plan = make_plan(splits, out)
+        size = plan.shape[1]
+        as_published = check_published and not simulated and dataset in DATASETS
+        if as_published:
+            checks.check_sizes(sheet, {split: len(names) for split, names in ids.items()}, size, raw)
+        notes = write_shards(plan, jobs)
+        statistics = _check(plan, notes, raw, refuse_copies=check_published)
+        if as_published:
+            checks.check_published(sheet, statistics, raw)
+        card = StoreCard(
+            name=dataset,
+            task=sheet.task,
+            bands=sheet.bands,
+            classes=sheet.classes,
+            image_size=size,
+            gsd=sheet.gsd,
+            scale=sheet.scale,
+            metric=sheet.metric,
+            splits={split: _finish(plan.work, split, images) for split, images in splits.items()},
+            statistics=statistics,
+            simulated=simulated,
+            source="simulated by deflect" if simulated else _source(splits["train"]),
+        )
+        write_card(plan.work, card)
+        _take_final_name(plan.work, out)
     return card
 
 
@@ -95,7 +97,9 @@ def _check(plan: Plan, notes: dict[str, list[dict[str, Any]]], raw: Path, refuse
     outside = {
         split: np.sum([note["outside"] for note in shards], axis=0) / pixels[split] for split, shards in notes.items()
     }
-    statistics = checks.statistics(sheet, notes["train"], pixels["train"], raw)
+    statistics = checks.statistics(sheet, notes["train"], raw)
+    if sheet.name not in DATASETS:
+        checks.note_dark(notes["train"], raw)
     checks.check_reflectance(sheet, statistics, outside, raw)
     return statistics
 

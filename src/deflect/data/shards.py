@@ -24,7 +24,7 @@ from deflect.files import atomic_path, read_json, sha256_json, write_json
 #: Pixels of one shard, in bytes: large enough to keep processes busy, small beside any memory.
 SHARD_BYTES = 32 << 20
 #: Raised when the meaning of the arrays changes, so that an unfinished store of an older version is not resumed.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -93,21 +93,30 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
     dataset = plan.raw[split]
     low, high = dataset.sheet.reflectance_range
     sums = np.zeros((2, plan.shape[0]))
+    count = np.zeros(plan.shape[0], np.int64)
     outside = np.zeros(plan.shape[0], np.int64)
+    dark = 0
     labelled = np.zeros(len(dataset.sheet.classes), np.int64)
     hashes = []
     # opened for one shard only, so that written pages do not add up to the size of the dataset
     images, labels = (np.load(path, mmap_mode="r+") for path, _, _ in plan.arrays(split))
     for row in range(start, stop):
-        image, label = dataset.load(row)
-        if image.shape != plan.shape or str(image.dtype) != plan.dtype:
-            found, expected = f"{image.shape} {image.dtype}", f"{plan.shape} {plan.dtype}"
+        image, label, measured = dataset.load_measured(row)
+        if image.shape != plan.shape:
             raise ReadError(
-                f"{dataset.path(row)}: expected {expected} as in the first image, found {found}; cut it anew (your own "
-                "data: or set size in card.yaml)"
+                f"{dataset.path(row)}: expected {plan.shape} as in the first image, found {image.shape}; cut it anew "
+                "(your own data: or set size in card.yaml)"
+            )
+        if str(image.dtype) != plan.dtype:
+            raise ReadError(
+                f"{dataset.path(row)}: expected pixels of type {plan.dtype} as in the first image, found "
+                f"{image.dtype}; store all files in one type, e.g. float32"
             )
         images[row], labels[row] = image, label
+        # pixels without measurement are 0 in the image and add nothing to the sums
         reflectance = image.reshape(len(image), -1).astype(np.float64) * dataset.sheet.scale
+        count += measured.reshape(len(image), -1).sum(1)
+        dark += int(((image == 0) & measured).all(0).sum())
         sums += reflectance.sum(1), np.square(reflectance).sum(1)
         outside += ((reflectance < low) | (reflectance > high)).sum(1)
         labelled += np.bincount(np.ravel(label)[np.ravel(label) >= 0], minlength=len(labelled))
@@ -115,6 +124,7 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
     images.flush()
     labels.flush()
     facts = {"sum": sums[0].tolist(), "square": sums[1].tolist(), "outside": outside.tolist()}
+    facts |= {"measured": count.tolist(), "dark": dark}
     facts |= {"labelled": labelled.tolist(), "hashes": hashes}
     write_json(_note(plan.work, split, start, stop), facts)
 

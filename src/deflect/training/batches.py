@@ -90,8 +90,11 @@ def training_window(draws: np.ndarray, settings: TrainSettings) -> Window:
         y, x = int(u * (room + 1)), int(v * (room + 1))
         labelled = np.argwhere(label != -1) if settings.crop == "focus" else ()
         if len(labelled):
-            centre = labelled[int(u * len(labelled))]
-            y, x = np.clip(centre - size // 2, 0, room).tolist()
+            # uniform among the windows that hold the pixel; the rest of u is as good as a new draw
+            pixel, rest = divmod(u * len(labelled), 1)
+            first = np.maximum(labelled[int(pixel)] - size + 1, 0)
+            last = np.minimum(labelled[int(pixel)], room)
+            y, x = (first + (rest, v) * (last - first + 1)).astype(int).tolist()
         return slice(y, y + size), slice(x, x + size)
 
     return window

@@ -76,10 +76,17 @@ class RawDataset(ABC):
 
     @abstractmethod
     def _read(self, index: int) -> Sample:
-        """Image (C, H, W) and label as stored, with the classes already counted from 0 and -1 for none."""
+        """Image (C, H, W) and label as stored, with the classes already counted from 0 and -1 for none.
+
+        A ``MaskedArray`` says itself where there is no measurement; else the values are compared with the sheet's.
+        """
 
     def load(self, index: int) -> Sample:
-        """Image (C, H, W) in the stored unit, label as an int or as int8 (H, W); nodata is 0, its label -1.
+        """Image (C, H, W) in the stored unit, label as an int or as int8 (H, W); nodata is 0, its label -1."""
+        return self.load_measured(index)[:2]
+
+    def load_measured(self, index: int) -> tuple[np.ndarray, np.ndarray | int, np.ndarray]:
+        """What ``load`` gives, and where the image holds a measurement: (C, H, W) bool.
 
         Raises:
             ReadError: the file is damaged, or its bands, shape, values or label break the data sheet.
@@ -93,17 +100,17 @@ class RawDataset(ABC):
             raise ReadError(
                 f"{path}: expected a square image of {expected} bands, found shape {image.shape}; cut it anew"
             )
-        missing = self._missing(image)
+        missing, image = self._missing(image), np.ma.getdata(image)
         if missing.all():
             raise ReadError(f"{path}: every pixel is nodata or not finite; take the image out of split {self.split}")
         if missing.any():
             image = np.where(missing, 0, image)
         if self.sheet.task == "classification":
-            return image, check_class(label, len(self.sheet.classes), self.label_path(index))
+            return image, check_class(label, len(self.sheet.classes), self.label_path(index)), ~missing
         mask = check_mask(label, len(self.sheet.classes), image.shape[1:], self.label_path(index))
         if self.ignore_nodata and missing.any():
             mask[missing.any(axis=0)] = IGNORE
-        return image, mask
+        return image, mask, ~missing
 
     def files(self) -> list[Path]:
         """Every file that this split is read from."""
@@ -119,9 +126,12 @@ class RawDataset(ABC):
 
     def _missing(self, image: np.ndarray) -> np.ndarray:
         """Where the image holds no measurement, (C, H, W) bool."""
-        missing = ~np.isfinite(image) if image.dtype.kind == "f" else np.zeros(image.shape, bool)
+        pixels = np.ma.getdata(image)
+        missing = ~np.isfinite(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, bool)
+        if isinstance(image, np.ma.MaskedArray):  # the reader has compared stored values itself
+            return missing | np.ma.getmaskarray(image)
         for value in self.sheet.nodata:
-            missing |= image == value
+            missing |= pixels == value
         return missing
 
     def __len__(self) -> int:

@@ -11,17 +11,17 @@ The card says which channel is which band; where a file names its own bands, the
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 
 import numpy as np
 
 from deflect.data.card import SPLITS
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.faults import ReadError
+from deflect.data.readers.faults import ReadError, reading
 from deflect.data.readers.folder_card import CARD, read_card, stored_bands
 from deflect.data.readers.folder_files import composed, few, find, note_left_out, tiffs
 from deflect.data.readers.folder_tables import drawn, read_ids, read_table, refuse_empty
+from deflect.data.readers.statements import check_image, check_nodata, check_place, equal, unstated
 from deflect.data.readers.tiff import Tiff, read_tiff
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,9 @@ class Folder(RawDataset):
     def _read(self, index: int) -> Sample:
         name, path = self.ids[index], self.path(index)
         image = read_tiff(path)
-        self._check_bands(image, path)
-        self._check_nodata(image, path)
-        pixels = self._shifted(image.pixels[self.channels])
+        check_image(image, self.card, self.stored, self.channels, path)
+        check_nodata(image, self.sheet.nodata, "nodata", path)
+        pixels = self._measured(image)
         label = self._labels.get(name)
         return self._middle(pixels, path), label if label is not None else self._middle(self._mask(name, image), path)
 
@@ -86,33 +86,15 @@ class Folder(RawDataset):
         top, left = (height - size) // 2, (width - size) // 2
         return pixels[..., top : top + size, left : left + size]
 
-    def _shifted(self, pixels: np.ndarray) -> np.ndarray:
-        """Stored value + offset as float32, with NaN where nodata was; unchanged where there is no offset."""
-        if not self.card.offset:
-            return pixels
-        missing = np.isin(pixels, self.sheet.nodata)
-        return np.where(missing, np.nan, pixels.astype(np.float32) + np.float32(self.card.offset))
-
-    def _check_bands(self, image: Tiff, path: Path) -> None:
-        names = self.stored.names
-        if len(image.pixels) != len(names):
-            raise ReadError(
-                f"{path}: {CARD} lists {len(names)} bands, the file has {len(image.pixels)}; correct one of them"
-            )
-        own, listed = ([_plain(name) for name in some] for some in (image.names, names))
-        if set(own) == set(listed) and own != listed:
-            order = ", ".join(image.names)
-            raise ReadError(
-                f"{path}: the file names its bands {order}, {CARD} says {', '.join(names)}; correct the card"
-            )
-
-    def _check_nodata(self, image: Tiff, path: Path) -> None:
-        """A value that the file calls nodata and the card does not would pass for a measurement."""
-        value = image.nodata
-        if value is not None and value not in self.sheet.nodata and (image.pixels == value).any():
-            raise ReadError(
-                f"{path}: the file says nodata is {value:g} and has such pixels; add it to nodata in {CARD}"
-            )
+    def _measured(self, image: Tiff) -> np.ma.MaskedArray:
+        """Stored value + offset of the channels in use; masked by the stored values and by the file's own mask."""
+        pixels = image.pixels[self.channels]
+        missing = equal(pixels, self.sheet.nodata)
+        if image.hidden is not None:
+            missing |= image.hidden
+        if self.card.offset:
+            pixels = pixels.astype(np.float32) + np.float32(self.card.offset)
+        return np.ma.MaskedArray(pixels, missing)
 
     def _mask(self, name: str, image: Tiff) -> np.ndarray:
         path = self._masks[name]
@@ -120,18 +102,16 @@ class Folder(RawDataset):
         if len(mask.pixels) != 1 or mask.pixels.shape[1:] != image.pixels.shape[1:]:
             shapes = f"{image.pixels.shape[1:]} pixels but its mask {mask.pixels.shape}"
             raise ReadError(f"{path}: the image has {shapes}; cut both to the same pixels, the mask with one band")
-        if (
-            mask.crs
-            and image.crs
-            and (mask.crs != image.crs or not mask.transform.almost_equals(image.transform, 1e-3))
-        ):
-            raise ReadError(
-                f"{path}: coordinate system or place differs from its image's; warp the mask to the image's grid"
-            )
+        check_place(mask, image, path)
+        ignored = () if self.card.ignore is None else (self.card.ignore,)
+        check_nodata(mask, ignored, "ignore", path)
         labels = mask.pixels[0]
-        if self.card.ignore is None or labels.dtype.kind not in "iu":
+        if labels.dtype.kind not in "iu":
             return labels
-        return np.where(labels == self.card.ignore, self.sheet.ignore_index, labels.astype(np.int32))
+        unlabelled = equal(labels, ignored)
+        if mask.hidden is not None:
+            unlabelled |= mask.hidden
+        return np.where(unlabelled, self.sheet.ignore_index, labels.astype(np.int32))
 
     def _places(self) -> dict[str, Path]:
         """What stands before an id -> the folder it is of: the dataset's own, or one per split."""
@@ -201,13 +181,13 @@ class Folder(RawDataset):
         """What a user may have meant otherwise, one line each in the log."""
         read = [*self._files.values(), *self._masks.values(), self.folder / CARD]
         note_left_out(self.folder, read)
+        first = self._files[min(members["train"])]
+        with reading(first):
+            left = unstated(read_tiff(first))
+        if left:
+            log.info("%s: the file does not state %s; %s is taken at its word", first, ", ".join(left), CARD)
         unused = sorted(set(self._files).difference(*members.values()))
         if unused:
             log.warning("%s: %d images are in no split, e.g. %s", self.folder, len(unused), unused[0])
         if self.card.splits != "column" and any(split for _, split in self._table.values()):
             log.warning("%s: column split of the table is not used; `splits: column` in %s uses it", self.folder, CARD)
-
-
-def _plain(band: str) -> str:
-    """``B02`` and Earth Engine's ``B2`` are one band."""
-    return re.sub(r"^B0+(?=\d)", "B", band)

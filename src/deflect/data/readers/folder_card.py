@@ -102,6 +102,9 @@ def _check(card: FolderCard, path: Path) -> None:
     _demand(_number(card.scale) and card.scale > 0, path, "scale", "a positive number", card.scale)
     _demand(_number(card.gsd) and card.gsd > 0, path, "gsd", "metres per pixel", card.gsd)
     _demand(_number(card.offset), path, "offset", "a number", card.offset)
+    stored = card.offset == 0 or abs(card.offset) >= 1 or card.scale > 0.1
+    hint = f" (in reflectance: write {card.offset / card.scale:.6g})"
+    _demand(stored, path, "offset", "in the unit of stored values, before scale", card.offset, hint)
     _demand(card.ignore is None or type(card.ignore) is int, path, "ignore", "a whole number", card.ignore)
     _demand(card.size is None or (type(card.size) is int and card.size > 0), path, "size", "pixels", card.size)
     _demand(all(map(_number, _nodata(card))), path, "nodata", "a number or a list of numbers", card.nodata)

@@ -1,4 +1,4 @@
-"""Reading GeoTIFFs: pixels, and where the file says them, the names of its bands and its place on Earth."""
+"""Reading GeoTIFFs: pixels, and everything that the file states about them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,28 @@ from deflect.data.readers.faults import reading
 
 @dataclass(frozen=True)
 class Tiff:
-    """``pixels`` (C, H, W); what the file says: ``names`` of the bands or (), ``crs``, ``transform``, ``nodata``."""
+    """A GeoTIFF and what it states about itself.
+
+    Attributes:
+        pixels: (C, H, W) as stored.
+        names: description of each band, "" where it has none.
+        colours: colour interpretation of each band, e.g. "red", "gray", "undefined", "alpha".
+        scales, offsets: stored value * scale + offset is the quantity; 1 and 0 where the file has no such tags.
+        nodata: stored value of pixels without a measurement, or None.
+        hidden: (H, W), True where a mask within or beside the file rules the pixel out, or None without such a mask.
+        crs: coordinate system or None.
+        transform: from columns and rows to coordinates; the identity where the file has none.
+    """
 
     pixels: np.ndarray
     names: tuple[str, ...]
+    colours: tuple[str, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    nodata: float | None
+    hidden: np.ndarray | None
     crs: Any
     transform: Any
-    nodata: float | None
 
 
 def read_tiff(path: Path) -> Tiff:
@@ -30,6 +45,7 @@ def read_tiff(path: Path) -> Tiff:
         ReadError: the file is missing, damaged or cut short.
     """
     import rasterio
+    from rasterio.enums import MaskFlags
     from rasterio.errors import NotGeoreferencedWarning
 
     if not path.is_file():
@@ -37,5 +53,16 @@ def read_tiff(path: Path) -> Tiff:
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as file:
-            names = tuple(name or "" for name in file.descriptions)
-            return Tiff(file.read(), names if all(names) else (), file.crs, file.transform, file.nodata)
+            flags = file.mask_flag_enums[0]
+            masked = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+            return Tiff(
+                pixels=file.read(),
+                names=tuple(name or "" for name in file.descriptions),
+                colours=tuple(colour.name for colour in file.colorinterp),
+                scales=file.scales,
+                offsets=file.offsets,
+                nodata=file.nodata,
+                hidden=file.read_masks(1) == 0 if masked else None,
+                crs=file.crs,
+                transform=file.transform,
+            )

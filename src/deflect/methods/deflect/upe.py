@@ -86,17 +86,23 @@ class UntangledPatchEmbedding(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Mean and standard deviation of every descriptor entry over training images (B, C, H, W)."""
+        """Mean and standard deviation of every descriptor entry over training images (B, C, H, W).
+
+        Patches with a pixel that is 0 in every band, which is how stores keep "no measurement", are left out.
+        """
         total = torch.zeros(2, len(self.mean), dtype=torch.float64, device=self.mean.device)
         tokens = nonfinite = 0
         for image in batches:
             check_reflectance("calibrate", image, self.bands)
             nonfinite += count_nonfinite(spectral_indices(image, self.bands, self.indices))
-            rows = self.descriptor(image).flatten(0, 1).double()
+            measured = patches(image.ne(0).any(1, keepdim=True), self.patch_size).all(-1).flatten()
+            rows = self.descriptor(image).flatten(0, 1)[measured].double()
             total += torch.stack([rows.sum(0), rows.square().sum(0)])
             tokens += len(rows)
         if not tokens:
-            raise MethodError("calibrate: no training image was given")
+            raise MethodError(
+                "calibrate: no training image was given, or none with a patch of measured pixels (not 0 in every band)"
+            )
         mean, square = total / tokens
         std = (square - mean.square()).clamp_min(0).sqrt()
         self.mean.copy_(mean)
