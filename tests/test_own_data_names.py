@@ -41,6 +41,7 @@ LEFT_OUT: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path, caplog, name: str) -> None:
+    caplog.set_level("WARNING")
     change, said = LEFT_OUT[name]
     write_folders(tmp_path)
     (tmp_path / "field/field_0.tif.aux.xml").touch()
