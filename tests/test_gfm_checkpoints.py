@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
@@ -118,8 +119,28 @@ def cross_scale_xformers(mlp: dict[str, str]) -> Callable[[State], dict]:
 
 
 PLAIN = {"fc1.weight": "0.weight", "fc1.bias": "0.bias", "fc2.weight": "3.weight", "fc2.bias": "3.bias"}
+#: As older versions of xFormers saved the fused MLP.
 FUSED = {"fc1.weight": "0.weight", "fc1.bias": "1.bias", "fc2.weight": "2.weight", "fc2.bias": "3.bias"}
-LAYOUTS = {
+
+
+def cross_scale_fused(state: State) -> dict:
+    """xFormers 0.0.19 keeps the biases of its fused MLP outside the state, where they stay 0."""
+    content = cross_scale_xformers(FUSED)(state)
+    biases = [key for key in content["model"] if key.endswith(("mlp.1.bias", "mlp.3.bias"))]
+    for key in biases:
+        content["model"].pop(key).zero_()
+    assert len(biases) == 8
+    return content
+
+
+def lightning(name: str) -> Callable[[State], dict]:
+    def layout(state: State) -> dict:
+        return {"state_dict": LAYOUTS[name][2](state)["model"], "epoch": 399, "pytorch-lightning_version": "2.0"}
+
+    return layout
+
+
+LAYOUTS: dict[str, tuple[str, str, Callable[[State], dict]]] = {
     "scale_mae of torchgeo": ("scale_mae", "pre_norm", scale_mae_torchgeo),
     "scale_mae of torchgeo without positions": ("scale_mae", "pre_norm", scale_mae_without_positions),
     "scale_mae of its authors": ("scale_mae", "pre_norm", scale_mae_authors),
@@ -128,6 +149,9 @@ LAYOUTS = {
     "cross_scale_mae timm": ("cross_scale_mae", "pre_norm", cross_scale_timm),
     "cross_scale_mae xFormers": ("cross_scale_mae", "post_norm", cross_scale_xformers(PLAIN)),
     "cross_scale_mae xFormers fused": ("cross_scale_mae", "post_norm", cross_scale_xformers(FUSED)),
+    "cross_scale_mae xFormers 0.0.19 fused": ("cross_scale_mae", "post_norm", cross_scale_fused),
+    "scale_mae in state_dict": ("scale_mae", "pre_norm", lightning("scale_mae of its authors")),
+    "cross_scale_mae in state_dict": ("cross_scale_mae", "post_norm", lightning("cross_scale_mae xFormers")),
 }
 
 
@@ -157,14 +181,16 @@ def test_full_size_dino_mc_converts(tmp_path: Path) -> None:
     assert all(parameter.requires_grad for parameter in loaded.parameters())
 
 
-def test_dino_mc_patch_size_is_read_from_the_weights(tmp_path: Path) -> None:
-    card = gfm_card("dino_mc", "mini")
+@pytest.mark.parametrize(("size", "title"), [("mini", "DINO-MC (mini)"), ("full", "DINO-MC ViT-S/16")])
+def test_dino_mc_patch_size_is_read_from_the_weights(size: str, title: str, tmp_path: Path) -> None:
+    card = gfm_card("dino_mc", size)
     model = build(replace(card, architecture=card.architecture | {"patch_size": 16, "img_size": 96}))
     torch.save(dino("")(dict(model.state_dict())), tmp_path / "vit_s16.pth")
     found = convert("dino_mc", tmp_path / "vit_s16.pth", tmp_path / "out.safetensors")
     assert found.architecture["patch_size"] == 16
     assert found.architecture["img_size"] == 96
-    assert load_gfm("dino_mc", tmp_path / "out.safetensors", size="mini", img_size=64).patch_embed.grid_size == (4, 4)
+    assert found.title == title
+    assert load_gfm("dino_mc", tmp_path / "out.safetensors", size=size, img_size=64).patch_embed.grid_size == (4, 4)
 
 
 def broken(name: str, change: Callable[[State], object], folder: Path) -> Path:
@@ -198,6 +224,29 @@ def test_broken_checkpoints_are_refused_by_key(name: str, change: Callable, mess
     with pytest.raises(GFMError, match=message):
         convert(name, broken(name, change, tmp_path), tmp_path / "out.safetensors")
     assert not list(tmp_path.glob("out*"))
+
+
+def test_a_part_of_the_biases_is_not_taken_for_none(tmp_path: Path) -> None:
+    checkpoint = cross_scale_xformers(PLAIN)(dict(source("cross_scale_mae", "post_norm").state_dict()))
+    del checkpoint["model"]["encoder.encoders.2.wrap_ff.sublayer.layer.mlp.3.bias"]
+    torch.save(checkpoint, tmp_path / "a.pth")
+    with pytest.raises(GFMError, match=r"missing: blocks\.2\.mlp\.fc2\.bias$"):
+        convert("cross_scale_mae", tmp_path / "a.pth", tmp_path / "out.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"student": {"module.backbone.cls_token": torch.zeros(1, 1, 64)}, "epoch": 3}, "the student alone; the feat"),
+        (timm.create_model("resnet18").state_dict(), "weights of a ResNet; dino_mc is a Vision Transformer"),
+        ({"teacher": timm.create_model("resnet50").state_dict()}, "weights of a ResNet; dino_mc is"),
+    ],
+    ids=["student", "ResNet", "ResNet teacher"],
+)
+def test_other_files_of_the_publisher_are_named(content: dict, message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(GFMError, match=message):
+        convert("dino_mc", tmp_path / "a.pth", tmp_path / "out.safetensors")
 
 
 def test_other_positions_than_the_published_grid_are_refused(tmp_path: Path) -> None:

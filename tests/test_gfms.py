@@ -136,7 +136,7 @@ def test_cross_scale_mae_pre_norm_equals_timm_before_its_unused_norm() -> None:
 def plain_post_norm(block: PostNormBlock, dim: int, heads: int) -> nn.TransformerEncoderLayer:
     """PyTorch's own post-norm layer with the weights of ``block``."""
     layer = nn.TransformerEncoderLayer(
-        dim, heads, 4 * dim, dropout=0.0, activation="gelu", layer_norm_eps=1e-5, batch_first=True, norm_first=False
+        dim, heads, 4 * dim, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=False
     )
     mine = {"norm1": block.norm1, "norm2": block.norm2, "linear1": block.mlp.fc1, "linear2": block.mlp.fc2}
     state = {f"{name}.{key}": value for name, part in mine.items() for key, value in part.state_dict().items()}
@@ -156,7 +156,7 @@ def test_post_norm_equals_a_plain_pytorch_encoder() -> None:
         expected = model._pos_embed(model.patch_embed(x))
         for block in model.blocks:
             assert block.post_norm
-            assert block.norm1.eps == 1e-5
+            assert block.norm1.eps == 1e-6
             expected = plain_post_norm(block, 64, 4)(expected)
         torch.testing.assert_close(model.forward_features(x), expected, rtol=1e-4, atol=1e-5)
 

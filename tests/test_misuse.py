@@ -241,3 +241,18 @@ def test_an_rgb_band_set_leaves_the_patch_embedding_alone() -> None:
 def test_peft_says_which_method_found_no_layer() -> None:
     with pytest.raises(MethodError, match="peft:lora: "):
         adapt(tiny(), "peft:lora", BANDS, STATISTICS, targets=("query",))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("lora", r"lora: it tunes LayerNorms, .* \(norms found: RmsNorm\); convention='usual' leaves norms alone"),
+        ("slr", r"slr: it tunes LayerNorms, .* \(norms found: RmsNorm\)$"),
+        ("norm_tuning", r"norm_tuning: it tunes LayerNorms, .* \(norms found: RmsNorm\)$"),
+    ],
+)
+def test_a_gfm_without_layer_norms_is_refused_by_the_methods_that_tune_them(method: str, message: str) -> None:
+    gfm = tiny(norm_layer="rmsnorm")
+    with pytest.raises(MethodError, match=message):
+        adapted(method, gfm)
+    assert adapted("lora", gfm, convention="usual").trainable_names()

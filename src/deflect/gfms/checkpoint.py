@@ -5,7 +5,8 @@ Layouts that are told apart by their prefixes:
 * Scale-MAE: timm names in the file itself (torchgeo's copy) or under ``model`` (the authors'), with a decoder.
 * DINO-MC: ``teacher`` of a DINO checkpoint, behind ``module.`` and ``backbone.``, with a projection head.
 * Cross-Scale MAE (a): ``encoder.N.*`` are timm's blocks.
-* Cross-Scale MAE (b): ``encoder.encoders.N.wrap_att/wrap_ff.*`` are xFormers' post-norm blocks, MLP plain or fused.
+* Cross-Scale MAE (b): ``encoder.encoders.N.wrap_att/wrap_ff.*`` are xFormers' post-norm blocks. The biases of the fused
+  MLP of xFormers 0.0.19, the pinned version, are zeros that were neither trained nor saved.
 """
 
 from __future__ import annotations
@@ -40,8 +41,12 @@ ALLOWED: list[Any] = [
 READING_FAULTS: tuple[type[Exception], ...] = (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError)
 READING_FAULTS += (LookupError, ValueError, TypeError, AttributeError)
 
-#: Where a checkpoint keeps the encoder that is to be used, in order of preference; else the file is a state dict.
-CONTAINERS = {"scale_mae": ("model",), "dino_mc": ("teacher",), "cross_scale_mae": ("model",)}
+#: Where a checkpoint keeps the encoder that is to be used: by its authors, or by Lightning; else it is a state dict.
+CONTAINERS = {
+    "scale_mae": ("model", "state_dict"),
+    "dino_mc": ("teacher", "state_dict"),
+    "cross_scale_mae": ("model", "state_dict"),
+}
 
 #: Parts that only pretraining needs. Whatever is neither here nor in the model is an error.
 DROPPED = {
@@ -103,9 +108,13 @@ def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, T
     Raises:
         GFMError: the encoder is not there, or two keys stand for the same tensor.
     """
-    inner = next((content[key] for key in CONTAINERS[name] if key in content), content)
+    inner = _inner(name, content)
     if not isinstance(inner, Mapping):
         raise GFMError(f"{where}: {name}: expected a dictionary of tensors, found {type(inner).__name__}")
+    if name == "dino_mc" and inner is content and "student" in content:
+        raise GFMError(f"{where}: dino_mc: the student alone; the features are the teacher's, use a file that has it")
+    if any(re.match(r"(.*\.)?layer1\.", str(key)) for key in inner):
+        raise GFMError(f"{where}: weights of a ResNet; {name} is a Vision Transformer, use the file of its ViT")
     found: dict[str, list[str]] = {}
     for key in map(str, inner):
         bare = re.sub(r"^(module\.|backbone\.)+", "", key)
@@ -118,7 +127,12 @@ def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, T
             f"{where}: {name}: keys that stand for the same: {double}; "
             f"keys that are no tensors of floating-point numbers: {strange}"
         )
-    return _joined({new: inner[keys[0]] for new, keys in found.items()})
+    state = _joined({new: inner[keys[0]] for new, keys in found.items()})
+    return _with_biases(state) if is_post_norm(name, content) else state
+
+
+def _inner(name: str, content: Mapping[str, Any]) -> Any:
+    return next((content[key] for key in CONTAINERS[name] if key in content), content)
 
 
 def _is_real(value: Any) -> bool:
@@ -126,9 +140,9 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def is_post_norm(content: Mapping[str, Any]) -> bool:
-    """Whether a Cross-Scale MAE checkpoint holds xFormers' post-norm blocks."""
-    return any("encoder.encoders." in key for key in content.get("model", content))
+def is_post_norm(name: str, content: Mapping[str, Any]) -> bool:
+    """Whether the checkpoint is of Cross-Scale MAE and holds xFormers' post-norm blocks."""
+    return name == "cross_scale_mae" and any("encoder.encoders." in key for key in _inner(name, content))
 
 
 def _renamed(name: str, key: str) -> str:
@@ -144,4 +158,12 @@ def _joined(state: dict[str, Tensor]) -> dict[str, Tensor]:
         triple = [q.replace(".attn.q.", f".attn.{part}.") for part in "qkv"]
         if all(key in state for key in triple):
             state[q.replace(".attn.q.", ".attn.qkv.")] = torch.cat([state.pop(key) for key in triple])
+    return state
+
+
+def _with_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Zeros for the biases of MLPs that were saved without any, as xFormers 0.0.19 saves its fused MLP."""
+    if not any(re.match(r"blocks\.\d+\.mlp\..*bias$", key) for key in state):
+        for key in [key for key in state if re.match(r"blocks\.\d+\.mlp\..*weight$", key)]:
+            state[key.removesuffix("weight") + "bias"] = torch.zeros(len(state[key]))
     return state

@@ -45,7 +45,7 @@ def convert(name: str, checkpoint: Path, out: Path, *, size: str = "", sha256: s
     card = recognise(name, state, str(checkpoint))
     if size and card.size != size:
         raise GFMError(f"{checkpoint}: {name} of size {size} expected, these are weights of {card.title} ({card.size})")
-    if name == "cross_scale_mae" and is_post_norm(content):
+    if is_post_norm(name, content):
         card = replace(card, block="post_norm")
     with torch.device("meta"):
         model = build(card)
@@ -92,7 +92,8 @@ def _with_grid(card: GFMCard, kernel: Tensor, positions: Tensor | None) -> GFMCa
     patch = kernel.shape[-1]
     grid = round((positions.shape[1] - 1) ** 0.5) if positions is not None and positions.ndim == 3 else 0
     size = grid * patch or card.architecture["img_size"]
-    return replace(card, architecture=card.architecture | {"patch_size": patch, "img_size": size})
+    title = re.sub(r"/\d+$", f"/{patch}", card.title)
+    return replace(card, title=title, architecture=card.architecture | {"patch_size": patch, "img_size": size})
 
 
 def _check_positions(card: GFMCard, state: dict[str, Tensor], where: str) -> None:

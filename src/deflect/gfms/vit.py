@@ -11,7 +11,6 @@ Every model here runs as timm's own ``forward_features`` does, so that code whic
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import torch
@@ -33,6 +32,8 @@ class PostNormBlock(Block):
 
     Members (``attn``, ``norm1``, ``mlp``, ``norm2``, ``ls1``, ``drop_path1`` ...) are those of timm's ``Block``;
     :attr:`post_norm` tells the two apart. timm's ``ResPostBlock`` computes x + norm(attn(x)), which is another model.
+    Both norms add timm's 1e-6 to the variance, as xFormers' ``FusedLayerNorm`` does, which runs wherever Triton is, as
+    in the authors' pinned packages; without Triton xFormers takes PyTorch's 1e-5.
     """
 
     post_norm = True
@@ -82,7 +83,7 @@ def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) 
     """
     kwargs: dict[str, Any] = dict(card.architecture, num_classes=0, global_pool="token")
     if card.block == "post_norm":
-        kwargs.update(block_fn=PostNormBlock, norm_layer=partial(LayerNorm, eps=1e-5))
+        kwargs.update(block_fn=PostNormBlock)
     if card.kind == "learned":
         model = VisionTransformer(**kwargs)
     else:

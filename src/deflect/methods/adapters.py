@@ -91,7 +91,6 @@ def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
     return model
 
 
-@torch.no_grad()
 def _fill(model: AdaptedGFM, saved: dict[str, Tensor], path: Path) -> None:
     """Copy the saved tensors into ``model``; every new tensor must be there, and no other."""
     state = model.state_dict()
@@ -104,8 +103,7 @@ def _fill(model: AdaptedGFM, saved: dict[str, Tensor], path: Path) -> None:
     ]
     if faults:
         raise MethodError(f"{path}: does not fit this model: {'; '.join(faults[:5])}{' ...' * (len(faults) > 5)}")
-    for name, value in saved.items():
-        state[name].copy_(value)
+    model.load_state_dict(saved, strict=False)
 
 
 def _unshared(state: dict[str, Tensor]) -> dict[str, Tensor]:

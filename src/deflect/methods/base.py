@@ -18,6 +18,7 @@ from deflect.methods.fingerprint import fingerprint, positions_fingerprint
 from deflect.methods.inputs import Channels, Normalise, RGBInput, canonical
 from deflect.methods.patch_embed import widen_patch_embed
 from deflect.methods.reflectance import check_reflectance
+from deflect.spectral.pixel_set import recorded
 
 
 class AdaptedGFM(nn.Module):
@@ -85,7 +86,7 @@ class AdaptedGFM(nn.Module):
         """z_P(0): patch embedding, prefix tokens and positions, as the GFM computes them."""
         gfm = self.gfm
         pixels = self.channels(image)
-        if not self._looked and len(image) and not image.is_meta:  # once: on a GPU it waits for the device
+        if not (self._looked or recorded()) and len(image) and not image.is_meta:  # once: on a GPU it waits
             check_reflectance("first images", pixels, self.channels.inner)
             self._looked = True
         pixels = self.normalise(pixels).to(gfm.patch_embed.proj.weight.dtype)

@@ -31,6 +31,10 @@ def tune_norms(model: AdaptedGFM) -> None:
         m for part in (model.gfm.norm_pre, model.gfm.blocks) for m in part.modules() if isinstance(m, nn.LayerNorm)
     ]
     if not norms:
-        raise MethodError("norm tuning: this GFM has no LayerNorm in its blocks")
+        found = sorted({type(m).__name__ for m in model.gfm.blocks.modules() if "Norm" in type(m).__name__})
+        raise MethodError(
+            f"{model.method}: it tunes LayerNorms, and the blocks of this GFM have none (norms found: "
+            f"{', '.join(found) or 'none'})" + "; convention='usual' leaves norms alone" * (model.method == "lora")
+        )
     for norm in norms:
         norm.requires_grad_(True)

@@ -62,5 +62,5 @@ class PromptedGFM(AdaptedGFM):
         return torch.cat([tokens[:, :prefix], tokens[:, prefix + self.config.prompts :]], dim=1)
 
     def _insert(self, tokens: Tensor, prompts: Tensor) -> Tensor:
-        prefix, prompts = self.num_prefix_tokens, prompts.expand(len(tokens), -1, -1)
+        prefix, prompts = self.num_prefix_tokens, prompts.expand(tokens.shape[0], -1, -1)
         return torch.cat([tokens[:, :prefix], prompts, tokens[:, prefix:]], dim=1)

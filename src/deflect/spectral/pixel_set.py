@@ -53,9 +53,14 @@ def pixel_set(image: Tensor, patch_size: tuple[int, int], statistics: Sequence[s
     return pixel_statistics(patches(image.detach(), patch_size), statistics)
 
 
+def recorded() -> bool:
+    """Whether torch records this forward pass (trace, export, compile); it sees its own operations only."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def _sort_(pixels: Tensor) -> Tensor:
     """Sort the last dimension, in place where that is faster."""
-    if pixels.device.type != "cpu":
+    if pixels.device.type != "cpu" or recorded():
         return pixels.sort(dim=-1).values
     pixels.numpy().sort(axis=-1)
     return pixels

@@ -108,17 +108,21 @@ class UntangledPatchEmbedding(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std < CONSTANT, 1.0, std))
         self.nonfinite.fill_(nonfinite)
+        self._look()
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._ready = not self.config.standardise  # look again
+        self._look()
 
     @property
     def calibrated(self) -> bool:
         return bool(torch.isfinite(self.std).all())
 
+    def _look(self) -> None:
+        """Note whether the buffers are filled, for forward passes: on a GPU looking waits, and an export cannot."""
+        self._ready = not self.config.standardise or (not self.std.is_meta and self.calibrated)
+
     def _require_calibration(self) -> None:
-        self._ready = self._ready or self.calibrated  # looks into the buffer once: on a GPU that waits for the device
         if not self._ready:
             raise MethodError(
                 "deflect: descriptors are not standardised yet; call calibrate(batches of training images), "
