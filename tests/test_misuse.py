@@ -256,3 +256,20 @@ def test_a_gfm_without_layer_norms_is_refused_by_the_methods_that_tune_them(meth
     with pytest.raises(MethodError, match=message):
         adapted(method, gfm)
     assert adapted("lora", gfm, convention="usual").trainable_names()
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "message"),
+    [
+        ("swin_tiny_patch4_window7_224", "lora", "expected a timm VisionTransformer, found SwinTransformer"),
+        ("vit_small_patch16_dinov3", "frozen", "expected a timm VisionTransformer, found Eva"),
+        ("vit_tiny_r_s16_p8_224", "bitfit", "patch_embed: expected timm's PatchEmbed, found HybridEmbed"),
+        ("vit_base_patch16_xp_224", "deflect", "block 0 is a ParallelScalingBlock"),
+        ("vit_base_patch16_xp_224", "lora", "targets: no linear layer called fc1, fc2, proj, qkv"),
+    ],
+)
+def test_models_that_the_readme_says_are_refused(name: str, method: str, message: str) -> None:
+    with torch.device("meta"):
+        gfm = timm.create_model(name, num_classes=0)
+        with pytest.raises(MethodError, match=message):
+            adapt(gfm, method, BANDS, STATISTICS)
