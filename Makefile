@@ -2,6 +2,7 @@
 PYTHON ?= python3
 CORES ?= all
 UV_VERSION := 0.13.9
+COSMIC_RAY_VERSION := 8.7.0
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -21,7 +22,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test test-all test-gpu lint bench lock schema docs pictures clean
+.PHONY: help env reproduce test test-all test-gpu mutation lint bench lock schema docs pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +49,10 @@ test-all: $(READY) ## run every test but those for a GPU
 
 test-gpu: $(READY) ## run the tests that need a CUDA device
 	pytest -m gpu
+
+mutation: $(READY) ## change the code in many places and see whether the tests notice (half an hour; ARGUMENTS="--help")
+	$(BIN)/uv pip install --quiet --target .venv/mutation cosmic-ray==$(COSMIC_RAY_VERSION)
+	PYTHONPATH=.venv/mutation python tests/mutation.py $(ARGUMENTS)
 
 lint: $(READY) ## ruff, snakefmt, mypy, snakemake --lint
 	ruff check .

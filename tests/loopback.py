@@ -15,8 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Site:
     """``files`` by path; ``faults`` by path, one used up per request; ``log`` of (path, Range, status).
 
-    Faults: ``cut`` (half of the answer), ``500``, ``html``, ``whole`` (ignores Range), ``slow``, ``no_tag``,
-    ``garbage``, ``shifted`` (answers from a later byte than asked for).
+    Faults: ``cut`` (half of the answer), ``unstated`` (the same without Content-Length), ``nothing`` (no byte of it),
+    ``500``, ``html``, ``whole`` (ignores Range), ``slow``, ``no_tag``, ``garbage``, ``shifted`` (answers from a later
+    byte than asked for).
     """
 
     port: int = 0
@@ -44,10 +45,12 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, body = self._answer(site, path, fault)
         site.log.append((path, self.headers.get("Range", ""), status))
         self.send_response(status)
-        for key, value in (headers | {"Content-Length": str(len(body))}).items():
+        stated = {} if fault == "unstated" else {"Content-Length": str(len(body))}
+        for key, value in (headers | stated).items():
             self.send_header(key, value)
         self.end_headers()
-        self._send(body[: len(body) // 2] if fault == "cut" else body, slow=fault == "slow")
+        sent = {"cut": len(body) // 2, "unstated": len(body) // 2, "nothing": 0}.get(fault, len(body))
+        self._send(body[:sent], slow=fault == "slow")
 
     def _answer(self, site: Site, path: str, fault: str) -> tuple[int, dict[str, str], bytes]:
         if path not in site.files:

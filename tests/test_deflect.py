@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from deflect.bands import SENTINEL2, BandError
 from deflect.gfms import load_gfm
@@ -116,6 +116,7 @@ def test_one_block_equals_the_formulas_written_out() -> None:
     image = images(model.gfm)
     tokens, carried = model.embed(image)
     block, low_rank = model.gfm.blocks[0], model.uatt["0"]
+    nn.init.normal_(low_rank.up, generator=torch.Generator().manual_seed(3))  # q_A, k_A and v_A all matter
     spectral = model.upe(model.spectral_channels(image), tokens)
     narrow = (spectral @ low_rank.down.T).chunk(3, -1)
     frozen = block.attn.qkv(block.norm1(tokens)).chunk(3, -1)
@@ -244,6 +245,18 @@ def test_calibration_standardises_descriptors_whatever_the_batches() -> None:
     once = model.upe.std.clone()
     model.calibrate(data.split(1))
     torch.testing.assert_close(model.upe.std, once)
+
+
+def test_a_constant_feature_is_only_centred() -> None:
+    model = deflected(calibrate=False)
+    data = images(model.gfm, n=6)
+    data[:, BANDS.channel("B02")] = 0.04
+    model.calibrate([data])
+    size = len(model.config.statistics)
+    constant = slice(size * model.upe.features.index("B02"), size * (model.upe.features.index("B02") + 1))
+    assert torch.equal(model.upe.std[constant], torch.ones(size))
+    torch.testing.assert_close(model.upe.mean[constant], torch.tensor([0.04, 0, *[0.04] * (size - 2)]))
+    assert model(data).isfinite().all()
 
 
 def test_faults_are_named() -> None:

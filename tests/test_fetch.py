@@ -63,6 +63,29 @@ def test_cut_connection_is_resumed_where_it_broke(site: Site, tmp_path: Path) ->
     assert site.ranges("a.zip") == ["", f"bytes={half}-", f"bytes={half}-", f"bytes={three_quarters}-"]
 
 
+@pytest.mark.parametrize("stated", [{}, {"bytes": len(CONTENT)}, {"sha256": SHA256}])
+def test_a_short_answer_is_never_taken_whole(site: Site, tmp_path: Path, stated: dict) -> None:
+    url = site.put("a.zip", CONTENT, "cut", "cut", "cut")
+    assert get(Source("a.zip", url, version="1", **stated), tmp_path) == CONTENT
+    gone = site.put("b.zip", CONTENT, *["nothing"] * 9)
+    with pytest.raises(FetchError, match=r"b\.zip"):
+        get(Source("b.zip", gone, version="1", **stated), tmp_path)
+    assert "b.zip" not in left_in(tmp_path)
+
+
+def test_a_short_answer_of_unstated_length_is_resumed(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT, "unstated")
+    assert get(Source("a.zip", url, version="1", bytes=len(CONTENT)), tmp_path) == CONTENT
+    assert site.ranges("a.zip") == ["", f"bytes={len(CONTENT) // 2}-"]
+
+
+@pytest.mark.parametrize("size", [len(CONTENT) - 1, len(CONTENT) + 1])
+def test_a_file_placed_by_hand_of_another_size_is_refused(site: Site, tmp_path: Path, size: int) -> None:
+    (tmp_path / "a.zip").write_bytes(bytes(size))
+    with pytest.raises(FetchError, match=f"{len(CONTENT)} bytes expected, {size} found"):
+        get(Source("a.zip", "http://127.0.0.1:9/a.zip", version="1", bytes=len(CONTENT)), tmp_path)
+
+
 def test_part_of_an_older_version_is_not_joined(site: Site, tmp_path: Path) -> None:
     """No checksum is known: only If-Range tells that the file changed between the two connections."""
     url = site.put("a.zip", b"old!" * (1 << 16), "cut")

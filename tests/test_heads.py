@@ -53,6 +53,15 @@ def test_upernet_parameter_count(dim: int, channels: int, classes: int, expected
         assert count(UPerNet(dim, classes, channels)) == expected
 
 
+def test_upernet_pools_over_the_published_scales() -> None:
+    """Bins of 1, 2, 3 and 6 along each side (Zhao et al., PSPNet, section 3.2), each at 1 x 1 convolution's width."""
+    head, sides = UPerNet(16, 5, channels=8).eval(), []
+    for pool in head.pooling.pools:
+        pool[1].register_forward_hook(lambda _, inputs, output: sides.append(tuple(output.shape[1:])))
+    head(maps(2, 16))
+    assert sides == [(8, 1, 1), (8, 2, 2), (8, 3, 3), (8, 6, 6)]
+
+
 def test_upernet_output_is_four_times_finer_and_uses_every_tap() -> None:
     head, x = UPerNet(16, 5, channels=8).eval(), maps(2, 16)
     reference = head(x)

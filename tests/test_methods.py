@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from deflect.bands import SENTINEL2, BandError, BandSet, BandStatistics
-from deflect.gfms import gfm_card, scale_rgb
+from deflect.gfms import scale_rgb
 from deflect.methods import METHODS, AdaptedGFM, MethodError, adapt, adapt_as, merge, method_config, parameter_report
 from deflect.methods.lora import LoRALinear
 from deflect.methods.shares import PAGE, methods_page, report
@@ -124,11 +125,25 @@ def test_methods_page_is_what_the_code_makes() -> None:
 # ---------------------------------------------------------------------- input
 
 
-def test_rgb_is_normalised_as_in_pretraining() -> None:
-    model = adapted("frozen", "post_norm")  # carries a GFM card
-    image = images(model.gfm)
+@pytest.mark.parametrize("white", [0.3, 0.2])
+def test_rgb_is_normalised_as_in_pretraining(white: float) -> None:
+    gfm = tiny("post_norm")  # carries a GFM card
+    gfm.card = card = replace(gfm.card, reflectance_white=white)
+    model = adapt(gfm, "frozen", BANDS)
+    image = 4 * images(gfm) - 0.1
     rgb = image[:, list(BANDS.rgb)]
-    torch.testing.assert_close(model.normalise(model.channels(image)), scale_rgb(rgb, gfm_card("cross_scale_mae")))
+    assert (rgb > white).any()
+    assert (rgb < 0).any(), "both ends are cut"
+    torch.testing.assert_close(model.normalise(model.channels(image)), scale_rgb(rgb, card))
+
+
+def test_rgb_of_a_gfm_without_card_by_hand() -> None:
+    """ImageNet's mean and standard deviation; reflectance 0.3 is white."""
+    model = adapt(tiny(), "frozen", BANDS)
+    for reflectance, value in ((-0.1, 0.0), (0.0, 0.0), (0.15, 0.5), (0.3, 1.0), (0.9, 1.0)):
+        found = model.normalise(torch.full((1, 3, 8, 8), reflectance))[0, :, 0, 0]
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        torch.testing.assert_close(found, (value - mean) / std)
 
 
 def test_extra_bands_are_z_scored_and_not_clipped() -> None:
@@ -288,6 +303,23 @@ def test_low_rank_methods_start_at_the_gfm(method: str) -> None:
     model, frozen = adapted(method, bands="rgb"), adapted("frozen")
     image = images(model.gfm)
     torch.testing.assert_close(model(image), frozen(image))
+
+
+@pytest.mark.parametrize("deep", [True, False])
+@pytest.mark.parametrize("variant", ["plain", "dinov2", "no_cls"])
+@torch.no_grad()
+def test_prompts_stand_behind_the_prefix_and_only_the_gfms_own_tokens_are_read(variant: str, deep: bool) -> None:
+    model = adapted("vpt", variant, bands="rgb", deep=deep, prompts=3)
+    stir(model)
+    image, prefix = images(model.gfm), model.num_prefix_tokens
+    tokens = model.spatial_tokens(image)
+    for index, block in enumerate(model.gfm.blocks):
+        if index < len(model.prompts):
+            own = torch.cat([tokens[:, :prefix], tokens[:, prefix + 3 :]], 1) if index else tokens
+            tokens = torch.cat([own[:, :prefix], model.prompts[index].expand(2, -1, -1), own[:, prefix:]], 1)
+        tokens = block(tokens)
+    own = torch.cat([tokens[:, :prefix], tokens[:, prefix + 3 :]], 1)
+    torch.testing.assert_close(model(image), model.gfm.norm(own))
 
 
 def test_prompts_are_seen_and_leave_no_trace_in_the_sequence() -> None:

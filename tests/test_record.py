@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from deflect.training import record as records
 from deflect.training.evaluate import EvaluationError, evaluate
 from deflect.training.record import read_record, write_record
 from deflect.training.run import train
+from deflect.training.settings import TrainSettings
 from deflect.training.spec import RunSpec
 from deflect.training.tracking import wandb_mode
 from tiny_store import tiny_spec, tiny_store
@@ -142,9 +144,25 @@ def test_identity_changes_with_what_determines_a_result_and_with_nothing_else(tm
 
     for change in ({"seed": 1}, {"lr": 1.0}, {"method": "slr"}, {"method_settings": {"rank": 2}}, {"variant": "x"}):
         assert identity(**change) != identity(), change
+    for change in ({"study": "paper"}, {"dataset": "other"}, {"gfm": "dino_mc"}, {"gfm_size": "full"}):
+        assert identity(**change) != identity(), change
+    assert tiny_spec(tmp_path).identity("other store") != identity()
     for change in ({"checkpoint_every": 7}, {"threads": 2}, {"device": "cuda"}, {"wandb": {"mode": "offline"}}):
         assert identity(**change) == identity(), change
     assert json.loads(json.dumps(identity())) == identity()
+
+
+OTHER_TRAINING = {
+    "image_size": 64, "epochs": 9, "batch_size": 2, "lr": 0.5, "betas": (0.8, 0.9), "weight_decay": 0.5,
+    "milestones": (0.5,), "gamma": 0.5, "precision": "bf16", "gradient_checkpointing": True, "augment": True,
+    "crop": "focus", "gsd": 3.0, "dropout": 0.5, "upernet_channels": 16, "eval_batch_size": 3, "calibration_images": 9,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", sorted(set(TrainSettings.__dataclass_fields__) - {"checkpoint_every"}))
+def test_every_training_setting_is_part_of_the_identity(tmp_path: Path, setting: str) -> None:
+    changed = tiny_spec(tmp_path, **{setting: OTHER_TRAINING[setting]})
+    assert changed.identity("store") != tiny_spec(tmp_path).identity("store")
 
 
 def test_code_hash_names_files_that_exist() -> None:
@@ -200,7 +218,17 @@ def test_wandb_offline_mirrors_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    train(tiny_spec(tmp_path, "segmentation", wandb={"mode": "offline"}))
+    import wandb
+
+    sent: dict[str, Any] = {}
+    finish = wandb.Run.finish
+    monkeypatch.setattr(wandb.Run, "finish", lambda run: (sent.update(dict(run.summary)), finish(run)))
+    record = train(tiny_spec(tmp_path, "segmentation", wandb={"mode": "offline"}))
+    test, val = record["metrics"]["test"], record["metrics"]["val"]
+    assert test["mIoU"] != val["mIoU"]
+    assert [sent[f"test/{name}"] for name in ("mIoU", "accuracy")] == [test["mIoU"], test["accuracy"]]
+    assert {name: sent[f"test/IoU/{name}"] for name in test["IoU"]} == test["IoU"]
+    assert sent["tuned_params"] == record["parameters"]["tuned_params"]
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     assert list(folder.rglob("*.mask.png"))
 

@@ -59,6 +59,15 @@ def test_main_table_by_hand(tmp_path):
     assert "simulated data" in text
 
 
+def test_a_class_without_iou_is_a_gap_and_not_a_zero(tmp_path):
+    make_run(tmp_path, "burn_scars", "scale_mae", "deflect", metrics__test__IoU={"Not burned": 0.8, "Burn scar": None})
+    frame, _ = tables.main(load_study(tmp_path))
+    row = frame.set_index("metric").loc["IoU:Burn scar"]
+    assert math.isnan(row["mean"])
+    assert row.n == 0
+    assert frame.set_index("metric").loc["IoU:Not burned", "mean"] == 80
+
+
 def test_average_over_cells_has_its_interval_over_seeds(tmp_path):
     seeds(tmp_path, "deflect", [0.50, 0.60], "so2sat")
     seeds(tmp_path, "deflect", [0.70, 0.90], "brick_kiln")

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from deflect.data.store import Store
+from deflect.files import read_json
 from deflect.methods import load_adapter
 from deflect.training import build
 from deflect.training.build import build_gfm, build_model, cached_features, calibrate, input_gsd, with_head
@@ -231,6 +232,18 @@ def test_features_are_not_kept_where_they_change(tmp_path: Path) -> None:
         assert cached_features(model, store.split("train"), context) is None
     model, context, store = tiny_model(tmp_path / "kept", "segmentation", "frozen")
     assert len(cached_features(model, store.split("train"), context)) == 24
+
+
+def test_descriptors_are_calibrated_on_images_spread_over_the_training_split(tmp_path: Path) -> None:
+    spec = tiny_spec(tmp_path, method="deflect", epochs=1)
+    train(spec)
+    found = read_json(spec.out / "adapter.json")["descriptor"]
+    images = np.load(spec.store / "train.images.npy")[np.linspace(0, 23, 16).round().astype(int)]
+    entry = len(found["statistics"]) * found["features"].index("B08") + found["statistics"].index("mean")
+    assert found["mean"][entry] == pytest.approx(images[:, BANDS.channel("B08")].mean(), rel=1e-6)
+    for split in ("val", "test"):
+        other = np.load(spec.store / f"{split}.images.npy")[:, BANDS.channel("B08")].mean()
+        assert found["mean"][entry] != pytest.approx(other, rel=1e-5)
 
 
 def test_spectral_classes_are_learned_from_all_bands_and_not_from_rgb(tmp_path: Path) -> None:
