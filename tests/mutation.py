@@ -18,8 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from cosmic_ray.commands.init import init
@@ -53,9 +52,10 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=ROOT, help="checkout to measure")
     chosen = parser.parse_args()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        measure_one = partial(measure, root=chosen.root.resolve(), size=chosen.sample, seed=chosen.seed)
-        for module, report in zip(chosen.only, pool.map(measure_one, chosen.only), strict=True):
-            print(f"{module}: {report}", flush=True)
+        root = chosen.root.resolve()
+        running = [pool.submit(measure, module, root, chosen.sample, chosen.seed) for module in chosen.only]
+        for report in as_completed(running):
+            print(report.result(), flush=True)
 
 
 def measure(module: str, root: Path, size: int, seed: int) -> str:
@@ -76,7 +76,7 @@ def measure(module: str, root: Path, size: int, seed: int) -> str:
         sample = places(sorted(Path("src/deflect").glob(pattern)), size, seed)
         results = [mutate_and_test([mutation], shlex.join(command), longest) for mutation in sample]
     alive = [result.diff for result in results if not result.is_killed]
-    share = f"{len(results) - len(alive)} of {len(results)} noticed"
+    share = f"{module}: {len(results) - len(alive)} of {len(results)} noticed"
     return "\n\n".join([share, *map(str, alive)])
 
 

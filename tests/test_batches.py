@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deflect.data.store import Empty, Window
-from deflect.training.batches import batch_starts, fit_to, training_batches, training_window
+from deflect.training.batches import batch_starts, fit_to, flipped, training_batches, training_window
 from deflect.training.context import Context
 from deflect.training.distributed import Ranks
 from deflect.training.settings import TrainSettings
@@ -68,6 +68,30 @@ def test_labels_stay_on_their_pixels(crop: str, augment: bool) -> None:
     assert cut.shape == (40, 1, 8, 8)
     assert torch.equal(cut[:, 0].long(), truth)
     assert len({int(t[0, 0]) % 97 for t in truth}) > 5  # windows and orientations differ
+
+
+def test_a_random_window_is_anywhere_alike() -> None:
+    label = np.zeros((13, 13))
+    edges = np.repeat(np.linspace(0, 1, 7), 2)[1:-1] + np.tile([1e-9, -1e-9], 6)  # both ends of six equal parts
+    draws = np.stack([edges, edges[::-1]], axis=1)
+    window = training_window(draws, TrainSettings(image_size=8))
+    found = [tuple((cut.start, cut.stop) for cut in window(i, label)) for i in range(12)]
+    starts = np.repeat(range(6), 2).tolist()
+    assert found == [((y, y + 8), (x, x + 8)) for y, x in zip(starts, starts[::-1], strict=True)]
+
+
+def test_augmentation_shows_each_of_the_eight_orientations_alike() -> None:
+    image, label = torch.rand(1, 3, 4, 4).expand(8, -1, -1, -1), torch.rand(1, 4, 4).expand(8, -1, -1)
+    draws = np.array([(0, 0, flip, turn) for flip in (0.49, 0.5) for turn in (0.24, 0.25, 0.5, 0.75)])
+    images, labels = flipped(image, label, draws)
+    expected = [torch.rot90(image[0], k, (1, 2)).flip(-1) for k in range(4)]
+    expected += [torch.rot90(image[0], k, (1, 2)) for k in range(4)]
+    assert all(torch.equal(*pair) for pair in zip(images, expected, strict=True))
+    assert all(torch.equal(a, torch.rot90(label[0], k)) for k, a in enumerate(labels[4:]))
+    classes = torch.arange(8)
+    images, labels = flipped(image, classes, draws)
+    assert torch.equal(images[3], expected[3])
+    assert torch.equal(labels, classes), "a class has no orientation"
 
 
 def test_focus_crop_holds_a_labelled_pixel() -> None:

@@ -45,6 +45,7 @@ COVERED = {
     "make bench": "measures for minutes",
     "make docs": "test_configuration_page_is_the_one_that_the_code_generates",
     "make env": "made the environment that these tests run in",
+    "make mutation": "measures for half an hour",
     "make pictures": "needs the finished mini study",
     "make reproduce": "the whole mini study takes minutes; test_a_small_study_reaches_its_report",
     "make schema": "test_schema_is_the_one_that_the_code_generates",

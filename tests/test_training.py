@@ -18,10 +18,11 @@ from deflect.data.store import Store
 from deflect.files import read_json
 from deflect.methods import load_adapter
 from deflect.training import build
+from deflect.training.batches import training_batches
 from deflect.training.build import build_gfm, build_model, cached_features, calibrate, input_gsd, with_head
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
-from deflect.training.loop import TrainingError, batch_loss, fit, learning_rate
+from deflect.training.loop import TrainingError, batch_loss, build_optimizer, fit, learning_rate
 from deflect.training.model import TaskModel, cross_entropy_sum
 from deflect.training.record import read_record
 from deflect.training.run import train
@@ -200,6 +201,35 @@ def test_the_encoder_keeps_every_frozen_bit_and_the_adapter_learns(tmp_path: Pat
     assert trained
     for name, value in model.adapted.state_dict().items():
         assert torch.equal(value, before[name]) is (name not in trained), name
+
+
+def test_the_optimiser_has_the_settings_and_every_trainable_parameter(tmp_path: Path) -> None:
+    settings = {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.3}
+    model, context, _ = tiny_model(tmp_path, "classification", "lora", **settings)
+    optimizer = build_optimizer(model, context.settings)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    (group,) = optimizer.param_groups
+    assert {name: group[name] for name in settings} == settings
+    assert [id(p) for p in group["params"]] == [id(p) for p in model.parameters() if p.requires_grad]
+
+
+def test_the_training_loss_is_the_mean_over_the_batches(tmp_path: Path) -> None:
+    spec = tiny_spec(tmp_path, epochs=2, lr=1e-9, batch_size=10)
+    train(spec)
+    model, context, store = tiny_model(tmp_path / "again", "classification", "lora", batch_size=10)
+    batches = [list(training_batches(store.split("train"), epoch, context)) for epoch in (0, 1)]
+    assert [len(labels) for _, labels in batches[0]] == [10, 10, 4]
+    for row, epoch in zip(history(spec)[1:], batches, strict=True):
+        by_hand = [float(nn.functional.cross_entropy(model(images), labels).detach()) for images, labels in epoch]
+        assert float(row.split(",")[2]) == pytest.approx(np.mean(by_hand), rel=1e-5)
+
+
+def test_what_a_method_asks_for_is_added_to_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, context, store = tiny_model(tmp_path, "classification", "lora")
+    images, labels = store.split("train").batch([0, 1, 2])
+    plain = batch_loss(model, model, images, labels, context)
+    monkeypatch.setattr(model.adapted, "extra_loss", lambda: torch.tensor(7.0))
+    torch.testing.assert_close(batch_loss(model, model, images, labels, context), plain + 7)
 
 
 def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
