@@ -36,10 +36,13 @@ MODULES: dict[str, tuple[str, list[str]]] = {
         "training/*.py",
         ["metrics", "batches", "training", "record", "training_faults", "resume"],
     ),
-    "data/checks": ("data/checks.py", ["measured_pixels", "prepare", "own_data_statements", "own_data_commands"]),
+    "data/checks": ("data/checks.py", ["checks", "prepare", "measured_pixels"]),
     "analysis/scores": ("analysis/scores.py", ["tables", "figures"]),
     "analysis/ranks": ("analysis/ranks.py", ["tables"]),
 }
+#: Tests that start processes take long and are left out, and so is the module that they are for.
+QUICK = "not processes and not process_that and not sigkill"
+STARTS_PROCESSES = "distributed.py"
 #: Lines that no test is for.
 LEFT_OUT = ("TYPE_CHECKING", "log.", "print(")
 
@@ -68,12 +71,13 @@ def measure(module: str, root: Path, size: int, seed: int) -> str:
             shutil.copyfile(root / file, file, follow_symlinks=False)
         os.environ["PYTHONPATH"] = f"{name}/src"
         files = [file for test in tests if (file := Path(f"tests/test_{test}.py")).exists()]
-        command = [sys.executable, "-m", "pytest", "-x", "-m", "not slow and not gpu", "-p", "no:cacheprovider"]
-        command += map(str, files)
+        command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
+        command += ["-k", QUICK, *map(str, files)]
         started = time.monotonic()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         longest = 3 * (time.monotonic() - started)
-        sample = places(sorted(Path("src/deflect").glob(pattern)), size, seed)
+        modules = [path for path in sorted(Path("src/deflect").glob(pattern)) if path.name != STARTS_PROCESSES]
+        sample = places(modules, size, seed)
         results = [mutate_and_test([mutation], shlex.join(command), longest) for mutation in sample]
     alive = [result.diff for result in results if not result.is_killed]
     share = f"{module}: {len(results) - len(alive)} of {len(results)} noticed"
