@@ -18,7 +18,7 @@ from deflect.analysis.schema import RecordError
 from deflect.gfms import build as build_vit
 from deflect.gfms import gfm_card
 from deflect.training import record as records
-from deflect.training.evaluate import EvaluationError, evaluate
+from deflect.training.evaluate import Evaluation, EvaluationError, evaluate
 from deflect.training.record import read_record, write_record
 from deflect.training.run import train
 from deflect.training.settings import TrainSettings
@@ -102,6 +102,20 @@ def test_saved_weights_reproduce_the_test_metrics_to_the_last_bit(finished: dict
     found = evaluate(finished[task].out, device="cpu")
     assert found.identical
     assert "identical to the record" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("loss", "agrees", "said"),
+    [
+        (1.0, True, "mIoU 0.500000, identical to the record"),
+        (1.009, True, "mIoU 0.500000, the record says 0.500000 (another rounding)"),
+        (1.02, False, "loss 1.02, the record says 1: more than rounding, so these are not the weights of the record"),
+    ],
+)
+def test_what_an_evaluation_says(loss: float, agrees: bool, said: str) -> None:
+    found = Evaluation(Path("run"), "mIoU", {"mIoU": 0.5, "loss": loss}, {"mIoU": 0.5, "loss": 1.0})
+    assert found.agrees is agrees
+    assert said in str(found)
 
 
 def test_evaluation_refuses_other_data(finished: dict[str, RunSpec], tmp_path: Path) -> None:

@@ -77,6 +77,45 @@ def test_average_over_cells_has_its_interval_over_seeds(tmp_path):
     assert (row.cells, row.n) == (2, 2)
 
 
+def test_every_cell_counts_once_however_many_seeds_it_has(tmp_path):
+    seeds(tmp_path, "deflect", [0.50, 0.60], "so2sat")
+    seeds(tmp_path, "deflect", [0.90], "brick_kiln")
+    row = scores.averages(load_study(tmp_path)).iloc[0]
+    assert (row["mean"], row.n, row.lacking) == (72.5, 1, 0)  # over runs it would be 66.7, over seeds 65
+    assert math.isnan(row.ci95)
+
+
+def test_cells_that_lack_runs_are_counted(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect")
+    grid = {"datasets": ["so2sat", "mados", "forestnet"], "gfms": ["scale_mae"], "methods": ["deflect", "slr"]}
+    frame = scores.averages(load_study(tmp_path, grid | {"seeds": [0]})).set_index("method")
+    assert frame.lacking.to_dict() == {"deflect": 2, "slr": 3}
+    assert frame.cells.to_dict() == {"deflect": 3, "slr": 3}
+    assert frame["mean"].isna().all()
+
+
+def test_averages_within_a_dataset_and_within_a_gfm(tmp_path):
+    values = {("so2sat", "scale_mae"): 0.5, ("so2sat", "dino_mc"): 0.7, ("mados", "scale_mae"): 0.1}
+    values[("mados", "dino_mc")] = 0.3
+    for (dataset, gfm), value in values.items():
+        make_run(tmp_path, dataset, gfm, "deflect", score=value)
+    study = load_study(tmp_path)
+    assert scores.averages(study, ("dataset",)).set_index("dataset")["mean"].to_dict() == {"so2sat": 60, "mados": 20}
+    assert scores.averages(study, ("gfm",)).set_index("gfm")["mean"].to_dict() == {"scale_mae": 30, "dino_mc": 50}
+    assert scores.cell_means(study).deflect.to_dict() == {cell: 100 * value for cell, value in values.items()}
+    assert scores.matrix(study.main)[0].to_dict() == values
+
+
+def test_scores_have_four_decimals_in_percent(tmp_path):
+    seeds(tmp_path, "deflect", [1 / 3, 1 / 7])
+    study = load_study(tmp_path)
+    table = scores.headline(scores.main(study))
+    assert list(table.index) == [0]
+    assert "index" not in table
+    assert table["mean"].tolist() == scores.averages(study)["mean"].tolist() == [23.8095]
+    assert table["std"].tolist() == [13.4687]
+
+
 def test_missing_runs_are_gaps_with_a_note_never_zeros(tmp_path):
     for dataset in ("so2sat", "mados"):
         for method in ("deflect", "lora"):
@@ -213,7 +252,41 @@ def test_mean_ranks_by_hand(tmp_path):
     assert frame.mean_rank.dropna().to_dict() == {"lora": 1.75, "deflect": 2.0, "slr": 2.25}  # ties share rank 2.5
     assert frame.wins.dropna().to_dict() == {"lora": 1, "deflect": 1, "slr": 0}
     assert frame.p.isna().all()  # no predictions, no test
+    assert frame.average.to_dict() == {"lora": 75, "deflect": 70, "slr": 70, "full": 99}
+    assert [[cell.text for cell in row[:4]] for row in sheet.rows] == [
+        ["LoRA", "1.75", "1", "75.0"],
+        ["DEFLECT", "2.00", "1", "70.0"],
+        ["SLR", "2.25", "0", "70.0"],
+        ["Full fine-tuning", GAP, "", "99.0"],
+    ]
+    assert sheet.notes[0].startswith("Rank 1 is best, over the 2 cells")
     assert "support no statement" in sheet.notes[2]
+
+
+def test_mean_ranks_have_four_decimals(tmp_path):
+    for dataset, first in (("so2sat", "deflect"), ("brick_kiln", "deflect"), ("mados", "lora")):
+        for method in ("deflect", "lora"):
+            make_run(tmp_path, dataset, "scale_mae", method, score=0.6 if method == first else 0.5)
+    frame, _ = ranks.ranks(load_study(tmp_path), resamples=10)
+    assert frame.mean_rank.tolist() == [1.3333, 1.6667]
+    assert frame.average.tolist() == [56.6667, 53.3333]
+
+
+def test_the_interval_is_that_of_the_paired_differences(tmp_path):
+    make_study(tmp_path, ["so2sat", "mados"], ["scale_mae", "dino_mc"], ["deflect", "lora", "full"])
+    study = load_study(tmp_path)
+    frame, _ = ranks.ranks(study, resamples=200, seed=3)
+    frame = frame.set_index("method")
+    averages = ranks.resampled_averages(study, 200, 3)
+    assert {len(values) for values in averages.values()} == {200}
+    for method in ("lora", "full"):
+        low, high = np.quantile(averages["deflect"] - averages[method], [0.025, 0.975])
+        assert frame.loc[method, ["low", "high"]].tolist() == pytest.approx([100 * low, 100 * high], abs=1e-4)
+        assert frame.loc[method, "difference"] == pytest.approx(
+            frame.loc["deflect", "average"] - frame.loc[method, "average"], abs=1e-3
+        )
+    assert frame.loc["full", "difference"] < 0, "the sign is DEFLECT minus the method"
+    assert frame.loc["deflect", ["difference", "p"]].isna().all()
 
 
 def test_evidence_follows_the_tests(tmp_path):

@@ -276,6 +276,20 @@ def test_descriptors_are_calibrated_on_images_spread_over_the_training_split(tmp
         assert found["mean"][entry] != pytest.approx(other, rel=1e-5)
 
 
+def test_larger_images_are_calibrated_on_their_middle(tmp_path: Path) -> None:
+    spec = tiny_spec(tmp_path, "segmentation", "deflect", store=tmp_path / "large")
+    store = tiny_store(spec.store, "segmentation", size=64)
+    context = Context(spec.training, spec.seed)
+    model = build_model(build_gfm("scale_mae", None, "mini", store.card, context), "deflect", {}, store.card, context)
+    calibrate(model, store.split("train"), context)
+    found = model.adapted.describe()["descriptor"]
+    images = np.load(spec.store / "train.images.npy")[np.linspace(0, 23, 16).round().astype(int)]
+    entry = len(found["statistics"]) * found["features"].index("B08") + found["statistics"].index("mean")
+    middle = images[:, BANDS.channel("B08"), 16:48, 16:48].mean()
+    assert found["mean"][entry] == pytest.approx(middle, rel=1e-6)
+    assert images[:, BANDS.channel("B08")].mean() != pytest.approx(middle, rel=1e-4)
+
+
 def test_spectral_classes_are_learned_from_all_bands_and_not_from_rgb(tmp_path: Path) -> None:
     """The class of the tiny data shows in the near infrared alone: bands that got lost would show here."""
     scores = {}
