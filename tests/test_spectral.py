@@ -120,3 +120,10 @@ def test_real_sentinel2_gives_sane_indices() -> None:
     ndvi, ndmi, ndbi = (values[:, list(INDICES).index(name)] for name in ("NDVI", "NDMI", "NDBI"))
     assert 0.2 < ndvi.median() < 0.95  # European land in its growing season
     torch.testing.assert_close(ndmi, -ndbi, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore:.torch.jit:FutureWarning")
+def test_statistics_of_a_recording_are_those_of_other_images_too() -> None:
+    image, other = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    recorded = torch.jit.trace(lambda x: pixel_set(x, (4, 4)), image, check_trace=False)
+    torch.testing.assert_close(recorded(other), pixel_set(other, (4, 4)))
