@@ -91,6 +91,8 @@ def test_bands_without_measurement_or_variation_are_named() -> None:
         checks.statistics(SHEET, [note | {"measured": np.where(last, 0, 10)}], RAW)
     with pytest.raises(PrepareError, match=rf"band {name} is constant \(0.2\)"):
         checks.statistics(SHEET, [note | {"square": np.where(last, 0.4, 0.5)}], RAW)
+    with pytest.raises(PrepareError, match=rf"band {name} is constant \(0\)"):
+        checks.statistics(SHEET, [note | {key: np.where(last, 0.0, note[key]) for key in ("sum", "square")}], RAW)
 
 
 def test_what_cannot_be_reflectance() -> None:

@@ -62,6 +62,25 @@ def test_upernet_pools_over_the_published_scales() -> None:
     assert sides == [(8, 1, 1), (8, 2, 2), (8, 3, 3), (8, 6, 6)]
 
 
+@torch.no_grad()
+def test_upernet_is_the_graph_of_the_paper() -> None:
+    """Xiao et al., figure 4: every level joins the one below it, and all are fused at the finest size."""
+    head, x = UPerNet(16, 5, channels=8).eval(), maps(2, 16)
+
+    def up(y: torch.Tensor, side: int) -> torch.Tensor:
+        return nn.functional.interpolate(y, (side, side), mode="bilinear", align_corners=False)
+
+    c0, c1, c2, c3 = (level(y) for level, y in zip(head.neck, x, strict=True))
+    assert [c.shape[-1] for c in (c0, c1, c2, c3)] == [32, 16, 8, 4]
+    p3 = head.pooling(c3)
+    p2 = head.laterals[2](c2) + up(p3, 8)
+    p1 = head.laterals[1](c1) + up(p2, 16)
+    p0 = head.laterals[0](c0) + up(p1, 32)
+    levels = [head.smooth[0](p0), head.smooth[1](p1), head.smooth[2](p2), p3]
+    logits = head.fc(head.join(torch.cat([up(level, 32) for level in levels], dim=1)))
+    torch.testing.assert_close(head(x), logits)
+
+
 def test_upernet_output_is_four_times_finer_and_uses_every_tap() -> None:
     head, x = UPerNet(16, 5, channels=8).eval(), maps(2, 16)
     reference = head(x)

@@ -246,6 +246,13 @@ def test_usual_lora_equals_peft_on_the_same_weights() -> None:
     assert parameter_report(ours).tuned_params == parameter_report(theirs).tuned_params
 
 
+@pytest.mark.parametrize(("name", "scale"), [("lora", 6 / 4), ("rslora", 6 / 4**0.5), ("dora", 6 / 4)])
+def test_variants_of_lora_have_their_own_scale(name: str, scale: float) -> None:
+    model = adapted(f"peft:{name}", options={"r": 4, "lora_alpha": 6})
+    assert model.gfm.blocks[0].attn.qkv.scaling == {"default": scale}
+    assert any("magnitude" in n for n in model.trainable_names()) == (name == "dora")
+
+
 @pytest.mark.parametrize("convention", ["paper", "usual"])
 def test_lora_formula(convention: str) -> None:
     config = method_config("lora", rank=3, alpha=12.0, convention=convention)

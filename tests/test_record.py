@@ -15,15 +15,17 @@ import pytest
 import torch
 
 from deflect.analysis.schema import RecordError
+from deflect.data.store import Store
 from deflect.gfms import build as build_vit
 from deflect.gfms import gfm_card
 from deflect.training import record as records
 from deflect.training.evaluate import Evaluation, EvaluationError, evaluate
+from deflect.training.outcomes import sample_rows
 from deflect.training.record import read_record, write_record
 from deflect.training.run import train
 from deflect.training.settings import TrainSettings
 from deflect.training.spec import RunSpec
-from deflect.training.tracking import wandb_mode
+from deflect.training.tracking import sample_maps, wandb_mode
 from tiny_store import tiny_spec, tiny_store
 
 FILES = ["adapter.json", "adapter.safetensors", "head.safetensors", "history.csv", "predictions.npz", "record.json"]
@@ -186,6 +188,11 @@ def test_code_hash_names_files_that_exist() -> None:
     assert len(records.code_sha256()) == 64
 
 
+def test_packages_that_are_absent_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "PACKAGES", ("torch", "no-such-package"))
+    assert records.packages.__wrapped__().keys() == {"python", "torch"}
+
+
 def test_revision_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     state = records.code_state.__wrapped__()
@@ -236,8 +243,10 @@ def test_wandb_offline_mirrors_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     sent: dict[str, Any] = {}
     finish = wandb.Run.finish
-    monkeypatch.setattr(wandb.Run, "finish", lambda run: (sent.update(dict(run.summary)), finish(run)))
-    record = train(tiny_spec(tmp_path, "segmentation", wandb={"mode": "offline"}))
+    monkeypatch.setattr(wandb.Run, "finish", lambda run: (sent.update(run.summary, project=run.project), finish(run)))
+    spec = tiny_spec(tmp_path, "segmentation", wandb={"mode": "offline", "project": "mine"})
+    record = train(spec)
+    assert sent["project"] == "mine"
     test, val = record["metrics"]["test"], record["metrics"]["val"]
     assert test["mIoU"] != val["mIoU"]
     assert [sent[f"test/{name}"] for name in ("mIoU", "accuracy")] == [test["mIoU"], test["accuracy"]]
@@ -245,6 +254,13 @@ def test_wandb_offline_mirrors_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sent["tuned_params"] == record["parameters"]["tuned_params"]
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     assert list(folder.rglob("*.mask.png"))
+    test_split = Store(spec.store).split("test")
+    with np.load(spec.out / "predictions.npz") as arrays:
+        shown = sample_maps(arrays, record["classes"], test_split)
+    rgb = np.load(spec.store / "test.images.npy")[sample_rows(10)][:, [2, 1, 0]]  # the store begins with B02, B03, B04
+    expected = 255 * np.clip(rgb / np.quantile(rgb, 0.98), 0, 1).transpose(0, 2, 3, 1)
+    for image, pixels in zip(shown, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(image.image), pixels, atol=1)
 
 
 def test_wandb_online_without_key_or_network_keeps_the_run_offline(

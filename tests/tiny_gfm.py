@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from timm.layers import Attention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -15,12 +16,21 @@ from deflect.gfms import CARDS, build
 BANDS = SENTINEL2.subset(["B02", "B03", "B04", "B05", "B06", "B08", "B11", "B12"])
 STATISTICS = BandStatistics(tuple(0.05 + 0.03 * i for i in range(8)), tuple(0.03 + 0.01 * i for i in range(8)))
 
+
+class GatedAttention(Attention):
+    """timm's, whose constructor a ViT does not pass ``gated`` to."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, gated=True, **kwargs)
+
+
 #: What differs from a plain ViT with a class token and learned positions.
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "dinov2": {"patch_size": 14, "img_size": 56, "init_values": 0.3, "reg_tokens": 4, "no_embed_class": True},
     "no_cls": {"class_token": False, "global_pool": "avg"},
     "qk_norm": {"qk_norm": True, "scale_attn_norm": True},
+    "gated": {"attn_layer": GatedAttention},
     "no_positions": {"pos_embed": "none"},
     "pre_norm_embedding": {"pre_norm": True},
     "dynamic": {"dynamic_img_size": True},
