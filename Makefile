@@ -44,10 +44,10 @@ reproduce: $(READY) ## run the study of config.yaml to its tables, figures and r
 	snakemake --cores $(CORES)
 
 test: $(READY) ## run every test but the slow ones (under 10 minutes on 2 cores)
-	pytest --numprocesses $(WORKERS) --dist loadfile -m "not slow and not gpu"
+	pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-all: $(READY) ## run every test but those for a GPU
-	pytest --numprocesses $(WORKERS) --dist loadfile -m "not gpu"
+	pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not gpu"
 
 test-gpu: $(READY) ## run the tests that need a CUDA device
 	pytest -m gpu
