@@ -3,6 +3,7 @@ PYTHON ?= python3
 CORES ?= all
 # Processes of the tests; the tests of one file share their fixtures, hence a process.
 WORKERS ?= 2
+PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
 COSMIC_RAY_VERSION := 8.7.0
 BIN := .venv/bin
@@ -44,10 +45,10 @@ reproduce: $(READY) ## run the study of config.yaml to its tables, figures and r
 	snakemake --cores $(CORES)
 
 test: $(READY) ## run every test but the slow ones (under 10 minutes on 2 cores)
-	pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
+	pytest $(PARALLEL) -m "not slow and not gpu"
 
 test-all: $(READY) ## run every test but those for a GPU
-	pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not gpu"
+	pytest $(PARALLEL) -m "not gpu"
 
 test-gpu: $(READY) ## run the tests that need a CUDA device
 	pytest -m gpu

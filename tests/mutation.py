@@ -32,13 +32,10 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "methods": ("methods/**/*.py", ["deflect", "methods", "misuse", "adapters", "export"]),
     "spectral": ("spectral/*.py", ["spectral", "measured_pixels", "misuse", "deflect"]),
     "heads": ("heads/*.py", ["heads", "training"]),
-    "training": (
-        "training/*.py",
-        ["metrics", "batches", "training", "record", "training_faults", "resume"],
-    ),
+    "training": ("training/*.py", ["metrics", "batches", "training", "record", "training_faults", "resume"]),
     "data/checks": ("data/checks.py", ["checks", "prepare", "measured_pixels"]),
-    "analysis/scores": ("analysis/scores.py", ["tables", "figures"]),
-    "analysis/ranks": ("analysis/ranks.py", ["tables"]),
+    "analysis/scores": ("analysis/scores.py", ["tables", "ranks", "figures"]),
+    "analysis/ranks": ("analysis/ranks.py", ["ranks"]),
 }
 #: Tests that start processes take long and are left out, and so is the module that they are for.
 QUICK = "not processes and not process_that and not sigkill"
@@ -90,10 +87,12 @@ def places(files: list[Path], size: int, seed: int) -> list[MutationSpec]:
         init(files, database, {})
         mutations = [mutation for item in database.work_items for mutation in item.mutations]
     by_place: dict[tuple[str, tuple[int, int]], list[MutationSpec]] = {}
-    silent = {str(file): annotated(file) for file in files}
+    texts = {str(file): file.read_text() for file in files}
+    lines = {path: text.splitlines() for path, text in texts.items()}
+    silent = {path: annotated(text) for path, text in texts.items()}
     for mutation in sorted(mutations, key=lambda m: (m.module_path, m.start_pos, m.operator_name, m.occurrence)):
         path, line = str(mutation.module_path), mutation.start_pos[0]
-        text = Path(path).read_text().splitlines()[line - 1]
+        text = lines[path][line - 1]
         guard = text[: mutation.start_pos[1]].endswith("strict=")  # zip's check of what is equal anyway
         if not (guard or mutation.start_pos in silent[path] or any(word in text for word in LEFT_OUT)):
             by_place.setdefault((path, mutation.start_pos), []).append(mutation)
@@ -101,10 +100,9 @@ def places(files: list[Path], size: int, seed: int) -> list[MutationSpec]:
     return [draw.choice(by_place[place]) for place in draw.sample(sorted(by_place), min(size, len(by_place)))]
 
 
-def annotated(file: Path) -> set[tuple[int, int]]:
+def annotated(text: str) -> set[tuple[int, int]]:
     """Every position (line, column) inside a type annotation: it is never evaluated."""
     found: set[tuple[int, int]] = set()
-    text = file.read_text()
     for node in ast.walk(ast.parse(text)):
         for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             if part is not None:

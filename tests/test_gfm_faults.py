@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import deflect.gfms.card as cards
+from checkpoint_layouts import dino, scale_mae_torchgeo, source
 from deflect import cli
 from deflect.config import load
 from deflect.data.fetch_file import FetchError
@@ -22,7 +23,6 @@ from deflect.gfms.convert import convert, save_weights
 from deflect.gfms.fetch import fetch
 from deflect.gfms.positions import sincos_positions
 from deflect.gfms.verify import verify
-from test_gfm_checkpoints import dino, scale_mae_torchgeo, source
 
 torch.set_num_threads(1)
 

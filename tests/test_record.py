@@ -235,12 +235,10 @@ def test_training_goes_on_where_wandb_is_missing_or_fails(
 
 
 def test_wandb_offline_mirrors_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    import wandb
-
     sent: dict[str, Any] = {}
     finish = wandb.Run.finish
     monkeypatch.setattr(wandb.Run, "finish", lambda run: (sent.update(run.summary, project=run.project), finish(run)))

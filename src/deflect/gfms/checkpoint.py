@@ -41,12 +41,8 @@ ALLOWED: list[Any] = [
 READING_FAULTS: tuple[type[Exception], ...] = (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError)
 READING_FAULTS += (LookupError, ValueError, TypeError, AttributeError)
 
-#: Where a checkpoint keeps the encoder that is to be used: by its authors, or by Lightning; else it is a state dict.
-CONTAINERS = {
-    "scale_mae": ("model", "state_dict"),
-    "dino_mc": ("teacher", "state_dict"),
-    "cross_scale_mae": ("model", "state_dict"),
-}
+#: Where the authors' checkpoint keeps the encoder that is to be used. Lightning has ``state_dict``; else it is one.
+CONTAINERS = {"scale_mae": "model", "dino_mc": "teacher", "cross_scale_mae": "model"}
 
 #: Parts that only pretraining needs. Whatever is neither here nor in the model is an error.
 DROPPED = {
@@ -113,7 +109,7 @@ def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, T
         raise GFMError(f"{where}: {name}: expected a dictionary of tensors, found {type(inner).__name__}")
     if name == "dino_mc" and inner is content and "student" in content:
         raise GFMError(f"{where}: dino_mc: the student alone; the features are the teacher's, use a file that has it")
-    if any(re.match(r"(.*\.)?layer1\.", str(key)) for key in inner):
+    if any(re.search(r"(^|\.)layer1\.", str(key)) for key in inner):
         raise GFMError(f"{where}: weights of a ResNet; {name} is a Vision Transformer, use the file of its ViT")
     found: dict[str, list[str]] = {}
     for key in map(str, inner):
@@ -132,7 +128,7 @@ def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, T
 
 
 def _inner(name: str, content: Mapping[str, Any]) -> Any:
-    return next((content[key] for key in CONTAINERS[name] if key in content), content)
+    return next((content[key] for key in (CONTAINERS[name], "state_dict") if key in content), content)
 
 
 def _is_real(value: Any) -> bool:

@@ -86,7 +86,8 @@ class AdaptedGFM(nn.Module):
         """z_P(0): patch embedding, prefix tokens and positions, as the GFM computes them."""
         gfm = self.gfm
         pixels = self.channels(image)
-        if not (self._looked or recorded()) and len(image) and not image.is_meta:  # once: on a GPU it waits
+        # Once, because on a GPU it waits for the device; a recording would keep the first image's answer.
+        if not (self._looked or recorded()) and len(image) and not image.is_meta:
             check_reflectance("first images", pixels, self.channels.inner)
             self._looked = True
         pixels = self.normalise(pixels).to(gfm.patch_embed.proj.weight.dtype)

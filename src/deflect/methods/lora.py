@@ -2,8 +2,8 @@
 
 Two conventions exist, and their parameter counts and learning dynamics differ:
 
-* ``paper`` (that of the DEFLECT authors' prototype, the study's default): D ~ N(0, 1), U = 0, both with biases (0 at
-  the start), no alpha/r factor, LayerNorms tuned too;
+* ``paper`` (the study's default, close to that of the DEFLECT authors' prototype, see docs/methods.md): D ~ N(0, 1),
+  U = 0, both with biases (0 at the start), no alpha/r factor, LayerNorms tuned too;
 * ``usual`` (Microsoft's LoRA, the ``peft`` library): alpha/r * U D x, D Kaiming-uniform, no biases, norms frozen.
 """
 
