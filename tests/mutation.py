@@ -63,7 +63,8 @@ def measure(module: str, root: Path, size: int, seed: int) -> str:
     pattern, tests = MODULES[module]
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
-        for file in subprocess.check_output(["git", "ls-files"], cwd=root, text=True).splitlines():
+        listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+        for file in subprocess.check_output(listed, cwd=root, text=True).splitlines():
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / file, file, follow_symlinks=False)
         os.environ["PYTHONPATH"] = f"{name}/src"
