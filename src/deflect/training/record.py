@@ -119,6 +119,7 @@ def _processor() -> str:
 def reset_peak_memory(device: torch.device) -> None:
     """Start a new measurement of peak memory."""
     if device.type == "cuda":
+        torch.cuda.init()  # the statistics of a device that was not used yet cannot be reset
         torch.cuda.reset_peak_memory_stats(device)
         return
     with contextlib.suppress(OSError):
