@@ -25,7 +25,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test test-all test-gpu mutation lint bench lock schema docs pictures clean
+.PHONY: help env reproduce test test-all test-gpu kill-test mutation lint bench lock schema docs pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ test-all: $(READY) ## run every test but those for a GPU
 
 test-gpu: $(READY) ## run the tests that need a CUDA device
 	pytest -m gpu
+
+kill-test: $(READY) ## kill a small study 60 times and compare what comes out (half an hour; ARGUMENTS="--help")
+	python tests/kill_study.py $(ARGUMENTS)
 
 mutation: $(READY) ## change the code in many places and see whether the tests notice (half an hour; ARGUMENTS="--help")
 	$(BIN)/uv pip install --quiet --target .venv/mutation cosmic-ray==$(COSMIC_RAY_VERSION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import threading
 import time
@@ -17,7 +18,8 @@ class Site:
 
     Faults: ``cut`` (half of the answer), ``unstated`` (the same without Content-Length), ``nothing`` (no byte of it),
     ``500``, ``html``, ``whole`` (ignores Range), ``slow``, ``no_tag``, ``garbage``, ``shifted`` (answers from a later
-    byte than asked for).
+    byte than asked for), ``drip`` (a byte at a time), ``longer`` (endless, without Content-Length), ``abc`` (for a
+    Content-Length), ``gzip`` (compressed in transit), ``astray`` (sent on to an address that is none).
     """
 
     port: int = 0
@@ -45,12 +47,14 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, body = self._answer(site, path, fault)
         site.log.append((path, self.headers.get("Range", ""), status))
         self.send_response(status)
-        stated = {} if fault == "unstated" else {"Content-Length": str(len(body))}
+        stated = {} if fault in ("unstated", "longer") else {"Content-Length": str(len(body))}
+        if fault == "abc":
+            stated = {"Content-Length": "abc"}
         for key, value in (headers | stated).items():
             self.send_header(key, value)
         self.end_headers()
         sent = {"cut": len(body) // 2, "unstated": len(body) // 2, "nothing": 0}.get(fault, len(body))
-        self._send(body[:sent], slow=fault == "slow")
+        self._send(body[:sent], fault)
 
     def _answer(self, site: Site, path: str, fault: str) -> tuple[int, dict[str, str], bytes]:
         if path not in site.files:
@@ -59,6 +63,10 @@ class _Handler(BaseHTTPRequestHandler):
             return 500, {}, b"sorry"
         if fault == "html":
             return 200, {"Content-Type": "application/zip"}, b"\n<!DOCTYPE html><html>please log in</html>"
+        if fault == "astray":
+            return 302, {"Location": "http://[half/an address"}, b""
+        if fault == "gzip":
+            return 200, {"Content-Encoding": "gzip"}, gzip.compress(site.files[path])
         content = b"?" * len(site.files[path]) if fault == "garbage" else site.files[path]
         tag = f'"{hashlib.md5(content).hexdigest()}"'
         headers = {} if fault == "no_tag" else {"ETag": tag}
@@ -70,11 +78,13 @@ class _Handler(BaseHTTPRequestHandler):
             return 416, {"Content-Range": f"bytes */{len(content)}"}, b""
         return 206, headers | {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}, content[start:]
 
-    def _send(self, body: bytes, slow: bool) -> None:
-        step = 1 << 16 if slow else max(len(body), 1)
+    def _send(self, body: bytes, fault: str) -> None:
+        step = {"slow": 1 << 16, "drip": 1}.get(fault, max(len(body), 1))
         for start in range(0, len(body), step):
             self.wfile.write(body[start : start + step])
-            time.sleep(0.05 if slow else 0)
+            time.sleep(0.05 if fault in ("slow", "drip") else 0)
+        while fault == "longer":
+            self.wfile.write(body)
 
 
 class _Server(ThreadingHTTPServer):

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from deflect.bands import SENTINEL2
+from deflect.files import read_json, sha256_file, write_json
 from deflect.gfms import load_gfm
 from deflect.methods import AdaptedGFM, MethodError, adapt, adapt_as, load_adapter, merge, method_config, save_adapter
 from tiny_gfm import BANDS, STATISTICS, images, optimise, tiny
@@ -125,6 +126,10 @@ def test_damaged_adapters_are_refused_by_name(tmp_path: Path) -> None:
         (saved | {name: torch.zeros(2, 2)}, rf"{name} has shape \(2, 2\), expected \(96, 16\)"),
     ):
         save_file(broken, path)
+        with pytest.raises(MethodError, match=r"differs from the sha256 in adapter\.json"):
+            load_adapter(tiny(), tmp_path)
+        card = read_json(tmp_path / "adapter.json")
+        write_json(tmp_path / "adapter.json", card | {"sha256": sha256_file(path)})
         with pytest.raises(MethodError, match=message):
             load_adapter(tiny(), tmp_path)
     path.unlink()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deflect.data import disk
+from deflect.data import disk, download
 from deflect.data.disk import DiskFullError, lock
 from deflect.data.download import Patience
 from deflect.data.fetch_file import FetchError, fetch_file
@@ -71,6 +71,37 @@ def test_a_short_answer_is_never_taken_whole(site: Site, tmp_path: Path, stated:
     with pytest.raises(FetchError, match=r"b\.zip"):
         get(Source("b.zip", gone, version="1", **stated), tmp_path)
     assert "b.zip" not in left_in(tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["abc", "gzip"])
+def test_a_length_that_tells_nothing_is_not_used(site: Site, tmp_path: Path, fault: str) -> None:
+    url = site.put("a.zip", CONTENT, fault)
+    assert get(Source("a.zip", url, version="1", bytes=len(CONTENT), sha256=SHA256), tmp_path) == CONTENT
+
+
+def test_a_server_that_sends_more_than_stated_is_cut_off(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "MOST", 4 * len(CONTENT))
+    for stated, most in (({"bytes": len(CONTENT)}, len(CONTENT)), ({}, download.MOST)):
+        url = site.put("a.zip", CONTENT, *["longer"] * 9)
+        with pytest.raises(FetchError, match=f"{most} bytes expected, the server sends more"):
+            get(Source("a.zip", url, version="1", **stated), tmp_path)
+        assert left_in(tmp_path) == []
+
+
+def test_a_dripping_server_is_given_up_and_asked_again(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT, "drip")
+    patience = replace(HASTY, timeout=0.5)
+    path = fetch_file(Source("a.zip", url, sha256=SHA256), tmp_path, progress=False, patience=patience)
+    assert path.read_bytes() == CONTENT
+    assert len(site.log) == 2
+
+
+def test_an_address_that_leads_astray_is_one_line(site: Site, tmp_path: Path) -> None:
+    url = site.put("a.zip", CONTENT, "astray")
+    with pytest.raises(FetchError, match=r"a\.zip: not fetched"):
+        get(Source("a.zip", url, version="1"), tmp_path)
 
 
 def test_a_short_answer_of_unstated_length_is_resumed(site: Site, tmp_path: Path) -> None:

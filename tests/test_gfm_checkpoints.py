@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from checkpoint_layouts import LAYOUTS, PLAIN, State, cross_scale_xformers, dino, source
-from deflect.files import read_json, write_json
+from deflect.files import read_json, sha256_file, write_json
 from deflect.gfms import GFMError, build, card_of, gfm_card, load_gfm
 from deflect.gfms.checkpoint import read_checkpoint
 from deflect.gfms.convert import convert, save_weights
@@ -193,6 +193,11 @@ def test_loading_is_strict(saved: Path) -> None:
     state = load_file(saved)
     changed = {"blocks.0.norm1.weight": state["blocks.0.norm1.weight"].half(), "cls_token": torch.zeros(2)}
     save_file({**{k: v for k, v in state.items() if k != "norm.bias"}, **changed}, saved)
+    with pytest.raises(GFMError, match="differs from the sha256 on its card"):
+        load_gfm("dino_mc", saved, size="mini")
+    card = read_json(saved.with_suffix(".json"))
+    card["origin"]["sha256"] = sha256_file(saved)
+    write_json(saved.with_suffix(".json"), card)
     with pytest.raises(
         GFMError, match=r"missing: norm\.bias; wrong shape: cls_token .*; not float32: blocks\.0\.norm1"
     ):

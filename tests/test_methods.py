@@ -61,6 +61,23 @@ def test_every_method_runs_on_every_kind_of_vit(method: str, variant: str) -> No
     assert all(torch.isfinite(m).all() for m in maps)
 
 
+@pytest.mark.parametrize("autocast", [True, False])
+def test_bf16_on_a_cpu_follows_float32(autocast: bool) -> None:
+    """With 8 bands oneDNN's convolution in bf16 is wrong on processors with AMX; gradients reach the kernels."""
+    model = adapted("patch_embed")
+    image = images(model.gfm)
+    wanted = model(image).detach()
+    if not autocast:
+        model = model.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = model(image)
+    torch.testing.assert_close(found.float(), wanted, atol=0.1, rtol=0)
+    found.float().square().sum().backward()
+    kernels = model.gfm.patch_embed.proj.weight.grad
+    assert kernels is not None
+    assert kernels.abs().sum() > 0
+
+
 def test_trainable_names_are_those_of_the_snapshot() -> None:
     """To write the snapshot anew, delete it and run this test; then read what changed."""
     found = {method: adapted(method).trainable_names() for method in ALL}

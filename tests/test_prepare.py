@@ -91,7 +91,7 @@ def test_equal_files_give_equal_bytes_for_any_number_of_processes_and_shards(
     monkeypatch.setattr(shards, "SHARD_BYTES", 2 * 10 * 32 * 32 * 4)
     prepare("so2sat", raw / "so2sat", tmp_path / "b", jobs=2)
     assert content(tmp_path / "b") == whole
-    assert sorted(os.listdir(tmp_path)) == [".locks", "a", "b"]
+    assert sorted(os.listdir(tmp_path)) == [".locks", ".made_from", "a", "b"]
 
 
 def test_an_interrupted_run_goes_on_with_the_next_shard(

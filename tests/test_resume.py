@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from deflect.data.disk import DiskFullError
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.run import train
+from deflect.training.settings import TrainSettings
 from deflect.training.spec import RunSpec
 from tiny_store import tiny_spec
 
@@ -119,12 +121,48 @@ def test_damaged_or_foreign_checkpoint_is_told_and_left(
 ) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(content)
-    assert Checkpoint(path, "mine", 1).load() is None
-    assert "unreadable" in capsys.readouterr().err
-    Checkpoint(path, "another", 1).save({"epoch": torch.tensor(1)})
-    assert Checkpoint(path, "mine", 1).load() is None
+    mine, another = (Checkpoint(path, name, TrainSettings()) for name in ("mine", "another"))
+    assert mine.load() is None
+    assert "damaged" in capsys.readouterr().err
+    another.save({"epoch": torch.tensor(1)})
+    assert mine.load() is None
     assert "another configuration" in capsys.readouterr().err
-    assert Checkpoint(path, "another", 1).load()["epoch"] == 1
+    assert another.load()["epoch"] == 1
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_refused_or_harmless(tmp_path: Path) -> None:
+    """torch writes a checksum of every part and never reads it."""
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "mine", TrainSettings())
+    checkpoint.save({"model": {"weight": torch.linspace(0, 1, 100)}, "fit": {"best_score": 0.25}})
+    whole, good, refused = checkpoint.path.read_bytes(), checkpoint.load(), 0
+    for place in random.Random(0).sample(range(8 * len(whole)), 400):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        checkpoint.path.write_bytes(flipped)
+        found = checkpoint.load()
+        refused += found is None
+        if found is not None:
+            assert found["fit"] == good["fit"]
+            assert torch.equal(found["model"]["weight"], good["model"]["weight"])
+    assert refused > 200
+
+
+def test_checkpoints_keep_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "mine", TrainSettings(checkpoint_every=2, checkpoint_minutes=5))
+    now = time.monotonic()
+    for minutes, due in ((4.9, False), (5.1, True)):
+        monkeypatch.setattr(time, "monotonic", lambda later=60 * minutes: now + later)
+        assert [checkpoint.due(epoch) for epoch in range(4)] == [False, due, False, due]
+    checkpoint.save({})
+    assert not checkpoint.due(1)
+
+
+def test_no_room_for_a_checkpoint_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "mine", TrainSettings())
+    checkpoint.save({"epoch": 1})
+    with pytest.raises(DiskFullError, match="of room needed"):
+        checkpoint.save({"model": torch.empty(1 << 50, device="meta")})
+    assert checkpoint.load()["epoch"] == 1
 
 
 def test_checkpoint_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -133,7 +171,7 @@ def test_checkpoint_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture) 
             return os.mkdir, (str(tmp_path / "executed"),)
 
     torch.save({"fingerprint": "mine", "evil": Evil()}, tmp_path / "checkpoint.pt")
-    assert Checkpoint(tmp_path / "checkpoint.pt", "mine", 1).load() is None
+    assert Checkpoint(tmp_path / "checkpoint.pt", "mine", TrainSettings()).load() is None
     assert not (tmp_path / "executed").exists()
     capsys.readouterr()
 

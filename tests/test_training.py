@@ -188,7 +188,7 @@ def test_same_seed_gives_the_same_run_to_the_last_bit_and_another_seed_does_not(
 def test_the_encoder_keeps_every_frozen_bit_and_the_adapter_learns(tmp_path: Path) -> None:
     model, context, store = tiny_model(tmp_path, "segmentation", "deflect")
     before = {name: value.clone() for name, value in model.adapted.state_dict().items()}
-    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "", 0)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "", TrainSettings(checkpoint_every=0))
     fit(
         model,
         store.split("train"),

@@ -69,7 +69,14 @@ def tiny_spec(root: Path, task: str = "classification", method: str = "lora", **
     store = root / "stores" / task
     if not store.exists():
         tiny_store(store, task)
-    settings = {"image_size": 32, "epochs": 3, "lr": 1e-3, "upernet_channels": 8, "calibration_images": 16}
+    settings = {
+        "image_size": 32,
+        "epochs": 3,
+        "lr": 1e-3,
+        "upernet_channels": 8,
+        "calibration_images": 16,
+        "checkpoint_minutes": 0,
+    }
     settings |= {name: changes.pop(name) for name in list(changes) if name in TrainSettings.__dataclass_fields__}
     spec = {"study": "mini", "dataset": task, "gfm": "scale_mae", "method": method, "seed": 0, "gfm_size": "mini"}
     spec |= {"device": "cpu", "threads": 1, "out": root / "runs" / task / "scale_mae" / method / "seed0"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deflect.config import DATASETS, GFMS, INSTALL, Config, ConfigError, load
-from deflect.errors import DeflectError
+from deflect.errors import DeflectError, one_line
 from deflect.places import make_usable
 
 WARNING = "warning: "
@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"deflect: {line}", file=sys.stderr)
     try:
         return int(args.run(args) or 0)
-    except (DeflectError, FileNotFoundError) as error:
-        print(f"deflect: {error}", file=sys.stderr)
+    except (DeflectError, OSError) as error:
+        print(f"deflect: {one_line(error)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] == "deflect":
@@ -97,7 +97,7 @@ def _data_commands(data: argparse.ArgumentParser) -> None:
         if name == "simulate":
             command.add_argument("--rgb", action="store_true", help="the RGB images that mini GFMs are pretrained on")
         if name == "prepare":
-            command.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+            command.add_argument("--jobs", type=int, default=0, help="processes (default: one per core)")
             command.add_argument("--no-check", action="store_true", help="take sizes and statistics as they are")
 
 
@@ -135,9 +135,17 @@ def _data_status(args: argparse.Namespace) -> None:
 
 
 def _data_fetch(args: argparse.Namespace) -> None:
-    from deflect.data.fetch import fetch
+    from shutil import disk_usage
 
-    for name in _datasets(args, load(args.config, args.study)):
+    from deflect.data.disk import human
+    from deflect.data.fetch import ARCHIVES, fetch
+
+    config = load(args.config, args.study)
+    if not config.study.simulated and not any(Path("data/raw", ARCHIVES).glob("*")):  # before the first download
+        from deflect.training.needs import needs_line
+
+        logging.getLogger(__name__).info("%s; %s free here", needs_line(config), human(disk_usage(Path()).free))
+    for name in _datasets(args, config):
         if name in DATASETS:  # a dataset of the user's own is already where it belongs
             fetch(name, Path("data/raw"), layout=args.layout, keep_archive=not args.drop_archive)
 
@@ -242,8 +250,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     for run in args.runs:
         try:
             found = evaluate(run)
-        except (DeflectError, FileNotFoundError) as error:
-            print(f"deflect: {error}", file=sys.stderr)
+        except (DeflectError, OSError) as error:
+            print(f"deflect: {one_line(error)}", file=sys.stderr)
             failed += 1
             continue
         print(found)

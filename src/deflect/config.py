@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from deflect.errors import DeflectError
-from deflect.files import parse_yaml
+from deflect.files import LONGEST_YAML, parse_yaml, read_text
 
 GFMS = ("scale_mae", "dino_mc", "cross_scale_mae")
 METHODS = ("deflect", "lora", "slr", "norm_tuning", "bitfit", "patch_embed", "frozen", "full")
@@ -69,6 +69,7 @@ class Study:
     simulation: dict[str, Any] = field(default_factory=dict)
     pretraining: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)  # by GFM: the published variant
+    keep_weights: str = "all"  # or "first_seed"
     as_published: tuple[str, ...] = ()  # datasets whose bands are named as their publisher named them, wrongly
     variants: Variants = field(default_factory=Variants)
 
@@ -99,6 +100,10 @@ class Study:
     @property
     def results(self) -> Path:
         return Path("results") / self.name
+
+    def keeps_weights(self, seed: int) -> bool:
+        """Whether a run keeps its adapter and head, by which it can be evaluated again."""
+        return self.keep_weights == "all" or seed == self.seeds[0]
 
     def training_of(self, dataset: str, task: str) -> dict[str, Any]:
         """Training settings of a dataset: its task's, and over them its own."""
@@ -133,7 +138,9 @@ def read(path: Path | None = None) -> dict[str, Any]:
     if not path.exists():
         raise ConfigError(f"{path}: not found; run from the project's folder or give --config FILE")
     try:
-        return dict(parse_yaml(path.read_text(encoding="utf-8")))
+        return dict(parse_yaml(read_text(path, LONGEST_YAML)))
+    except DeflectError as error:
+        raise ConfigError(str(error)) from error
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: not a YAML mapping: {' '.join(str(error).split())}") from error
 

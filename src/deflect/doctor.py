@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from deflect.config import INSTALL, load
+from deflect.data.disk import human
 from deflect.errors import DeflectError
 
 Finding = tuple[str, str]  # ("ok" | "note" | "fault", one line)
@@ -35,8 +37,8 @@ def doctor(config: Path | None = None, changes: Sequence[str] = ()) -> int:
         _python,
         _packages,
         lambda: _config(config),
-        _device,
-        _disk,
+        lambda: _device(config),
+        lambda: _disk(config),
         lambda: _places(changes),
         _encoding,
         git,
@@ -142,19 +144,28 @@ def _config(path: Path | None) -> Iterator[Finding]:
         yield "fault", str(error)
 
 
-def _device() -> Iterator[Finding]:
+def _device(path: Path | None) -> Iterator[Finding]:
     import torch
+
+    from deflect.training.needs import core_hours
 
     if torch.cuda.is_available():
         yield "ok", f"GPU: {torch.cuda.get_device_name()} (CUDA {torch.version.cuda})"
     else:
         yield "note", "no GPU: the mini study runs on the CPU; the paper study needs a GPU machine"
+        with suppress(DeflectError):
+            config = load(path)
+            if hours := core_hours(config):
+                yield "note", f"study {config.study.name} would take about {hours:,.0f} hours of one CPU core to train"
 
 
-def _disk() -> Iterator[Finding]:
-    free = shutil.disk_usage(Path()).free / 1e9
-    level = "ok" if free > 70 else "note"
-    yield level, f"disk: {free:.0f} GB free here; the paper study's downloads and stores take about 70 GB"
+def _disk(path: Path | None) -> Iterator[Finding]:
+    from deflect.training.needs import disk_needs, needs_line
+
+    with suppress(DeflectError):  # of the configuration, which has a line of its own
+        config, free = load(path), shutil.disk_usage(Path()).free
+        enough = free > sum(disk_needs(config).values())
+        yield "ok" if enough else "note", f"disk: {human(free)} free here; {needs_line(config)}"
 
 
 def _wandb() -> Iterator[Finding]:

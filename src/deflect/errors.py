@@ -1,5 +1,23 @@
 """The base class of every fault that a user can mend; the command line prints it as one line, without a traceback."""
 
+from __future__ import annotations
+
+import errno
+
+FULL, DENIED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 class DeflectError(ValueError):
     """A fault with a remedy: the message names the file or key, what was expected, what was found and what to do."""
+
+
+def one_line(error: DeflectError | OSError) -> str:
+    """A fault in one line with what to do, also where it is the system's."""
+    if isinstance(error, DeflectError) or error.errno is None:
+        return str(error)
+    where, what = error.filename or "a file", (error.strerror or type(error).__name__).lower()
+    if error.errno in FULL:
+        return f"{where}: {what}; make room and start again, what is finished stays"
+    if error.errno in DENIED:
+        return f"{where}: {what}; give yourself the right to it, or use another folder"
+    return f"{where}: {what}"

@@ -1,4 +1,4 @@
-"""Reading and writing small files so that nothing half-written ever stands under a final name."""
+"""Reading and writing small files: nothing half-written gets a final name, nothing damaged is taken for whole."""
 
 from __future__ import annotations
 
@@ -6,15 +6,28 @@ import hashlib
 import json
 import os
 import shutil
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from deflect.errors import DeflectError
+
+#: Most bytes of a text that is read at once. Objects made from JSON take up to 30 times the memory of their text.
+LONGEST_TEXT = 32 << 20
+LONGEST_YAML = 1 << 20
+#: Most nodes of a YAML text with its aliases written out; the largest of the project has a few thousand.
+MOST_NODES = 100_000
+#: The key of a sealed JSON file under which the hash of all others stands.
+SEAL = "seal"
+#: Files below this size are hashed each time; it takes a few milliseconds.
+WORTH_NOTING = 4 << 20
+#: A file that changed within so many nanoseconds may change again without a new time.
+TOO_NEW = 2_000_000_000
 
 
 @contextmanager
@@ -45,13 +58,37 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_once(path: Path) -> str:
-    """SHA-256 of a file that may be large: read once per process and state of the file."""
-    return _sha256(path, path.stat().st_mtime_ns)
+    """SHA-256 of a file that may be large: read once per state of the file (size, times, inode), whatever the process.
+
+    What was found is noted in the user's cache folder; where nothing can be written, the file is read in every process.
+    """
+    state = _state(path)
+    note = _cache_folder() / f"{sha256_json(str(Path(path).resolve()))[:32]}.json"
+    with suppress(OSError, ValueError):
+        noted = read_json(note)
+        if noted["state"] == state:
+            return str(noted["sha256"])
+    found = sha256_file(path)
+    if state == _state(path) and state["bytes"] >= WORTH_NOTING and time.time_ns() - state["changed_ns"] > TOO_NEW:
+        with suppress(OSError):
+            write_json(note, {"path": str(path), "state": state, "sha256": found}, seal=True)
+    return found
 
 
-@lru_cache
-def _sha256(path: Path, modified_ns: int) -> str:
-    return sha256_file(path)
+def _state(path: Path) -> dict[str, int]:
+    """What changes whenever a file is written. No program sets ``ctime`` back."""
+    found = Path(path).stat()
+    return {
+        "bytes": found.st_size,
+        "modified_ns": found.st_mtime_ns,
+        "changed_ns": found.st_ctime_ns,
+        "inode": found.st_ino,
+        "device": found.st_dev,
+    }
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deflect" / "sha256"
 
 
 def sha256_json(value: Any) -> str:
@@ -73,25 +110,84 @@ def parse_yaml(text: str) -> Any:
     """The content of a YAML text.
 
     Raises:
-        yaml.YAMLError: it is no YAML, or a mapping gives a key twice, of which YAML itself keeps the last.
+        yaml.YAMLError: it is no YAML, a mapping gives a key twice, of which YAML itself keeps the last, or it is far
+            too long, nested or repeated by aliases.
     """
-    return yaml.load(text, _EachKeyOnce)
+    try:
+        node = yaml.compose(text, _EachKeyOnce)
+        if node is not None and _nodes(node, {}) > MOST_NODES:
+            raise yaml.YAMLError(f"more than {MOST_NODES} values once its aliases are written out")
+        return yaml.load(text, _EachKeyOnce)
+    except (RecursionError, ValueError) as error:  # such as a number of thousands of digits
+        raise yaml.YAMLError(str(error)) from error
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` with sorted keys, so that equal values give equal bytes."""
+def _nodes(node: yaml.Node, known: dict[int, int]) -> int:
+    """Nodes below ``node``, with every alias counted as what it stands for."""
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES  # an alias within what it names never ends
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        inner = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
+        known[id(node)] = 1 + sum(_nodes(one, known) for one in inner)
+    return known[id(node)]
+
+
+def write_json(path: Path, value: Any, *, seal: bool = False) -> None:
+    """Write ``value`` with sorted keys, so that equal values give equal bytes.
+
+    ``seal``: add the hash of the content, which ``read_json`` compares.
+    """
+    if seal:
+        value = value | {SEAL: sha256_json(json.loads(json.dumps(value)))}
     with atomic_path(path) as aside:
-        aside.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+        aside.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file; of a sealed one, what was written, without the seal.
 
     Raises:
-        DeflectError: the file is not valid JSON; the message names it.
+        DeflectError: the file is not valid JSON, or it changed since it was sealed; the message names it.
         FileNotFoundError: there is no such file.
     """
+    text = read_text(path)
     try:
-        return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DeflectError(f"{path}: not valid JSON ({error}); delete it and make it again") from error
+    seal = value.pop(SEAL, None) if isinstance(value, dict) else None
+    if seal is not None and seal != sha256_json(value):
+        raise DeflectError(
+            f"{path}: changed since it was written; make it again, or restore it (if the change was meant, remove "
+            f'its entry "{SEAL}")'
+        )
+    return value
+
+
+def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:
+    """The text of a file.
+
+    Raises:
+        DeflectError: it is no ordinary file, longer than ``longest`` bytes, or not UTF-8.
+        FileNotFoundError: there is no such file.
+    """
+    require_file(path, longest)
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DeflectError(f"{path}: expected text in UTF-8, found other bytes at {error.start}; restore it") from error
+
+
+def require_file(path: Path, longest: int | None = None) -> None:
+    """Check before opening that ``path`` is an ordinary file; a pipe would be waited for without end.
+
+    Raises:
+        DeflectError: it is something else, or longer than ``longest`` bytes.
+        FileNotFoundError: there is nothing.
+    """
+    found = Path(path).stat()
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or device"
+        raise DeflectError(f"{path}: expected a file, found {what}; remove it, or put the file in its place")
+    if longest is not None and found.st_size > longest:
+        raise DeflectError(f"{path}: expected at most {longest} bytes, found {found.st_size}; it is not the right file")

@@ -16,7 +16,9 @@ from deflect.gfms.pretrain import PretrainSettings
 from deflect.methods import METHODS as METHOD_CONFIGS
 from deflect.training.settings import TrainSettings
 
-NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_]+$"}
+#: The end of a name. A plain $ would let a line break follow.
+END = r"$(?!\n)"
+NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_]+" + END}
 #: Datasets whose published band names are wrong.
 MISNAMED = tuple(name for name in DATASETS if AS_PUBLISHED[name] is not DATASETS[name])
 COUNT = {"type": "integer", "minimum": 0}
@@ -66,7 +68,7 @@ def seeds() -> dict[str, Any]:
 def variants() -> dict[str, Any]:
     """Named runs beside the grid; a name is the method's, ``+``, and what differs: ``deflect+no_indices``."""
     each = [mapping({"method": {"const": m}, "settings": of_dataclass(c)}, ("method",)) for m, c in _methods()]
-    named = {"type": "object", "propertyNames": {"pattern": r"^[a-z_]+\+[a-z0-9_=.]+$"}}
+    named = {"type": "object", "propertyNames": {"pattern": r"^[a-z_]+\+[a-z0-9_=.]+" + END}}
     return mapping(
         {
             "datasets": said("where the variants run: a part of the study's datasets", names()),
@@ -91,6 +93,11 @@ def study() -> dict[str, Any]:
             "share_process": said(
                 "one job trains all runs of a method (many short runs), or every run is a job (a cluster)",
                 {"type": "boolean"},
+            ),
+            "keep_weights": said(
+                "which runs keep adapter and head, so that they can be tested again: every one, or those of the first seed; "
+                "figures need those of DEFLECT, whose adapters always stay",
+                {"enum": ["all", "first_seed"]},
             ),
             "simulation": mapping(
                 {

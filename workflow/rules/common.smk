@@ -101,7 +101,8 @@ def state(wildcards):
 # Runs
 RUNS = f"{STUDY.results}/runs/{{dataset}}/{{gfm}}/{{method}}/seed{{seed}}/record.json"
 STORE = f"data/prepared/{STUDY.name}/{{dataset}}/store.json"
-WEIGHTS = f"weights/{STUDY.name}/{{gfm}}.safetensors"
+# Written behind the weights, with their hash.
+GFM_CARD = f"weights/{STUDY.name}/{{gfm}}.json"
 TRAINING = source(
     "data/card.py",
     "data/store.py",
@@ -144,13 +145,20 @@ MAIN_RECORDS = expand(
     RUNS, dataset=STUDY.datasets, gfm=STUDY.gfms, method=STUDY.methods, seed=STUDY.seeds
 )
 VARIANT_RECORDS = variant_records(VARIANTS)
-# With `share_process`, what a job leaves when all its runs have finished.
+# What a job leaves when its run, or with `share_process` all its runs, have finished.
+RUN_STAMP = str(Path(RUNS).with_name("finished"))
 STAMP = f"{STUDY.results}/runs/{{method}}.finished"
 JOBS = [
     *STUDY.methods,
     *(f"{name}_variants" for name in STUDY.methods if variants_of(name)),
 ]
-STAMPS = expand(STAMP, method=JOBS) if STUDY.share_process else []
+if STUDY.share_process:
+    STAMPS = expand(STAMP, method=JOBS)
+else:
+    STAMPS = [
+        str(Path(record).with_name("finished"))
+        for record in MAIN_RECORDS + VARIANT_RECORDS
+    ]
 
 # `deflect report` shows the runs that are there; the tables and figures name the others. Without it, all are trained.
 if os.environ.get(PRESENT_RUNS):

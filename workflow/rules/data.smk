@@ -54,18 +54,15 @@ rule fetch:
         "python -m deflect data fetch {wildcards.dataset} &> {log}"
 
 
+# The card alone is an output, with the hash of every array: `update` copies what it keeps, and the arrays are large. The
+# command keeps a store that it made of the same files with the same code.
 rule prepare:
     input:
         raw=raw_files,
         code=source("data/*.*", "data/readers/*.py"),
     output:
-        card=f"data/prepared/{STUDY.name}/{{dataset}}/store.json",
-        arrays=expand(
-            "data/prepared/{study}/{{dataset}}/{split}.{part}",
-            study=STUDY.name,
-            split=("train", "val", "test"),
-            part=("images.npy", "labels.npy", "ids.txt"),
-        ),
+        card=update(STORE),
+        stamp=touch(f"data/prepared/{STUDY.name}/{{dataset}}.finished"),
     log:
         f"results/logs/prepare/{STUDY.name}/{{dataset}}.log",
     conda:

@@ -8,7 +8,7 @@ if STUDY.gfm_size == "mini":
             code=source("gfms/*.py"),
         output:
             weights=f"weights/{STUDY.name}/{{gfm}}.safetensors",
-            card=f"weights/{STUDY.name}/{{gfm}}.json",
+            card=GFM_CARD,
         log:
             f"results/logs/pretrain/{STUDY.name}/{{gfm}}.log",
         conda:
@@ -35,13 +35,14 @@ else:
         shell:
             "python -m deflect gfm fetch {wildcards.gfm} &> {log}"
 
+    # The card alone is an output: `update` copies what it keeps, and the weights are large.
     rule convert_gfm:
         input:
             stamp="weights/downloads/{gfm}/fetched.json",
             code=source("gfms/*.py"),
         output:
-            weights=f"weights/{STUDY.name}/{{gfm}}.safetensors",
-            card=f"weights/{STUDY.name}/{{gfm}}.json",
+            card=update(GFM_CARD),
+            stamp=touch(f"weights/{STUDY.name}/{{gfm}}.converted"),
         log:
             f"results/logs/convert/{STUDY.name}/{{gfm}}.log",
         conda:

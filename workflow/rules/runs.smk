@@ -1,14 +1,16 @@
 # Training runs. One record per run; `share_process` lets one process do all short runs of a method, because starting
 # torch and timm takes longer than training a mini model.
+#
+# `update` keeps finished runs in place, also those that finished after Snakemake was killed; the command trains only runs
+# whose record is missing or out of date. When a run fails, Snakemake puts older records back and notes the job as done:
+# only the missing stamp tells that it is not.
 
 if STUDY.share_process:
 
-    # `update` keeps finished runs in place; the command trains only those whose record is missing or out of date. When
-    # a run fails, Snakemake puts older records back and notes the job as done: only the missing stamp tells that it is not.
     rule train:
         input:
             stores=stores(STUDY.datasets),
-            weights=expand(WEIGHTS, gfm=STUDY.gfms),
+            weights=expand(GFM_CARD, gfm=STUDY.gfms),
             code=TRAINING,
         output:
             records=update(
@@ -42,7 +44,7 @@ if STUDY.share_process:
                 f"train_{base}_variants"
             input:
                 stores=stores(STUDY.variants.datasets),
-                weights=expand(WEIGHTS, gfm=STUDY.variants.gfms),
+                weights=expand(GFM_CARD, gfm=STUDY.variants.gfms),
                 code=TRAINING,
             output:
                 records=update(variant_records(variants_of(base))),
@@ -62,10 +64,11 @@ else:
     rule train:
         input:
             store=STORE,
-            weights=WEIGHTS,
+            weights=GFM_CARD,
             code=TRAINING,
         output:
-            record=RUNS,
+            record=update(RUNS),
+            stamp=touch(RUN_STAMP),
         log:
             f"results/logs/train/{STUDY.name}/{{dataset}}.{{gfm}}.{{method}}.{{seed}}.log",
         benchmark:

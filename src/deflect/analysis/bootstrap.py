@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deflect.analysis.schema import RecordError
+from deflect.analysis.schema import RecordError, run_file
 
 Array = NDArray[np.float64]
 CHUNK = 2000
@@ -57,7 +57,7 @@ def image_confusions(path: Path, classes: int) -> tuple[NDArray[np.str_], Array]
         FileNotFoundError: the run has no predictions.
         RecordError: the file lacks an array.
     """
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(run_file(path.parent, path.name), allow_pickle=False) as file:
         try:
             if "confusions" in file:
                 return file["ids"], file["confusions"].astype(float)

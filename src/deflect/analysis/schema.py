@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deflect.errors import DeflectError
+from deflect.files import read_json, sha256_once
 
 SCHEMA = 1
 NUMBER = (int, float)
@@ -64,6 +65,20 @@ def get(record: Mapping[str, Any], key: str) -> Any:
             raise KeyError(key)
         value = value[part]
     return value
+
+
+def run_file(folder: Path, name: str) -> Path:
+    """The file ``name`` of a finished run, held against the hash in the run's record.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no record.
+        RecordError: the file changed since the run wrote it.
+    """
+    path, record = Path(folder) / name, Path(folder) / "record.json"
+    expected = read_json(record).get("files", {}).get(name)  # records of older versions hash no files
+    if expected not in (None, sha256_once(path)):
+        raise RecordError(f"{path}: changed since the run wrote it (its sha256 stands in {record.name}); {REMEDY}")
+    return path
 
 
 def check(record: Any, path: Path) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import DeflectError
-from deflect.files import read_json, sha256_json, write_json
+from deflect.files import read_json, read_text, sha256_json, sha256_once, write_json
 
 CARD = "store.json"
 SPLITS = ("train", "val", "test")
 TASKS = ("classification", "segmentation")
+#: The files of a split, behind ``{split}.``.
+PARTS = ("images.npy", "labels.npy", "ids.txt")
 
 
 class StoreError(DeflectError):
@@ -24,7 +26,8 @@ class StoreCard:
     """What a store holds.
 
     ``gsd`` is in metres per stored pixel; ``scale`` turns stored numbers into reflectance; ``statistics`` are of the
-    training split, in reflectance; ``splits`` maps each split to ``{"n", "images_sha256", "labels_sha256"}``.
+    training split, in reflectance; ``splits`` maps each split to its number of images ``n`` and the hash of each file,
+    ``images_sha256``, ``labels_sha256`` and ``ids_sha256``.
     """
 
     name: str
@@ -82,9 +85,30 @@ def read_card(folder: Path) -> StoreCard:
         raise StoreError(f"{path}: not a card of this version ({error}); delete it and prepare again") from error
 
 
+def hash_name(part: str) -> str:
+    """The key of a split on the card under which the hash of a file stands."""
+    return part.partition(".")[0] + "_sha256"
+
+
+def verify_files(folder: Path, card: StoreCard) -> None:
+    """Hold every file of a store against the hash on its card, once per state of the file.
+
+    Raises:
+        StoreError: one is missing or differs.
+    """
+    for split, facts in card.splits.items():
+        for part in PARTS:
+            path = Path(folder) / f"{split}.{part}"
+            if not path.is_file():
+                raise StoreError(f"{path}: missing beside {CARD}; delete {folder} and prepare again")
+            expected = facts.get(hash_name(part))  # stores of older versions do not hash the ids
+            if expected is not None and expected != sha256_once(path):
+                raise StoreError(f"{path}: differs from the hash in {CARD}; delete the folder and prepare again")
+
+
 def write_card(folder: Path, card: StoreCard) -> None:
     """Write the card, last of all and atomically."""
-    write_json(Path(folder) / CARD, card.to_dict())
+    write_json(Path(folder) / CARD, card.to_dict(), seal=True)
 
 
 def write_ids(folder: Path, split: str, ids: list[str]) -> None:
@@ -94,5 +118,5 @@ def write_ids(folder: Path, split: str, ids: list[str]) -> None:
 
 def read_ids(folder: Path, split: str) -> list[str]:
     """What `write_ids` wrote. Signs such as U+2028, which Python counts among line breaks, are part of a name."""
-    text = (Path(folder) / f"{split}.ids.txt").read_text(encoding="utf-8")
+    text = read_text(Path(folder) / f"{split}.ids.txt")
     return text.removesuffix("\n").split("\n")

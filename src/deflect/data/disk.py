@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import os
+import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from deflect.errors import DeflectError
 
@@ -49,41 +50,42 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
-def progress_bar(what: str, total: int | None, done: int, progress: bool | None) -> Any:
-    """A tqdm bar of bytes in a terminal, silence in a log; ``progress`` True or False decides otherwise."""
-    from tqdm import tqdm
-
-    return tqdm(desc=what, total=total, initial=done, unit="B", unit_scale=True, disable=not shows(progress))
-
-
-def shows(progress: bool | None) -> bool:
-    return sys.stderr.isatty() if progress is None else progress
-
-
 @contextmanager
-def naming_full_disk(folder: Path) -> Iterator[None]:
-    """Turn the system's "no space left" into a line that names ``folder`` and the remedy."""
+def naming_full_disk(folder: Path, again: str = "fetch") -> Iterator[None]:
+    """Turn the system's "no space left" into a line that names ``folder`` and the remedy: room, and ``again``."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise DiskFullError(f"{folder}: the disk is full; make room and fetch again, it goes on") from error
+            raise DiskFullError(f"{folder}: the disk is full; make room and {again} again, it goes on") from error
         raise
 
 
 @contextmanager
 def lock(folder: Path, name: str) -> Iterator[None]:
-    """One process at a time for ``name`` in ``folder``; the others wait. A killed process leaves nothing locked.
+    """One process at a time for ``name`` in ``folder``; the others say whom they wait for. A killed one locks nothing.
 
     A file system without locks, as some clusters mount theirs, gets a warning and no protection.
     """
     guards = folder / ".locks"
     guards.mkdir(parents=True, exist_ok=True)
-    with open(guards / name.replace("/", "--"), "w") as file:
+    with open(guards / name.replace("/", "--"), "a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _wait_for(file, f"{folder / name}")
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise
             log.warning("%s: this file system has no locks (%s); start one process at a time", folder, error.strerror)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
         yield
+
+
+def _wait_for(file: IO[str], what: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        log.info("%s: waiting for %s, which works on it", what, file.read() or "another process")
+        fcntl.flock(file, fcntl.LOCK_EX)

@@ -8,19 +8,22 @@ and never joins two versions of a file (``If-Range``, RFC 9110 section 13.1.5).
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deflect.data.disk import naming_full_disk, progress_bar, require_space, shows
+from deflect.data.disk import naming_full_disk, require_space
 from deflect.errors import DeflectError
 from deflect.files import read_json, write_json
+from deflect.progress import bar
 
 if TYPE_CHECKING:
     import requests
 
 CHUNK = 1 << 16  # what a break in the connection costs at most
+MOST = 20_000_000_000  # bytes of a file whose size nobody states; the largest published one has 4 GB
 PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 HTML = (b"<!doctype html", b"<html")
 GOOGLE_DRIVE = ("gdrive:", "https://drive.google.com/")
@@ -42,13 +45,15 @@ class _Interrupted(Exception):
 class Patience:
     """How often to try again without progress, and how long to wait in seconds.
 
-    The pause doubles from ``pause`` to ``longest_pause``; any progress starts the count again.
+    The pause doubles from ``pause`` to ``longest_pause``; any progress starts the count again. A connection that
+    brings fewer than ``slowest`` bytes per second over ``timeout`` seconds is taken for a broken one.
     """
 
     retries: int = 4
     pause: float = 1.0
     longest_pause: float = 60.0
     timeout: float = 60.0
+    slowest: float = 1000.0
 
 
 def is_html(path: Path) -> bool:
@@ -95,12 +100,14 @@ def _download_with_retries(
 ) -> None:
     from requests import ConnectionError, RequestException, Timeout
     from requests.exceptions import ChunkedEncodingError
+    from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
+    broken = (_Interrupted, ConnectionError, Timeout, ChunkedEncodingError, ProtocolError, ReadTimeoutError)
     failures, furthest = 0, 0
     while True:
         try:
             return _attempt(url, part, size, checked, progress, patience)
-        except (_Interrupted, ConnectionError, Timeout, ChunkedEncodingError) as error:
+        except broken as error:
             reached = _size(part)
             failures = 1 if reached > furthest else failures + 1
             furthest = max(furthest, reached)
@@ -108,8 +115,10 @@ def _download_with_retries(
                 raise DownloadError(f"{url}: {error}; gave up after {patience.retries} retries in a row") from error
             pause = patience.pause * 2 ** (failures - 1)
             time.sleep(min(max(pause, getattr(error, "after", 0.0)), patience.longest_pause))
-        except RequestException as error:
-            raise DownloadError(f"{url}: {error}") from error
+        except DeflectError:
+            raise
+        except (RequestException, HTTPError, ValueError) as error:  # the last of an address that it is sent on to
+            raise DownloadError(f"{url}: {' '.join(str(error).split())}") from error
 
 
 def _attempt(url: str, part: Path, size: int | None, checked: bool, progress: bool | None, patience: Patience) -> None:
@@ -122,15 +131,14 @@ def _attempt(url: str, part: Path, size: int | None, checked: bool, progress: bo
             return
         _refuse(response, url, part)
         start = _start(response, part)
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else size
+        total = _total(response, start, size)
         if size is not None and total != size:
             raise DownloadError(f"{url}: {size} bytes expected, the server offers {total}")
         require_space(part.parent, (total or 0) - start)
         if start == 0:
             drop_part(part)  # first: the validator of a new version must never stand beside bytes of an old one
         _remember(response, url, part)
-        _write(response, part, start, total, progress)
+        _write(response, part, start, total, progress, patience)
     if total is not None and _size(part) != total:
         raise _Interrupted(f"connection ended after {_size(part)} of {total} bytes")
 
@@ -161,13 +169,36 @@ def _start(response: requests.Response, part: Path) -> int:
     return int(first)
 
 
-def _write(response: requests.Response, part: Path, start: int, total: int | None, progress: bool | None) -> None:
+def _total(response: requests.Response, start: int, size: int | None) -> int | None:
+    """Bytes of the whole file, as the server states them; of an answer compressed in transit it states others."""
+    length = response.headers.get("Content-Length", "")
+    return start + int(length) if length.isdecimal() and not _is_compressed(response) else size
+
+
+def _is_compressed(response: requests.Response) -> bool:
+    return response.headers.get("Content-Encoding", "identity") != "identity"
+
+
+def _write(
+    response: requests.Response, part: Path, start: int, total: int | None, progress: bool | None, patience: Patience
+) -> None:
+    """Append the answer to the part, not beyond the stated size and not slower than ``patience`` allows."""
     what = part.name.strip(".").removesuffix(".part")
     with naming_full_disk(part.parent), open(part, "ab" if start else "wb") as file:
-        with progress_bar(what, total, start, progress) as bar:
-            for chunk in response.iter_content(CHUNK):
+        with bar(what, total, done=start, unit="B", show=progress) as shown:
+            written, mark, since = start, start, time.monotonic()
+            # read1 gives what has come; iter_content waits for a whole chunk, however slowly it drips
+            while chunk := response.raw.read1(CHUNK, decode_content=True):
+                written += len(chunk)
+                if written > (total or MOST):
+                    drop_part(part)
+                    raise DownloadError(f"{response.url}: {total or MOST} bytes expected, the server sends more")
                 file.write(chunk)
-                bar.update(len(chunk))
+                shown.update(len(chunk))
+                if (elapsed := time.monotonic() - since) > patience.timeout:
+                    if written - mark < patience.slowest * elapsed:
+                        raise _Interrupted(f"fewer than {patience.slowest:.0f} bytes a second for {elapsed:.0f} s")
+                    mark, since = written, time.monotonic()
         file.flush()
         os.fsync(file.fileno())  # or a power cut could leave a renamed file without its content
 
@@ -184,6 +215,8 @@ def _remember(response: requests.Response, url: str, part: Path) -> None:
     """Keep the validator of this version of the file; weak entity tags cannot guard a range."""
     tag = response.headers.get("ETag", "")
     validator = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+    if _is_compressed(response):
+        validator = ""  # its bytes are not those of the file, and a range of them could not be joined
     write_json(_facts(part), {"url": url, "validator": validator})
 
 
@@ -210,7 +243,8 @@ def _download_from_drive(url: str, part: Path, progress: bool | None) -> None:
 
     address: dict[str, Any] = {"id": url.removeprefix("gdrive:")} if url.startswith("gdrive:") else {"url": url}
     try:
-        gdown.download(**address, output=str(part), quiet=not shows(progress), resume=True, retries=2)
+        quiet = progress is False or not sys.stderr.isatty()
+        gdown.download(**address, output=str(part), quiet=quiet, resume=True, retries=2)
     except (gdown.exceptions.DownloadError, RequestException, OSError) as error:
         reason = " ".join(str(error).split())
         raise DownloadError(f"{url}: Google Drive gives no file ({reason})") from error

@@ -2,6 +2,7 @@
 
 Memory stays at about one shard per process whatever the size of the dataset. A run that was killed goes on where it
 stopped, and the same files give the same bytes. Nothing stands under the final name before everything has been checked.
+A store that was made of the same files by the same code is kept.
 """
 
 from __future__ import annotations
@@ -15,14 +16,25 @@ import numpy as np
 
 from deflect.bands import BandStatistics
 from deflect.data import checks
-from deflect.data.card import CARD, SPLITS, StoreCard, write_card, write_ids
+from deflect.data.card import (
+    CARD,
+    PARTS,
+    SPLITS,
+    StoreCard,
+    StoreError,
+    hash_name,
+    read_card,
+    verify_files,
+    write_card,
+    write_ids,
+)
 from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.disk import lock
 from deflect.data.readers import read, sheet_for
 from deflect.data.readers.base import RawDataset
 from deflect.data.shards import Plan, make_plan, write_shards
 from deflect.data.simulate import MARKER
-from deflect.files import sha256_file
+from deflect.files import read_json, sha256_file, sha256_json, write_json
 
 
 def prepare(
@@ -43,7 +55,7 @@ def prepare(
             real in every study.
         check_published: compare sizes and statistics with the catalog and refuse copies of images between splits.
             False takes published files as they are.
-        jobs: processes.
+        jobs: processes; 0 takes one per core that this process may use.
         sheet: another data sheet than the catalog's, such as ``AS_PUBLISHED["brick_kiln"]``.
 
     Raises:
@@ -60,9 +72,12 @@ def prepare(
         plan = make_plan(splits, out)
         size = plan.shape[1]
         as_published = check_published and not simulated and dataset in DATASETS
+        made_from = {"plan": plan.work.name, "code": _code(), "checked": check_published, "simulated": simulated}
+        if kept := _finished(out, made_from):
+            return kept
         if as_published:
             checks.check_sizes(sheet, {split: len(names) for split, names in ids.items()}, size, raw)
-        notes = write_shards(plan, jobs)
+        notes = write_shards(plan, jobs or _cores())
         statistics = _check(plan, notes, raw, refuse_copies=check_published)
         if as_published:
             checks.check_published(sheet, statistics, raw)
@@ -82,6 +97,32 @@ def prepare(
         )
         write_card(plan.work, card)
         _take_final_name(plan.work, out)
+        write_json(_origin(out), made_from)
+    return card
+
+
+def _origin(out: Path) -> Path:
+    """Where it is noted what a store was made from; not in it, since it holds the files' times."""
+    return out.parent / ".made_from" / f"{out.name}.json"
+
+
+def _code() -> str:
+    """Hash of everything that reads and prepares data."""
+    package = Path(__file__).parents[1]
+    files = sorted([package / "bands.py", *(package / "data").rglob("*.py"), *(package / "data").glob("*.yaml")])
+    return sha256_json([(str(path.relative_to(package)), sha256_file(path)) for path in files])
+
+
+def _finished(out: Path, made_from: dict[str, Any]) -> StoreCard | None:
+    """The card of the store ``out`` if it was made so; touched, so that a workflow sees it as made now."""
+    if not (out / CARD).is_file() or not _origin(out).is_file() or read_json(_origin(out)) != made_from:
+        return None
+    try:
+        card = read_card(out)
+        verify_files(out, card)
+    except StoreError:
+        return None
+    (out / CARD).touch()
     return card
 
 
@@ -104,11 +145,14 @@ def _check(plan: Plan, notes: dict[str, list[dict[str, Any]]], raw: Path, refuse
     return statistics
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
+
+
 def _finish(work: Path, split: str, images: RawDataset) -> dict[str, Any]:
-    """Write the ids and hash the arrays of a split."""
+    """Write the ids and hash the files of a split."""
     write_ids(work, split, images.ids)
-    digests = {f"{what}_sha256": sha256_file(work / f"{split}.{what}.npy") for what in ("images", "labels")}
-    return {"n": len(images)} | digests
+    return {"n": len(images)} | {hash_name(part): sha256_file(work / f"{split}.{part}") for part in PARTS}
 
 
 def _source(images: RawDataset) -> str:
@@ -130,7 +174,7 @@ def _take_final_name(work: Path, out: Path) -> None:
 
 def refuse_other_files(out: Path) -> None:
     """The folder ``out`` is replaced as a whole, so it must hold nothing but an older store."""
-    own = {CARD} | {f"{split}.{ending}" for split in SPLITS for ending in ("images.npy", "labels.npy", "ids.txt")}
+    own = {CARD} | {f"{split}.{part}" for split in SPLITS for part in PARTS}
     others = sorted(path.name for path in out.iterdir() if path.name not in own) if out.is_dir() else []
     if others:
         raise checks.PrepareError(f"{out}: holds {others[0]!r}, which is no part of a store; choose another folder")

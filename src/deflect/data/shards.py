@@ -7,7 +7,9 @@ again. The bounds of shards depend on the data alone, so any number of processes
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -17,9 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from deflect.data.disk import naming_full_disk, require_space
 from deflect.data.readers.base import RawDataset
 from deflect.data.readers.faults import ReadError
+from deflect.errors import DeflectError
 from deflect.files import atomic_path, read_json, sha256_json, write_json
+from deflect.progress import bar
 
 #: Pixels of one shard, in bytes: large enough to keep processes busy, small beside any memory.
 SHARD_BYTES = 32 << 20
@@ -73,15 +78,19 @@ def make_plan(raw: dict[str, RawDataset], out: Path) -> Plan:
 def write_shards(plan: Plan, jobs: int) -> dict[str, list[dict[str, Any]]]:
     """Write what is not yet written; return the notes of all shards by split, in order."""
     plan.work.mkdir(parents=True, exist_ok=True)
-    for split in plan.raw:
-        for path, shape, dtype in plan.arrays(split):
-            _lay_out(path, shape, dtype)
-    missing = [shard for shard in plan.shards() if not _note(plan.work, *shard).exists()]
-    if jobs > 1 and len(missing) > 1:
-        _in_parallel(plan, missing, jobs)
-    else:
-        for shard in missing:
-            write_shard(plan, *shard)
+    arrays = [array for split in plan.raw for array in plan.arrays(split) if not array[0].exists()]
+    require_space(plan.work, sum(math.prod(shape) * np.dtype(dtype).itemsize for _, shape, dtype in arrays))
+    for array in arrays:
+        _lay_out(*array)
+    missing = [shard for shard in plan.shards() if not _is_written(plan, *shard)]
+    total = sum(map(len, plan.raw.values()))
+    with bar("preparing", total, done=total - _images(missing), unit="images") as shown:
+        if jobs > 1 and len(missing) > 1:
+            _in_parallel(plan, missing, jobs, shown)
+        else:
+            for shard in missing:
+                write_shard(plan, *shard)
+                shown.update(_images([shard]))
     notes: dict[str, list[dict[str, Any]]] = {split: [] for split in plan.raw}
     for shard in plan.shards():
         notes[shard[0]].append(read_json(_note(plan.work, *shard)))
@@ -120,13 +129,31 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
         sums += reflectance.sum(1), np.square(reflectance).sum(1)
         outside += ((reflectance < low) | (reflectance > high)).sum(1)
         labelled += np.bincount(np.ravel(label)[np.ravel(label) >= 0], minlength=len(labelled))
-        hashes.append(blake2b(image.tobytes(), digest_size=16).hexdigest())
+        hashes.append(_digest(image))
     images.flush()
     labels.flush()
     facts = {"sum": sums[0].tolist(), "square": sums[1].tolist(), "outside": outside.tolist()}
     facts |= {"measured": count.tolist(), "dark": dark}
-    facts |= {"labelled": labelled.tolist(), "hashes": hashes}
-    write_json(_note(plan.work, split, start, stop), facts)
+    facts |= {"labelled": labelled.tolist(), "hashes": hashes, "labels": _digest(labels[start:stop])}
+    write_json(_note(plan.work, split, start, stop), facts, seal=True)
+
+
+def _is_written(plan: Plan, split: str, start: int, stop: int) -> bool:
+    """Whether an earlier process wrote this shard whole, and its rows still hold what it wrote."""
+    note = _note(plan.work, split, start, stop)
+    if not note.exists():
+        return False
+    try:
+        noted = read_json(note)
+    except DeflectError:
+        return False
+    images, labels = (np.load(path, mmap_mode="r") for path, _, _ in plan.arrays(split))
+    same_images = [_digest(image) for image in images[start:stop]] == noted["hashes"]
+    return same_images and _digest(labels[start:stop]) == noted["labels"]
+
+
+def _digest(array: np.ndarray) -> str:
+    return blake2b(array.tobytes(), digest_size=16).hexdigest()
 
 
 def _note(work: Path, split: str, start: int, stop: int) -> Path:
@@ -134,22 +161,27 @@ def _note(work: Path, split: str, start: int, stop: int) -> Path:
 
 
 def _lay_out(path: Path, shape: tuple[int, ...], dtype: str) -> None:
-    """An .npy file of the full size, without touching its pages."""
-    if not path.exists():
-        with atomic_path(path) as aside:
-            np.lib.format.open_memmap(aside, mode="w+", dtype=np.dtype(dtype), shape=shape)
+    """An .npy file of the full size, its room on the disk taken: a page without room would end the process (SIGBUS)."""
+    with naming_full_disk(path.parent, "prepare"), atomic_path(path) as aside:
+        np.lib.format.open_memmap(aside, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            with open(aside, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, aside.stat().st_size)
 
 
-def _in_parallel(plan: Plan, missing: list[tuple[str, int, int]], jobs: int) -> None:
-    from tqdm import tqdm
+def _images(shards: Iterable[tuple[str, int, int]]) -> int:
+    return sum(stop - start for _, start, stop in shards)
 
+
+def _in_parallel(plan: Plan, missing: list[tuple[str, int, int]], jobs: int, shown: Any) -> None:
     # not forked from this process: it may run the threads of torch or HDF5, whose locks a fork would copy
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(min(jobs, len(missing)), context, _take_plan, (plan,)) as pool:
-        tasks = [pool.submit(_planned_shard, *shard) for shard in missing]
+        tasks = {pool.submit(_planned_shard, *shard): shard for shard in missing}
         try:
-            for task in tqdm(as_completed(tasks), desc="shards", total=len(tasks), disable=None):
+            for task in as_completed(tasks):
                 task.result()
+                shown.update(_images([tasks[task]]))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -19,12 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from deflect.data.disk import human, naming_full_disk, progress_bar, require_space
-from deflect.data.manifest import write_manifest
+from deflect.data.disk import human, naming_full_disk, require_space
+from deflect.data.manifest import MANIFEST, write_manifest
 from deflect.data.sources import Source
+from deflect.data.tar import open_tar
 from deflect.errors import DeflectError
+from deflect.progress import bar
 
 CHUNK = 1 << 20
+#: What stands for facts about a folder, and must not come from the net.
+OWN = (MANIFEST, "SIMULATED.json")
 TOLERANCE = 1.5  # the catalog's sizes are partly computed; a bomb is larger by orders of magnitude
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
@@ -55,7 +59,7 @@ def unpack(archive: Path, target: Path, source: Source, *, progress: bool | None
     require_space(target.parent, expected)
     aside.mkdir(parents=True)
     try:
-        files = _extract(archive, aside, int(expected * TOLERANCE), progress)
+        files = _extract(archive, aside, expected, progress)
         top = _single_top(aside)
         write_manifest(top, [source], {_below(name, top, aside): facts for name, facts in files.items()})
         if target.is_dir():
@@ -65,14 +69,14 @@ def unpack(archive: Path, target: Path, source: Source, *, progress: bool | None
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _extract(archive: Path, aside: Path, limit: int, progress: bool | None) -> dict[str, dict[str, Any]]:
+def _extract(archive: Path, aside: Path, expected: int, progress: bool | None) -> dict[str, dict[str, Any]]:
     """Write every member below ``aside``; returns size and SHA-256 by path."""
     found: dict[str, dict[str, Any]] = {}
     with open(archive, "rb") as opened:
         members = _zip_members if opened.read(2) == b"PK" else _tar_members
-    written = 0
+    written, limit = 0, int(expected * TOLERANCE)
     try:
-        with naming_full_disk(aside), progress_bar(f"unpacking {archive.name}", None, 0, progress) as bar:
+        with naming_full_disk(aside), bar(f"unpacking {archive.name}", expected, unit="B", show=progress) as shown:
             for file in members(archive, aside):
                 written += file.size
                 if written > limit:
@@ -80,7 +84,7 @@ def _extract(archive: Path, aside: Path, limit: int, progress: bool | None) -> d
                 if str(file.path) in found:
                     raise UnpackError(f"{archive}: {file.path} stands in it twice; refused")
                 found[str(file.path)] = _copy(file, aside / file.path)
-                bar.update(file.size)
+                shown.update(file.size)
     except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise UnpackError(f"{archive}: cannot be unpacked ({reason}); delete it and fetch again") from error
@@ -103,7 +107,7 @@ def _zip_members(archive: Path, aside: Path) -> Iterator[_File]:
 
 
 def _tar_members(archive: Path, _aside: Path) -> Iterator[_File]:
-    with tarfile.open(archive, "r:*") as opened:
+    with open_tar(archive) as opened:
         for member in opened:
             path = _safe_path(member.name, archive)
             if not (member.isreg() or member.isdir()):
@@ -116,6 +120,8 @@ def _tar_members(archive: Path, _aside: Path) -> Iterator[_File]:
 def _safe_path(name: str, archive: Path) -> PurePosixPath:
     """``name`` as a path that stays below the folder it is unpacked into."""
     path = PurePosixPath(name)
+    if path.name in OWN:
+        raise UnpackError(f"{archive}: member {name!r} has the name of a file that deflect itself writes; refused")
     if not name or path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0"):
         raise UnpackError(f"{archive}: member {name!r} would be written outside its folder; refused")
     return path

@@ -121,5 +121,5 @@ def save_weights(state: Mapping[str, Tensor], card: GFMCard, out: Path, origin: 
     with atomic_path(out) as aside:
         save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, aside)
     card = replace(card, origin={**origin, "sha256": sha256_file(out)})
-    write_json(out.with_suffix(".json"), card.to_dict())
+    write_json(out.with_suffix(".json"), card.to_dict(), seal=True)
     return card

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from deflect.files import read_json
+from deflect.files import read_json, sha256_once
 from deflect.gfms.card import GFMCard, GFMError, gfm_card
 from deflect.gfms.vit import SinCosViT, build, resize
 
@@ -48,6 +48,7 @@ def load_gfm(
         raise GFMError(f"{weights}: expected weights of {name} ({size}), found {card.name} ({card.size})")
     with torch.device("meta"):
         model = build(card)
+    check_hash(Path(weights), card)
     load_strictly(model, read_weights(Path(weights)), str(weights))
     resize(model, img_size)
     if isinstance(model, SinCosViT):
@@ -65,6 +66,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise GFMError(f"{path}: damaged ({error}); make it again with `deflect gfm convert` or `pretrain`") from error
+
+
+def check_hash(weights: Path, card: GFMCard) -> None:
+    """Hold the weight file against the hash on its card, once per state of the file.
+
+    Raises:
+        GFMError: it changed since it was written.
+    """
+    noted = card.origin.get("sha256")
+    if noted and noted != sha256_once(weights):
+        raise GFMError(
+            f"{weights}: differs from the sha256 on its card; make it again with `deflect gfm convert` or `pretrain`"
+        )
 
 
 def read_card(weights: Path) -> GFMCard:

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from deflect.bands import BandSet, BandStatistics
-from deflect.files import atomic_path, read_json, write_json
+from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.config import MethodError
 from deflect.methods.inputs import RGBInput
@@ -37,7 +37,7 @@ def save_adapter(model: AdaptedGFM, folder: Path) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in _unshared(model.adapter_state()).items()}
     with atomic_path(folder / WEIGHTS) as aside:
         save_file(state, aside)
-    write_json(folder / CARD, adapter_card(model))
+    write_json(folder / CARD, adapter_card(model) | {"sha256": sha256_file(folder / WEIGHTS)}, seal=True)
 
 
 def adapter_card(model: AdaptedGFM) -> dict[str, Any]:
@@ -65,7 +65,8 @@ def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
 
     Raises:
         FileNotFoundError: a file of the adapter is missing.
-        MethodError: ``gfm`` has other weights than the one adapted, or tensors are missing, unexpected or misshaped.
+        MethodError: ``gfm`` has other weights than the one adapted, the file of tensors changed since it was saved, or
+            tensors are missing, unexpected or misshaped.
     """
     folder = Path(folder)
     card = read_json(folder / CARD)
@@ -87,6 +88,8 @@ def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
             f"{folder}: this adapter belongs to {card['gfm']['name']} with position embeddings {theirs['digest']}, "
             f"found {ours['digest']} on the same grid of patches; load the GFM it was trained on"
         )
+    if card.get("sha256") not in (None, sha256_once(folder / WEIGHTS)):
+        raise MethodError(f"{folder / WEIGHTS}: differs from the sha256 in {CARD}; restore it or train the run again")
     _fill(model, load_file(folder / WEIGHTS), folder / WEIGHTS)
     return model
 

@@ -16,7 +16,7 @@ from deflect.bands import BandSet, BandStatistics
 from deflect.methods.config import MethodConfig, MethodError
 from deflect.methods.fingerprint import fingerprint, positions_fingerprint
 from deflect.methods.inputs import Channels, Normalise, RGBInput, canonical
-from deflect.methods.patch_embed import widen_patch_embed
+from deflect.methods.patch_embed import embed_patches, widen_patch_embed
 from deflect.methods.reflectance import check_reflectance
 from deflect.spectral.pixel_set import recorded
 
@@ -91,7 +91,7 @@ class AdaptedGFM(nn.Module):
             check_reflectance("first images", pixels, self.channels.inner)
             self._looked = True
         pixels = self.normalise(pixels).to(gfm.patch_embed.proj.weight.dtype)
-        tokens = gfm._pos_embed(gfm.patch_embed(pixels))
+        tokens = gfm._pos_embed(embed_patches(gfm.patch_embed, pixels))
         return gfm.norm_pre(gfm.patch_drop(tokens))
 
     def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:

@@ -33,6 +33,21 @@ class PatchEmbedConfig(BaselineConfig):
         model.gfm.patch_embed.requires_grad_(True)
 
 
+def embed_patches(embed: nn.Module, pixels: Tensor) -> Tensor:
+    """Patch tokens as timm's ``PatchEmbed`` gives them; of more than 3 bands in bf16 on a CPU by way of float32.
+
+    There the convolution of torch 2.15 (oneDNN) gives numbers that have nothing to do with the patches, on processors
+    with AMX.
+    """
+    half = torch.bfloat16
+    lowered = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == half
+    if pixels.device.type != "cpu" or pixels.shape[1] == 3 or not (lowered or pixels.dtype == half):
+        return embed(pixels)
+    exact = {name: value.float() for name, value in embed.named_parameters()}
+    with torch.autocast("cpu", enabled=False):
+        return torch.func.functional_call(embed, exact, (pixels.float(),)).to(half)
+
+
 @torch.no_grad()
 def widen_patch_embed(gfm: VisionTransformer, channels: int, init: PatchInit) -> None:
     """Replace the RGB patch embedding of ``gfm`` by one for ``channels`` bands in canonical order (R, G, B, others)."""

@@ -51,18 +51,21 @@ ROWS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
-def report(method: str, settings: dict[str, Any], gfm: str = "scale_mae", bands: BandSet = SO2SAT) -> ParameterReport:
+def report(
+    method: str, settings: dict[str, Any], gfm: str = "scale_mae", bands: BandSet = SO2SAT, size: str = "full"
+) -> ParameterReport:
     """Counts of ``method`` on a published GFM, whose weights are never allocated."""
     statistics = BandStatistics((0.0,) * len(bands), (1.0,) * len(bands))
     with warnings.catch_warnings():  # torch and peft remark that tensors without memory are not initialised
         warnings.simplefilter("ignore")
-        return parameter_report(adapt_as(_bare(gfm), method, method_config(method, **settings), bands, statistics))
+        config = method_config(method, **settings)
+        return parameter_report(adapt_as(_bare(gfm, size), method, config, bands, statistics))
 
 
 @cache
-def _bare(gfm: str) -> VisionTransformer:
+def _bare(gfm: str, size: str) -> VisionTransformer:
     with torch.device("meta"):
-        return build(CARDS[gfm, "full"], img_size=224)
+        return build(CARDS[gfm, size], img_size=224)
 
 
 def shares() -> str:

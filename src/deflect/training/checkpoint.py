@@ -7,39 +7,54 @@ from the seed and the epoch's number, so a checkpoint holds no random state and 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from deflect.data.disk import DiskFullError, require_space
 from deflect.files import atomic_path
+from deflect.training.settings import TrainSettings
 
 
-@dataclass(frozen=True)
 class Checkpoint:
     """The checkpoint of one run: ``fingerprint`` tells whether a file that lies there is of this very run."""
 
-    path: Path
-    fingerprint: str
-    every: int
+    def __init__(self, path: Path, fingerprint: str, settings: TrainSettings) -> None:
+        self.path, self.fingerprint = path, fingerprint
+        self.every, self.pause = settings.checkpoint_every, 60 * settings.checkpoint_minutes
+        self.last = time.monotonic()
 
     def due(self, epoch: int) -> bool:
         """Whether to write after ``epoch`` (0-based)."""
-        return self.every > 0 and (epoch + 1) % self.every == 0
+        return self.every > 0 and (epoch + 1) % self.every == 0 and time.monotonic() - self.last >= self.pause
 
     def save(self, state: dict[str, Any]) -> None:
+        """Write the state.
+
+        Raises:
+            DiskFullError: there is no room for it; an older checkpoint stays.
+        """
+        require_space(self.path.parent, _bytes(state))
         with atomic_path(self.path) as aside:
-            torch.save(state | {"fingerprint": self.fingerprint}, aside)
+            try:
+                torch.save(state | {"fingerprint": self.fingerprint}, aside)
+            except RuntimeError as error:  # torch's writer gives no errno
+                reason = f"{self.path}: cannot be written ({_line(error)})"
+                raise DiskFullError(f"{reason}; make room and start again") from error
+        self.last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
         """The state to go on from; ``None`` where there is none, it is damaged, or it is of another run."""
         if not self.path.is_file():
             return None
         try:
+            _require_whole(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged file raises: the run can always start anew
-            print(f"{self.path}: unreadable ({error}); starting at the first epoch", file=sys.stderr)
+            print(f"{self.path}: damaged ({_line(error)}); starting at the first epoch", file=sys.stderr)
             return None
         if state.get("fingerprint") != self.fingerprint:
             print(f"{self.path}: of another configuration or code; starting at the first epoch", file=sys.stderr)
@@ -48,3 +63,22 @@ class Checkpoint:
 
     def delete(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+def _require_whole(path: Path) -> None:
+    """Compare every part of the file with the checksum that torch wrote and does not read."""
+    with zipfile.ZipFile(path) as file:
+        if damaged := file.testzip():
+            raise zipfile.BadZipFile(f"checksum of {damaged} does not fit")
+
+
+def _bytes(state: Any) -> int:
+    """Bytes of all tensors in a state."""
+    if isinstance(state, torch.Tensor):
+        return state.nbytes
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+    return sum(map(_bytes, parts))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

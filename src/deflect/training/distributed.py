@@ -9,13 +9,15 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from deflect.data.disk import lock
 from deflect.errors import DeflectError
 
 
@@ -76,6 +78,11 @@ def choose_device(name: str) -> torch.device:
 def world_size() -> int:
     """How many processes torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def alone(out: Path) -> AbstractContextManager[None]:
+    """One start at a time for the run in ``out``; of several processes of one start the first speaks for all."""
+    return lock(out.parent, out.name) if int(os.environ.get("RANK", 0)) == 0 else nullcontext()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from deflect.analysis.schema import run_file
 from deflect.data.store import Store
 from deflect.errors import DeflectError
 from deflect.methods import load_adapter
@@ -19,6 +20,7 @@ from deflect.training.build import build_gfm, with_head
 from deflect.training.context import Context
 from deflect.training.distributed import choose_device
 from deflect.training.record import read_record, weights_sha256
+from deflect.training.run import HEAD
 from deflect.training.scoring import score
 from deflect.training.settings import TrainSettings
 
@@ -73,6 +75,12 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
     """
     folder = Path(folder)
     record = read_record(folder)
+    if not (folder / HEAD).is_file():
+        raise EvaluationError(
+            f"{folder}: kept no weights; train it again with `keep_weights: all` in the study, or name a run of its "
+            "first seed"
+        )
+    head = run_file(folder, HEAD)
     data = Store(store or record["paths"]["store"])
     weights = weights or (record["paths"]["weights"] and Path(record["paths"]["weights"]))
     _expect(data.folder, "data", record["data"]["store_sha256"], data.card.sha256)
@@ -83,7 +91,7 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
     context = Context(settings, record["seed"], choose_device(device))
     gfm = build_gfm(record["gfm"], weights, record["weights"]["size"], data.card, context)
     model = with_head(load_adapter(gfm, folder), data.card, context)
-    _load_head(model.head, folder / "head.safetensors")
+    _load_head(model.head, head)
     threads = torch.get_num_threads()
     torch.set_num_threads(record["device"]["threads"])
     try:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from deflect.config import Config, ConfigError, Study
 from deflect.data.store import Store
-from deflect.errors import DeflectError
+from deflect.errors import DeflectError, one_line
 from deflect.training.distributed import world_size
 from deflect.training.run import RunSpec, train
 from deflect.training.settings import TrainSettings
@@ -30,8 +30,8 @@ def train_all(specs: Sequence[RunSpec]) -> int:
             if world_size() > 1:
                 raise  # the other processes wait for this one; torchrun ends them, and the next start goes on
             failed += 1
-            if isinstance(error, DeflectError):
-                print(f"deflect: {spec.slug}: {error}", file=sys.stderr, flush=True)
+            if isinstance(error, (DeflectError, OSError)):
+                print(f"deflect: {spec.slug}: {one_line(error)}", file=sys.stderr, flush=True)
             else:
                 print(f"deflect: {spec.slug} failed:", file=sys.stderr)
                 traceback.print_exc()
@@ -107,4 +107,5 @@ def _spec(config: Config, dataset: str, gfm: str, name: str, seed: int, device: 
         device=device,
         threads=threads,
         wandb=config.wandb,
+        keep_weights=study.keeps_weights(seed),
     )

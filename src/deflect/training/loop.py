@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deflect.progress import bar
 from deflect.training.batches import Batches, batch_starts, training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
@@ -127,6 +128,7 @@ def train_epoch(
     model.train()
     steps = len(batch_starts(len(split), context))
     total = torch.zeros((), device=context.device)
+    shown = bar(f"epoch {epoch + 1}", steps, unit="steps", show=None if context.ranks.first else False)
     for i, (inputs, labels) in enumerate(training_batches(split, epoch, context)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(context.settings, epoch * steps + i, context.settings.epochs * steps)
@@ -136,6 +138,8 @@ def train_epoch(
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
         total += loss.detach()
+        shown.update()
+    shown.close()
     context.ranks.sum_(total)
     return total.item() / context.ranks.world / steps  # item() waits for the device, so that clocks are right
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deflect.data.store import Split, StoreCard
 from deflect.methods.deflect.model import DeflectedGFM
+from deflect.progress import bar
 from deflect.training.batches import evaluation_batches, fit_to
 from deflect.training.context import Context
 from deflect.training.metrics import confusions
@@ -67,6 +68,7 @@ def deflection_by_class(adapted: DeflectedGFM, split: Split, card: StoreCard, co
     sums: dict[str, Tensor] = {}
     count = torch.zeros(num_classes, dtype=torch.float64)
     adapted.eval()
+    shown = bar("deflection by class", len(split), unit="images")
     for _, images, labels in evaluation_batches(split, context):
         several = len(images)
         assert isinstance(images, Tensor)
@@ -81,6 +83,8 @@ def deflection_by_class(adapted: DeflectedGFM, split: Split, card: StoreCard, co
             for name in ("angle", "length"):
                 value = torch.einsum("nbl,blk->nk", found[name].double().cpu(), share)
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
+        shown.update(several)
+    shown.close()
     means = {name: (value / count.where(count > 0, torch.nan)).numpy() for name, value in sums.items()}
     return means | {"count": count.numpy(), "classes": np.array(card.classes)}
 

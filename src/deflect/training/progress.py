@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from deflect.progress import bar
+
 
 class Progress:
     """Shows one line per epoch's result; ``title`` is the run's name."""
@@ -14,11 +16,7 @@ class Progress:
         self.title, self.epochs, self.show = title, epochs, show
         self.bar: Any = None
         if show and sys.stderr.isatty():
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                return
-            self.bar = tqdm(total=epochs, initial=first, desc=title, unit="epoch", leave=False, dynamic_ncols=True)
+            self.bar = bar(title, epochs, done=first, unit="epochs")
 
     def update(self, row: Mapping[str, float]) -> None:
         """Tell an epoch's numbers, a row of the history."""

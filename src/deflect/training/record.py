@@ -31,7 +31,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     from deflect.analysis.schema import check
 
     check(record, Path(folder) / NAME)
-    write_json(Path(folder) / NAME, dict(record))
+    write_json(Path(folder) / NAME, dict(record), seal=True)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

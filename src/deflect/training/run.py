@@ -29,15 +29,17 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from deflect.analysis.schema import RecordError, run_file
+from deflect.data.disk import require_space
 from deflect.data.store import Store
-from deflect.files import sha256_json
+from deflect.files import sha256_file, sha256_json
 from deflect.methods import parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.training import record as records
 from deflect.training.build import build_gfm, build_model, cached_features, calibrate
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
-from deflect.training.distributed import choose_device, process_group
+from deflect.training.distributed import alone, choose_device, process_group
 from deflect.training.loop import Fit, fit
 from deflect.training.metrics import HEADLINE
 from deflect.training.model import TaskModel
@@ -47,16 +49,21 @@ from deflect.training.scoring import Result, score
 from deflect.training.spec import RunSpec
 from deflect.training.tracking import Tracker, wandb_mode
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, HEAD, ADAPTER = "checkpoint.pt", "head.safetensors", ("adapter.safetensors", "adapter.json")
 
 
 def train(spec: RunSpec) -> dict[str, Any]:
     """Train, select on validation, test once, write the run's folder; returns the record.
 
     A run that has finished with the same fingerprint is not repeated: its record is touched. A run that was killed
-    goes on from its last checkpoint.
+    goes on from its last checkpoint. While another process trains this run, this one waits.
     """
     wandb_mode(spec.wandb)  # a misspelt mode is told before the work, not after
+    with alone(spec.out):
+        return _train(spec)
+
+
+def _train(spec: RunSpec) -> dict[str, Any]:
     store = Store(spec.store)
     identity = spec.identity(store.card.sha256)
     if finished := finished_record(spec.out, sha256_json(identity)):
@@ -74,15 +81,27 @@ def train(spec: RunSpec) -> dict[str, Any]:
 
 
 def finished_record(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The record in ``folder`` if it is of this very run; touched, so that a workflow sees it as done now."""
+    """The record in ``folder`` if it is of this very run; touched, so that a workflow sees it as done now.
+
+    A workflow may have put an older record back beside files of another run; it counts for nothing.
+    """
     path = folder / records.NAME
     if not path.is_file():
         return None
     record = records.read_record(folder)
-    if record["fingerprint"] != fingerprint:
+    if record["fingerprint"] != fingerprint or not _is_whole(folder, record):
         return None
     path.touch()
     return record
+
+
+def _is_whole(folder: Path, record: Mapping[str, Any]) -> bool:
+    try:
+        for name in record.get("files", ()):
+            run_file(folder, name)
+    except (RecordError, FileNotFoundError):
+        return False
+    return True
 
 
 class Run:
@@ -91,7 +110,7 @@ class Run:
     def __init__(self, spec: RunSpec, store: Store, identity: Mapping[str, Any], context: Context) -> None:
         self.spec, self.store, self.card, self.context = spec, store, store.card, context
         self.identity, self.fingerprint = identity, sha256_json(identity)
-        self.checkpoint = Checkpoint(spec.out / CHECKPOINT, self.fingerprint, spec.training.checkpoint_every)
+        self.checkpoint = Checkpoint(spec.out / CHECKPOINT, self.fingerprint, spec.training)
         self.started = timestamp()
 
     def train(self) -> None:
@@ -175,16 +194,23 @@ class Run:
         out = self.spec.out
         out.mkdir(parents=True, exist_ok=True)
         sweep(out)
+        require_space(out, sum(found.nbytes for found in (*model.state().values(), *arrays.values())))
         with tempfile.TemporaryDirectory(dir=out, prefix=".part-") as name:
             aside = Path(name)
-            save_adapter(model.adapted, aside)
-            save_file({k: v.contiguous().cpu() for k, v in model.head.state_dict().items()}, aside / "head.safetensors")
+            if self.spec.keep_weights or isinstance(model.adapted, DeflectedGFM):
+                save_adapter(model.adapted, aside)
+            if self.spec.keep_weights:
+                head = {k: v.contiguous().cpu() for k, v in model.head.state_dict().items()}
+                save_file(head, aside / HEAD)
             write_history(aside / "history.csv", fitted.history)
             np.savez_compressed(aside / "predictions.npz", **arrays)
             if isinstance(model.adapted, DeflectedGFM):
                 found = deflection_by_class(model.adapted, self.store.split("test"), self.card, self.context.alone)
                 np.savez_compressed(aside / "deflection.npz", **found)
+            record["files"] = {file.name: sha256_file(file) for file in sorted(aside.iterdir())}
             (out / records.NAME).unlink(missing_ok=True)  # an older run's record must not stand beside new files
+            for name in (*ADAPTER, HEAD):
+                (out / name).unlink(missing_ok=True)  # of an older run that kept them
             for file in aside.iterdir():
                 os.replace(file, out / file.name)
         records.write_record(out, record)

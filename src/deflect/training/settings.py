@@ -41,6 +41,7 @@ class TrainSettings:
         eval_batch_size: images (or windows) per forward pass without gradient.
         calibration_images: training images from which a method draws its descriptor statistics.
         checkpoint_every: epochs between two checkpoints from which a killed run resumes; 0 writes none.
+        checkpoint_minutes: least time between two checkpoints; those of full fine-tuning take several GB each.
     """
 
     image_size: int = 224
@@ -61,6 +62,7 @@ class TrainSettings:
     eval_batch_size: int = 32
     calibration_images: int = 1024
     checkpoint_every: int = 1
+    checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         for name in ("image_size", "epochs", "batch_size", "upernet_channels", "eval_batch_size", "calibration_images"):
@@ -75,7 +77,8 @@ class TrainSettings:
         self._require("crop", self.crop in ("random", "focus"), "random or focus")
         self._require("gsd", self.gsd is None or self.gsd > 0, "metres per pixel, or None")
         self._require("dropout", 0 <= self.dropout < 1, "a number in [0, 1)")
-        self._require("checkpoint_every", self.checkpoint_every >= 0, "at least 0")
+        for name in ("checkpoint_every", "checkpoint_minutes"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
         # Lists, as JSON and YAML give them, would make equal settings compare unequal.
         object.__setattr__(self, "betas", tuple(self.betas))
         object.__setattr__(self, "milestones", tuple(self.milestones))

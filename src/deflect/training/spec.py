@@ -25,6 +25,8 @@ class RunSpec:
         variant: name of this variant of the method, "" for the method itself.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or e.g. "cuda:1".
         threads: threads of torch on the CPU; 0 leaves torch's own choice. Their number changes the rounding.
+        keep_weights: write adapter and head; without them the run cannot be evaluated again. Adapters of DEFLECT, which
+            a figure reads, are written in any case.
         wandb: ``mode`` (disabled, offline, online), ``project``, ``entity``; WANDB_MODE wins over ``mode``.
     """
 
@@ -43,6 +45,7 @@ class RunSpec:
     device: str = "auto"
     threads: int = 0
     wandb: dict[str, Any] = field(default_factory=dict)
+    keep_weights: bool = True
 
     @property
     def slug(self) -> str:
@@ -53,7 +56,7 @@ class RunSpec:
     def identity(self, store_sha256: str) -> dict[str, Any]:
         """Everything that determines the result of the run, JSON-ready."""
         training = self.training.to_dict()
-        del training["checkpoint_every"]
+        del training["checkpoint_every"], training["checkpoint_minutes"]
         installed = packages()
         return {
             "name": [self.study, self.slug],

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from deflect.analysis.figures.style import PAGE, canvas, folded, method_handles, provenance, styled
 from deflect.analysis.names import look, ordered, title
 from deflect.analysis.records import Study
-from deflect.analysis.schema import RecordError
+from deflect.analysis.schema import RecordError, run_file
 
 
 @styled
@@ -50,7 +50,7 @@ def load_history(study: Study) -> pd.DataFrame:
         path = Path(row.folder) / "history.csv"
         if not path.exists():
             continue
-        part = pd.read_csv(path)
+        part = pd.read_csv(run_file(path.parent, path.name))
         if missing := {"epoch", "val_score"} - set(part.columns):
             raise RecordError(
                 f"{path}: no column {', '.join(sorted(missing))}; delete the run's folder and train again"

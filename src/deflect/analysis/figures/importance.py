@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from deflect.analysis.figures.style import COLUMN, empty, folded, provenance, styled
 from deflect.analysis.names import ordered
 from deflect.analysis.records import Study
-from deflect.analysis.schema import RecordError
+from deflect.analysis.schema import RecordError, run_file
 from deflect.bands import ROLES, BandSet
 from deflect.files import read_json
 
@@ -85,8 +85,8 @@ def feature_shares(folder: Path) -> dict[str, float]:
     """
     from safetensors.numpy import load_file
 
-    card = read_json(folder / "adapter.json")
-    state = {name: value.astype(float) for name, value in load_file(folder / "adapter.safetensors").items()}
+    card = read_json(run_file(folder, "adapter.json"))
+    state = {name: value.astype(float) for name, value in load_file(run_file(folder, "adapter.safetensors")).items()}
     features = _labels(card["descriptor"]["features"], BandSet.from_dict(card["bands"]))
     statistics = len(card["descriptor"]["statistics"])
     gains = descriptor_gains(state)

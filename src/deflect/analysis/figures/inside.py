@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from deflect.analysis.figures.style import PAGE, canvas, empty, folded, provenance, styled
 from deflect.analysis.names import ordered, title
 from deflect.analysis.records import Study
+from deflect.analysis.schema import run_file
 
 ANGLE = "angle to the frozen displacement (°)"
 _GFM_LINES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
@@ -28,7 +29,7 @@ def load_deflection(study: Study) -> pd.DataFrame:
         path = Path(row.folder) / "deflection.npz"
         if not path.exists():
             continue
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(run_file(path.parent, path.name), allow_pickle=False) as file:
             angle, length = np.degrees(file["angle"]), file["length"]
             count, classes = file["count"], file["classes"].astype(str)
         blocks, width = angle.shape

@@ -16,7 +16,7 @@ from deflect.analysis.figures.style import PAGE, empty, provenance, styled
 from deflect.analysis.images import TestImages, composite
 from deflect.analysis.names import ordered, title
 from deflect.analysis.records import Study
-from deflect.analysis.schema import RecordError
+from deflect.analysis.schema import RecordError, run_file
 
 UNLABELLED, RIGHT, WRONG = "#FFFFFF", "#DDDDDD", "#B2182B"
 #: Two classes: background and target. More: by position in the dataset's list.
@@ -93,7 +93,7 @@ def load_samples(folder: Path) -> dict[str, Any]:
     path = folder / "predictions.npz"
     if not path.exists():
         raise RecordError(f"{path}: missing; delete the run's folder and train it again")
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(run_file(folder, path.name), allow_pickle=False) as file:
         if missing := {"sample_ids", "sample_predictions", "sample_labels"} - set(file.files):
             raise RecordError(f"{path}: no {', '.join(sorted(missing))}; delete the run's folder and train it again")
         return {key: file[f"sample_{key}"] for key in ("ids", "predictions", "labels")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from deflect.errors import DeflectError
 
 IGNORE = -1
+#: Most bytes of one image in memory; the largest published one (HLS Burn Scars) has 6.3 MB.
+LARGEST = 256 << 20
 
 
 class ReadError(DeflectError):
@@ -43,12 +46,26 @@ def reading(path: Path) -> Iterator[None]:
         raise ReadError(f"{path}: damaged or cut short ({reason}); fetch or place the file again") from error
 
 
+def refuse_large(shape: Sequence[int], dtype: Any, path: Path) -> None:
+    """A file of a few kB can state a size that no memory holds; asked before its pixels are read."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size > LARGEST:
+        stated = " x ".join(map(str, shape))
+        raise ReadError(f"{path}: states {stated} values, {size / 1e9:.1f} GB; cut it into images of at most 0.25 GB")
+
+
 def refuse_repeated(ids: Sequence[str], where: str) -> None:
     """An id that stands twice would be trained on, or counted, twice."""
     if len(set(ids)) < len(ids):
         seen: set[str] = set()
         repeated = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ReadError(f"{where} lists {repeated!r} more than once; remove the repeated line or file")
+
+
+def refuse_paths(ids: Sequence[str], where: Path) -> None:
+    """An id becomes a file name; one that is a path could name a file outside the dataset."""
+    if paths := [name for name in ids if name in ("", ".", "..") or any(sign in name for sign in "/\\\0")]:
+        raise ReadError(f"{where}: expected names of samples, found {paths[0]!r}; fetch the file again")
 
 
 def check_class(label: Any, classes: int, path: Path) -> int:

@@ -18,7 +18,8 @@ from deflect.bands import SENSORS, Band, BandError, BandSet
 from deflect.data.card import SPLITS
 from deflect.data.catalog import METRICS, DatasetSheet
 from deflect.data.readers.faults import ReadError
-from deflect.files import parse_yaml
+from deflect.errors import DeflectError
+from deflect.files import LONGEST_YAML, parse_yaml, read_text
 
 CARD = "card.yaml"
 MASK_CLASSES = 128  # stores keep masks in 8 bits, with -1 for none
@@ -74,8 +75,10 @@ def read_card(path: Path) -> FolderCard:
         ReadError: the card is missing, no YAML, or a key is unknown, missing or wrong.
     """
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parse_yaml(read_text(path, LONGEST_YAML))
+    except DeflectError as error:
+        raise ReadError(str(error)) from error
+    except (OSError, yaml.YAMLError) as error:
         raise ReadError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); correct the card") from error
     if not isinstance(content, dict):
         raise ReadError(
@@ -115,6 +118,7 @@ def _check(card: FolderCard, path: Path) -> None:
     ways = "masks" if segmentation else "folders or the name of a .csv file"
     fits = card.labels == "masks" if segmentation else card.labels == "folders" or str(card.labels).endswith(".csv")
     _demand(fits, path, "labels", f"{ways} (task {card.task})", card.labels)
+    _demand(_is_inside(str(card.labels)), path, "labels", "a file of the dataset's folder", card.labels)
     _check_splits(card, path)
 
 
@@ -141,6 +145,11 @@ def _quote(value: Any) -> str:
     return " (YAML reads yes, no, on, off, numbers and dates as values; put a name in quotes to keep it as it is)"
 
 
+def _is_inside(name: str) -> bool:
+    """Whether a file name stays in the folder of the dataset."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
 def _check_splits(card: FolderCard, path: Path) -> None:
     splits = card.splits
     if splits == ("column" if str(card.labels).endswith(".csv") else "folders"):
@@ -155,6 +164,8 @@ def _check_splits(card: FolderCard, path: Path) -> None:
     wanted = "{seed, fractions}, or a file of ids for each of train, val and test, or column with a CSV, else folders"
     files = keys == set(SPLITS) and all(isinstance(name, str) for name in splits.values())
     _demand(files, path, "splits", wanted, splits)
+    for name in splits.values():
+        _demand(_is_inside(name), path, "splits", "files of the dataset's folder", name)
 
 
 def _demand(holds: bool, path: Path, key: str, expected: str, found: Any, how: str = "") -> None:

@@ -8,12 +8,12 @@ import hashlib
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from typing import TextIO
 
 from deflect.data.card import SPLITS
 from deflect.data.readers.faults import ReadError, refuse_repeated
 from deflect.data.readers.folder_card import CARD
 from deflect.data.readers.folder_files import ENDINGS, composed, few, find
+from deflect.files import LONGEST_TEXT, require_file
 
 
 def without_ending(name: str) -> str:
@@ -53,14 +53,15 @@ def refuse_empty(members: Mapping[str, set[str]], where: Path) -> None:
         )
 
 
-def read_text(path: Path) -> TextIO:
-    """The text of a file, or one line that says that it is missing or not UTF-8."""
+def read_list(path: Path) -> str:
+    """The text of a file that the card names, or one line that says that it is missing, too long or not UTF-8."""
     path = find(path)
-    if not path.is_file():
+    if not path.exists():
         raise ReadError(f"{path}: missing, although {CARD} names it; add the file or correct the card")
+    require_file(path, LONGEST_TEXT)
     content = path.read_bytes()
     try:
-        return StringIO(content.decode("utf-8-sig"), newline="")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         likely = "UTF-16" if utf16 else "Windows-1252 (cp1252) or another 8-bit encoding"
@@ -96,8 +97,7 @@ def read_table(
 
 def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
     """Rows of a table by column, without empty ones; its head shows whether commas, semicolons or tabs separate."""
-    with read_text(path) as file:
-        text = composed(file.read())
+    text = composed(read_list(path))
     head = text.lstrip().partition("\n")[0]
     separator = max(",;\t", key=head.count)
     try:
@@ -125,8 +125,8 @@ def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
 
 def read_ids(path: Path, files: Mapping[str, Path]) -> set[str]:
     """A file of ids, one per line, with or without ``.tif``."""
-    with read_text(path) as file:
-        names = [composed(without_ending(line.strip())) for line in file if line.strip()]
+    lines = StringIO(read_list(path))
+    names = [composed(without_ending(line.strip())) for line in lines if line.strip()]
     refuse_repeated(names, str(path))
     unknown = sorted(set(names) - set(files))
     if unknown:

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.faults import ReadError
+from deflect.data.readers.faults import ReadError, refuse_large, refuse_paths
 from deflect.data.readers.geobench_pickle import read_facts
-from deflect.files import read_json
+from deflect.files import read_json, require_file
+
+if TYPE_CHECKING:
+    import h5py
 
 PARTITION = "default_partition.json"
 SPLITS = {"train": "train", "val": "valid", "test": "test"}
@@ -37,6 +41,7 @@ class GeoBench(RawDataset):
             raise ReadError(
                 f"{path}: expected a list of sample names under {SPLITS[self.split]!r}; fetch the file again"
             )
+        refuse_paths(ids, path)
         return ids
 
     def path(self, index: int) -> Path:
@@ -46,9 +51,10 @@ class GeoBench(RawDataset):
         import h5py
 
         path = self.path(index)
+        require_file(path)
         with h5py.File(path, "r") as file:
             keys = self.keys(file, path)
-            planes = [file[key][()] for key in keys]
+            planes = [plane(file, key, path) for key in keys]
             facts = read_facts(file.attrs.get("pickle"), path)
         return stack(planes, keys, path), facts.label  # type: ignore[return-value]
 
@@ -72,6 +78,18 @@ class GeoBench(RawDataset):
     @property
     def _names(self) -> list[str]:
         return [*self.sheet.stored_names, *self.sheet.left_out]
+
+
+def plane(file: h5py.File, key: str, path: Path) -> np.ndarray:
+    """One band, stored in the file itself and of a size that an image can have."""
+    import h5py
+
+    found = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
+    if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
+        raise ReadError(f"{path}: band {key!r} is no array of this file but points elsewhere; fetch the file again")
+    for shape in (found.shape, found.chunks or ()):
+        refuse_large(shape, found.dtype, path)
+    return found[()]
 
 
 def stack(planes: list[np.ndarray], keys: list[str], path: Path) -> np.ndarray:

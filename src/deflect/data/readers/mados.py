@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.faults import ReadError
+from deflect.data.readers.faults import ReadError, refuse_paths
 from deflect.data.readers.tiff import read_tiff
+from deflect.files import read_text
 
 GSDS = (10, 20, 60)
 #: How far the wavelength in a file name may be from the band's, in nm. 2A and 2B differ from the nominal by 12 at most.
@@ -33,7 +34,9 @@ class Mados(RawDataset):
         path = self.folder / "splits" / f"{self.split}_X.txt"
         if not path.is_file():
             raise ReadError(f"{path}: missing split file; fetch or place the dataset again")
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        ids = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        refuse_paths(ids, path)
+        return ids
 
     def path(self, index: int) -> Path:
         scene, crop = self.ids[index].rsplit("_", 1)

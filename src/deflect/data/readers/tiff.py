@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from deflect.data.readers.faults import reading
+from deflect.data.readers.faults import reading, refuse_large
+from deflect.files import require_file
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,20 @@ class Tiff:
 
 
 def read_tiff(path: Path) -> Tiff:
-    """Read a whole GeoTIFF.
+    """Read a whole GeoTIFF. No other format is opened: a VRT, say, would read other files or ask servers.
 
     Raises:
-        ReadError: the file is missing, damaged or cut short.
+        ReadError: the file is missing, damaged, cut short, no GeoTIFF, or far larger than an image.
     """
     import rasterio
     from rasterio.enums import MaskFlags
     from rasterio.errors import NotGeoreferencedWarning
 
-    if not path.is_file():
-        raise FileNotFoundError(2, "no such file", str(path))
     with reading(path), warnings.catch_warnings():
+        require_file(path)
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path) as file:
+        with rasterio.open(path, driver="GTiff", sharing=False) as file:
+            refuse_large((file.count, file.height, file.width), file.dtypes[0], path)
             flags = file.mask_flag_enums[0]
             masked = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
             return Tiff(

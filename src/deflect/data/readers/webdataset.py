@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from deflect.data.readers.base import Sample
-from deflect.data.readers.faults import ReadError, reading
+from deflect.data.readers.faults import LARGEST, ReadError, reading, refuse_large
 from deflect.data.readers.geobench import GeoBench, stack
+from deflect.data.tar import open_tar
 
 BANDS, META = ".bands.npz", ".meta.json"
 Place = tuple[Path, int, int]
@@ -54,6 +55,8 @@ class WebDataset(GeoBench):
         try:
             with np.load(io.BytesIO(_member(bands)), allow_pickle=False) as arrays:
                 keys = self.keys(arrays.files, path)
+                for key in keys:
+                    refuse_large((arrays.zip.getinfo(f"{key}.npy").file_size,), np.uint8, path)
                 planes = [arrays[key] for key in keys]
             label = json.loads(_member(meta))["label"]
         except (zipfile.BadZipFile, EOFError, ValueError, KeyError, TypeError) as error:
@@ -69,7 +72,7 @@ def list_members(folder: Path) -> dict[str, Place]:
     members: dict[str, Place] = {}
     for shard in sorted(folder.glob("shard_*.tar")):
         try:
-            with reading(shard), tarfile.open(shard, "r:") as archive:
+            with reading(shard), open_tar(shard) as archive:
                 for member in archive:
                     name = Path(member.name).name
                     if name in members:
@@ -82,6 +85,8 @@ def list_members(folder: Path) -> dict[str, Place]:
 
 def _member(place: Place) -> bytes:
     shard, offset, size = place
+    if size > LARGEST:
+        raise ValueError(f"{size} bytes, more than an image has")
     with open(shard, "rb") as file:
         file.seek(offset)
         content = file.read(size)

@@ -1,0 +1,119 @@
+"""Room on the disk and time on a CPU that a study takes, from its configuration, the catalog and the models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+import torch
+
+from deflect.config import DATASETS, Config, Study
+from deflect.data.catalog import DatasetSheet, dataset_sheet
+from deflect.data.disk import human
+from deflect.gfms import CARDS, taps
+from deflect.methods.shares import report
+from deflect.training.model import build_head
+from deflect.training.settings import TrainSettings
+
+FLOAT = 4
+#: Predictions, history, record and cards of a run.
+SMALL_FILES = 300_000
+#: CPU seconds of one image in a training step of DEFLECT in bf16, measured at batch 8 (docs/performance.md).
+CORE_SECONDS = {"scale_mae": 1.75, "cross_scale_mae": 0.55, "dino_mc": 0.84}
+
+
+def disk_needs(config: Config) -> dict[str, int]:
+    """Bytes by what they are for, at the end of a study of published data on which nothing has run yet.
+
+    Datasets of the user's own and simulated ones are there or small, and are left out.
+    """
+    study = config.study
+    sheets = [dataset_sheet(name) for name in study.datasets if name in DATASETS and not study.simulated]
+    sizes = {gfm: gfm_bytes(gfm, study.size_of(gfm)) for gfm in study.gfms}
+    return {
+        "downloads and unpacked files": sum(map(raw_bytes, sheets)),
+        "prepared data": sum(map(store_bytes, sheets)),
+        # beside the conversion the download, which holds a decoder or a teacher as well
+        "weights of the GFMs": sum(sizes.values()) * (1 if study.gfm_size == "mini" else 3),
+        "runs": sum(_run_bytes(config, sheet, *run) for sheet in sheets for run in _runs(study, sheet.name)),
+        "checkpoint of the largest run": 4 * max(sizes.values()) if "full" in study.methods and sheets else 0,
+    }
+
+
+def core_hours(config: Config) -> float:
+    """About how many hours of one CPU core training full GFMs on published datasets would take; 0 for mini ones."""
+    study, seconds = config.study, 0.0
+    for sheet in [dataset_sheet(name) for name in study.datasets if name in DATASETS]:
+        epochs = TrainSettings.from_dict(study.training_of(sheet.name, sheet.task)).epochs
+        images = epochs * sheet.splits["train"]
+        seconds += sum(images * CORE_SECONDS.get(gfm, 0) for gfm, _, _ in _runs(study, sheet.name))
+    return seconds / 3600 if study.gfm_size == "full" else 0.0
+
+
+def needs_line(config: Config) -> str:
+    """What the disk must hold, in words."""
+    needs = disk_needs(config)
+    parts = ", ".join(f"{what} {human(size)}" for what, size in needs.items() if size)
+    return f"study {config.study.name} takes about {human(sum(needs.values()))} ({parts})"
+
+
+def raw_bytes(sheet: DatasetSheet) -> int:
+    """Archives and unpacked files; where a layout states no sizes, those of another one."""
+    stated = [sum((f.bytes or 0) + (f.unpacked_bytes or 0) for f in sheet.files(layout)) for layout in sheet.layouts]
+    return next((size for size in stated if size), 0)
+
+
+def store_bytes(sheet: DatasetSheet) -> int:
+    """Pixels and labels as a store keeps them."""
+    images, pixels = sum(sheet.splits.values()), sheet.image_size**2
+    label = 8 if sheet.task == "classification" else pixels
+    return images * (len(sheet.bands) * pixels * (1 if "uint8" in sheet.unit else FLOAT) + label)
+
+
+@lru_cache
+def gfm_bytes(gfm: str, size: str) -> int:
+    return FLOAT * report("frozen", {}, gfm, size=size).gfm_params
+
+
+def _runs(study: Study, dataset: str) -> list[tuple[str, str, int]]:
+    """GFM, method or variant, and seed of every run on a dataset."""
+    part = study.variants if dataset in study.variants.datasets else None
+    grid = [(gfm, method, seed) for gfm in study.gfms for method in study.methods for seed in study.seeds]
+    if part:
+        seeds = part.seeds or study.seeds
+        grid += [(gfm, name, seed) for gfm in part.gfms for name in part.settings for seed in seeds]
+    return grid
+
+
+def _run_bytes(config: Config, sheet: DatasetSheet, gfm: str, name: str, seed: int) -> int:
+    study, method = config.study, config.method(name)
+    settings = TrainSettings.from_dict(study.training_of(sheet.name, sheet.task))
+    size = study.size_of(gfm)
+    keeps = study.keeps_weights(seed)
+    adapter = _tuned(gfm, size, method.method, _frozen(method.settings)) if keeps or method.method == "deflect" else 0
+    head = _head(sheet.task, gfm, size, len(sheet.classes), settings.upernet_channels) if keeps else 0
+    matrices = sheet.splits["test"] * len(sheet.classes) ** 2 // 8 if sheet.task == "segmentation" else 0  # compressed
+    return FLOAT * (adapter + head) + matrices + SMALL_FILES
+
+
+def _frozen(value: Any) -> Any:
+    """``value`` as something that a cache can compare."""
+    if isinstance(value, dict):
+        return tuple(sorted((key, _frozen(inner)) for key, inner in value.items()))
+    return tuple(value) if isinstance(value, list) else value
+
+
+@cache
+def _tuned(gfm: str, size: str, method: str, settings: Sequence[tuple[str, Any]]) -> int:
+    return report(method, dict(settings), gfm, size=size).tuned_params
+
+
+@cache
+def _head(task: str, gfm: str, size: str, classes: int, channels: int) -> int:
+    shape = CARDS[gfm, size].architecture
+    settings = TrainSettings(upernet_channels=channels)
+    with torch.device("meta"):
+        head = build_head(task, shape["embed_dim"], len(taps(shape["depth"])), classes, settings)
+    return sum(math.prod(p.shape) for p in head.state_dict().values())
