@@ -95,7 +95,7 @@ def study() -> dict[str, Any]:
                 {"type": "boolean"},
             ),
             "keep_weights": said(
-                "which runs keep adapter and head, so that they can be tested again: every one, or those of the first seed; "
+                "which runs keep adapter and head, so that they can be tested again: all, or those of the first seed; "
                 "figures need those of DEFLECT, whose adapters always stay",
                 {"enum": ["all", "first_seed"]},
             ),
