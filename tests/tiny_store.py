@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deflect.bands import BandSet, BandStatistics, bandset
-from deflect.data.card import StoreCard, write_card
+from deflect.data.card import PARTS, StoreCard, hash_name, write_card
 from deflect.data.store import Store
 from deflect.files import sha256_file
 from deflect.training.settings import TrainSettings
@@ -39,7 +39,7 @@ def tiny_store(
         np.save(folder / f"{split}.images.npy", images)
         np.save(folder / f"{split}.labels.npy", stored)
         (folder / f"{split}.ids.txt").write_text("".join(f"{split}{i}\n" for i in range(n)))
-        hashes = {f"{what}_sha256": sha256_file(folder / f"{split}.{what}.npy") for what in ("images", "labels")}
+        hashes = {hash_name(part): sha256_file(folder / f"{split}.{part}") for part in PARTS}
         splits[split] = {"n": n, **hashes}
     train = np.load(folder / "train.images.npy")
     statistics = BandStatistics(*(tuple(map(float, f(train, axis=(0, 2, 3)))) for f in (np.mean, np.std)))

@@ -24,7 +24,7 @@ def sheet_for(name: str, folder: Path) -> DatasetSheet:
     """
     if name in DATASETS:
         return DATASETS[name]
-    if not (folder / CARD).is_file():
+    if not (folder / CARD).exists():
         known = ", ".join(DATASETS)
         raise ReadError(
             f"{folder / CARD}: missing; {name!r} is none of {known}, so describe it (docs/your_own_dataset.md)"
