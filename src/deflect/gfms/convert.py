@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from deflect.files import atomic_path, sha256_file, write_json
@@ -18,6 +17,7 @@ from deflect.gfms.checkpoint import is_post_norm, read_checkpoint, state_dict
 from deflect.gfms.load import check_state
 from deflect.gfms.positions import sincos_positions
 from deflect.gfms.vit import build
+from deflect.tensors import save_tensors
 
 
 def convert(name: str, checkpoint: Path, out: Path, *, size: str = "", sha256: str = "") -> GFMCard:
@@ -119,7 +119,7 @@ def save_weights(state: Mapping[str, Tensor], card: GFMCard, out: Path, origin: 
         raise GFMError(f"{out}: weights are written as .safetensors")
     out.with_suffix(".json").unlink(missing_ok=True)  # never a card of older weights beside new ones
     with atomic_path(out) as aside:
-        save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, aside)
+        save_tensors(state, aside)
     card = replace(card, origin={**origin, "sha256": sha256_file(out)})
     write_json(out.with_suffix(".json"), card.to_dict(), seal=True)
     return card

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from deflect.methods.config import MethodError
 from deflect.methods.inputs import RGBInput
 from deflect.methods.registry import adapt_as, method_config
 from deflect.methods.report import parameter_report
+from deflect.tensors import save_tensors
 
 WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
 
@@ -34,9 +35,8 @@ def save_adapter(model: AdaptedGFM, folder: Path) -> None:
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in _unshared(model.adapter_state()).items()}
     with atomic_path(folder / WEIGHTS) as aside:
-        save_file(state, aside)
+        save_tensors(_unshared(model.adapter_state()), aside)
     write_json(folder / CARD, adapter_card(model) | {"sha256": sha256_file(folder / WEIGHTS)}, seal=True)
 
 

@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from deflect.analysis.schema import RecordError, run_file
 from deflect.data.disk import require_space
@@ -35,6 +34,7 @@ from deflect.data.store import Store
 from deflect.files import sha256_file, sha256_json
 from deflect.methods import parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
+from deflect.tensors import save_tensors
 from deflect.training import record as records
 from deflect.training.build import build_gfm, build_model, cached_features, calibrate
 from deflect.training.checkpoint import Checkpoint
@@ -200,8 +200,7 @@ class Run:
             if self.spec.keep_weights or isinstance(model.adapted, DeflectedGFM):
                 save_adapter(model.adapted, aside)
             if self.spec.keep_weights:
-                head = {k: v.contiguous().cpu() for k, v in model.head.state_dict().items()}
-                save_file(head, aside / HEAD)
+                save_tensors(model.head.state_dict(), aside / HEAD)
             write_history(aside / "history.csv", fitted.history)
             np.savez_compressed(aside / "predictions.npz", **arrays)
             if isinstance(model.adapted, DeflectedGFM):
