@@ -34,6 +34,9 @@ onsuccess:
 onerror:
     for line in warned():
         logger.warning(line)
+    logger.error(
+        f"`deflect --study {STUDY.name} report` makes tables and figures of the runs that are finished."
+    )
 
 
 rule all:

@@ -101,15 +101,16 @@ def main() -> int:
     args = parser.parse_args()
     faults = 0
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        reference = copy_project(Path(folder) / "reference")
-        change(reference, separate)
+        names = ("reference", *args.modes)
+        projects = {name: copy_project(Path(folder) / name) for name in names}  # now, before anybody edits the code
+        for project in projects.values():
+            change(project, separate)
+        reference = projects["reference"]
         assert start(reference, slurm=False).wait() == 0, (reference / "snakemake.log").read_text()[-3000:]
         wanted = outcome(reference)
         for mode in args.modes:
-            project = copy_project(Path(folder) / mode)
-            change(project, separate)
-            kills, seen, again = kill_study(project, mode, args.kills, args.slurm)
-            found = outcome(project)
+            kills, seen, again = kill_study(projects[mode], mode, args.kills, args.slurm)
+            found = outcome(projects[mode])
             differing = [name for name in wanted if found.get(name) != wanted[name]]
             print(f"{mode}: {kills} kills, {seen} runs seen finished, {again} trained again, differing: {differing}")
             faults += again + len(differing)

@@ -126,9 +126,24 @@ def test_published_statistics_at_their_tolerance(what: str, place: int) -> None:
     for factor in (1, 1 + 0.99 * tolerance, 1 - 0.99 * tolerance):
         checks.check_published(sheet, found(factor), RAW)
     for factor in (1 + 1.01 * tolerance, 1 - 1.01 * tolerance):
-        with pytest.raises(PrepareError, match=f"band {SHEET.bands.names[2]}: {what} 12 within"):
+        with pytest.raises(PrepareError, match=f"band {SHEET.bands.names[2]}: {what} 12 expected within"):
             checks.check_published(sheet, found(factor), RAW)
+    checks.check_published(sheet, found(1 + 0.99 * checks.ROUGH), RAW, sample=9)
+    with pytest.raises(PrepareError, match="a sample of 9 images is not as published"):
+        checks.check_published(sheet, found(1 + 1.01 * checks.ROUGH), RAW, sample=9)
     checks.check_published(replace(sheet, published_mean=None, published_std=None), found(9), RAW)
+
+
+def test_every_band_that_is_not_as_published_is_named() -> None:
+    published = (1.0,) * BANDS
+    sheet = replace(SHEET, published_mean=published, published_std=published, published_tolerance=(0.03, 0.2))
+    own = tuple(sheet.scale * value for value in (2.0, 1.0, 3.0, *published[3:]))
+    with pytest.raises(PrepareError) as error:
+        checks.check_published(sheet, BandStatistics(own, tuple(sheet.scale * value for value in published)), RAW)
+    first, second, third = SHEET.bands.names[:3]
+    assert f"{first}: mean 1 expected within 3 %, found 2; {third}: mean 1 expected" in str(error.value)
+    assert f"{second}:" not in str(error.value)
+    assert f"add {SHEET.name} to `unchecked` of the study" in str(error.value)
 
 
 def test_dark_pixels_are_counted_over_all_shards(caplog: pytest.LogCaptureFixture) -> None:

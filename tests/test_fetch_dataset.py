@@ -12,7 +12,7 @@ import pytest
 
 from deflect.data import disk, fetch
 from deflect.data.catalog import DATASETS
-from deflect.data.disk import DiskFullError
+from deflect.data.disk import DiskFullError, human
 from deflect.data.download import Patience
 from deflect.data.fetch_file import FetchError
 from deflect.data.sources import Source
@@ -153,7 +153,15 @@ def test_status_names_the_next_command(published: Site, tmp_path: Path) -> None:
     assert (rows["mados"].raw, rows["mados"].verified, rows["peat"].raw) == ("geotiff", "yes", "own")
     table = status_table(raw, prepared, "paper").splitlines()
     assert table[0].split() == ["dataset", "raw", "verified", "prepared", "size", "next"]
-    assert len(table) == 7
+    assert len(table) == 8
+    archives = [path for path in (raw / "archives").rglob("*") if path.is_file()]
+    assert table[-1] == f"archives in {raw / 'archives'}: {human(sum(path.stat().st_size for path in archives))}"
+    (raw / ".forestnet.unpacking").mkdir()
+    (raw / ".forestnet.unpacking/a").write_bytes(b"1" * 1500)
+    (raw / "archives/.MADOS.zip.part").write_bytes(b"1" * 1000)
+    left = status_table(raw, prepared, "paper").splitlines()
+    assert left[-2] == table[-1]
+    assert left[-1] == "unfinished downloads, unpacking and preparing: 2.5 kB"
     mini = {row.dataset: row for row in status(raw, prepared, "mini", simulated_root=tmp_path / "simulated")}
     assert mini["mados"].next == "deflect data simulate mados"
     assert mini["peat"].next == "deflect data prepare peat", "a user's own dataset is real in every study"

@@ -20,6 +20,7 @@ import torch
 
 from deflect import cli, config
 from deflect.data import shards
+from deflect.data.card import read_card
 from deflect.data.catalog import AS_PUBLISHED, DATASETS
 from deflect.data.prepare import prepare
 from deflect.data.readers import read
@@ -182,11 +183,17 @@ def test_real_data_is_compared_with_the_catalog(raw: Path, tmp_path: Path) -> No
     exact = replace(sheet, published_mean=own.mean, published_std=own.std)
     assert not prepare("so2sat", folder, tmp_path / "store", sheet=exact).simulated
     wrong = replace(exact, published_mean=(*own.mean[:3], own.mean[3] * 1.05, *own.mean[4:]))
-    with pytest.raises(DeflectError, match=r"band B05: mean 0\.\d+ within 3 % expected, found 0\.\d+; check"):
+    with pytest.raises(DeflectError, match=r"band B05: mean 0\.\d+ expected within 3 %, found 0\.\d+; check"):
         prepare("so2sat", folder, tmp_path / "other", sheet=wrong)
     wrong = replace(exact, published_std=(own.std[0] * 0.8, *own.std[1:]))
     with pytest.raises(DeflectError, match="band B02: standard deviation"):
         prepare("so2sat", folder, tmp_path / "other", sheet=wrong)
+    units = replace(exact, published_mean=tuple(1e4 * value for value in own.mean))
+    with pytest.raises(DeflectError, match=r"a sample of 6 images is not as published: band B02: .*; B12: mean"):
+        prepare("so2sat", folder, tmp_path / "unit", sheet=units)
+    assert not list(tmp_path.glob(".unit.*")), "nothing is written before a sample has been looked at"
+    card = prepare("so2sat", folder, tmp_path / "taken", sheet=units, check_published=False)
+    assert (card.unchecked, read_card(tmp_path / "taken").unchecked) == (True, True)
     with pytest.raises(DeflectError, match="images of 64 pixels expected, found 48"):
         prepare("so2sat", folder, tmp_path / "other", sheet=replace(exact, image_size=64))
     assert not (tmp_path / "other").exists()

@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_Plain())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("timm").setLevel(logging.WARNING)  # it tells of every position embedding that it resizes
     args.changes = make_usable()
     for line in args.changes if args.run is not _doctor else []:
         print(f"deflect: {line}", file=sys.stderr)
@@ -145,9 +146,10 @@ def _data_fetch(args: argparse.Namespace) -> None:
         from deflect.training.needs import needs_line
 
         logging.getLogger(__name__).info("%s; %s free here", needs_line(config), human(disk_usage(Path()).free))
+    keep = config.study.keep_archives and not args.drop_archive
     for name in _datasets(args, config):
         if name in DATASETS:  # a dataset of the user's own is already where it belongs
-            fetch(name, Path("data/raw"), layout=args.layout, keep_archive=not args.drop_archive)
+            fetch(name, Path("data/raw"), layout=args.layout, keep_archive=keep)
 
 
 def _data_verify(args: argparse.Namespace) -> None:
@@ -182,10 +184,17 @@ def _data_prepare(args: argparse.Namespace) -> None:
     from deflect.data.prepare import prepare
 
     config = load(args.config, args.study)
-    study, settings = config.study, {"check_published": not args.no_check, "jobs": args.jobs}
+    study = config.study
     for name in _datasets(args, config):
-        sheet = AS_PUBLISHED[name] if name in study.as_published else None
-        prepare(name, study.raw(name), study.prepared(name), simulated=study.simulated, sheet=sheet, **settings)
+        prepare(
+            name,
+            study.raw(name),
+            study.prepared(name),
+            simulated=study.simulated,
+            check_published=not (args.no_check or name in study.unchecked),
+            jobs=args.jobs,
+            sheet=AS_PUBLISHED[name] if name in study.as_published else None,
+        )
 
 
 DOWNLOADS = Path("weights/downloads")
@@ -281,4 +290,4 @@ def _report(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     from deflect.doctor import doctor
 
-    return doctor(args.config, args.changes)
+    return doctor(args.config, args.study, args.changes)

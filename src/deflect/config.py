@@ -70,6 +70,8 @@ class Study:
     pretraining: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)  # by GFM: the published variant
     keep_weights: str = "all"  # or "first_seed"
+    keep_archives: bool = True
+    unchecked: tuple[str, ...] = ()  # datasets whose sizes and statistics may differ from the published ones
     as_published: tuple[str, ...] = ()  # datasets whose bands are named as their publisher named them, wrongly
     variants: Variants = field(default_factory=Variants)
 
@@ -194,7 +196,7 @@ def parse(raw: Mapping[str, Any]) -> Config:
         raise ConfigError(f"config: study: unknown study {name!r}{_hint(name, raw['studies'])}")
     card = dict(raw["studies"][name])
     card |= {key: tuple(card[key]) for key in ("datasets", "gfms", "methods", "seeds")}
-    card["as_published"] = tuple(card.get("as_published", ()))
+    card |= {key: tuple(card.get(key, ())) for key in ("as_published", "unchecked")}
     study = Study(name=name, variants=_variants(card.pop("variants", {})), **card)
     _check_names(study)
     return Config(study, dict(raw.get("methods") or {}), dict(raw.get("wandb") or {}))

@@ -28,7 +28,7 @@ ANCHORS = (
 )
 
 
-def doctor(config: Path | None = None, changes: Sequence[str] = ()) -> int:
+def doctor(config: Path | None = None, study: str | None = None, changes: Sequence[str] = ()) -> int:
     """Print one line per check; returns 1 if one of them is a fault.
 
     ``changes``: the lines of ``deflect.places.make_usable``, which has replaced what was missing for this process.
@@ -36,9 +36,9 @@ def doctor(config: Path | None = None, changes: Sequence[str] = ()) -> int:
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         _packages,
-        lambda: _config(config),
-        lambda: _device(config),
-        lambda: _disk(config),
+        lambda: _config(config, study),
+        lambda: _device(config, study),
+        lambda: _disk(config, study),
         lambda: _places(changes),
         _encoding,
         git,
@@ -136,15 +136,15 @@ def _packages() -> Iterator[Finding]:
             yield "ok", f"{name} {found}"
 
 
-def _config(path: Path | None) -> Iterator[Finding]:
+def _config(path: Path | None, name: str | None) -> Iterator[Finding]:
     try:
-        study = load(path).study
+        study = load(path, name).study
         yield "ok", f"config: study {study.name}, {len(study.datasets)} datasets, {len(study.gfms)} GFMs"
     except DeflectError as error:
         yield "fault", str(error)
 
 
-def _device(path: Path | None) -> Iterator[Finding]:
+def _device(path: Path | None, study: str | None) -> Iterator[Finding]:
     import torch
 
     from deflect.training.needs import core_hours
@@ -154,16 +154,16 @@ def _device(path: Path | None) -> Iterator[Finding]:
     else:
         yield "note", "no GPU: the mini study runs on the CPU; the paper study needs a GPU machine"
         with suppress(DeflectError):
-            config = load(path)
+            config = load(path, study)
             if hours := core_hours(config):
                 yield "note", f"study {config.study.name} would take about {hours:,.0f} hours of one CPU core to train"
 
 
-def _disk(path: Path | None) -> Iterator[Finding]:
+def _disk(path: Path | None, study: str | None) -> Iterator[Finding]:
     from deflect.training.needs import disk_needs, needs_line
 
     with suppress(DeflectError):  # of the configuration, which has a line of its own
-        config, free = load(path), shutil.disk_usage(Path()).free
+        config, free = load(path, study), shutil.disk_usage(Path()).free
         enough = free > sum(disk_needs(config).values())
         yield "ok" if enough else "note", f"disk: {human(free)} free here; {needs_line(config)}"
 

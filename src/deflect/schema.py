@@ -110,6 +110,12 @@ def study() -> dict[str, Any]:
             ),
             "pretraining": of_dataclass(PretrainSettings),
             "weights": mapping({name: said("published size", {"enum": _sizes(name)}) for name in GFMS}),
+            "keep_archives": said("false deletes a download once it is unpacked", {"type": "boolean"}),
+            "unchecked": said(
+                "published datasets that are taken as they are, whatever their sizes and statistics; records and the "
+                "summary say so",
+                names(tuple(DATASETS)),
+            ),
             "as_published": said("datasets whose bands keep the publisher's wrong names", names(MISNAMED)),
             "training": {
                 "type": "object",

@@ -70,6 +70,7 @@ rule prepare:
     threads: 1 if STUDY.simulated else 4
     params:
         as_published=lambda w: w.dataset in STUDY.as_published,
+        unchecked=lambda w: w.dataset in STUDY.unchecked,
         state=state,
     shell:
         "python -m deflect data prepare {wildcards.dataset} --jobs {threads} &> {log}"

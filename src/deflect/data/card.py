@@ -27,7 +27,7 @@ class StoreCard:
 
     ``gsd`` is in metres per stored pixel; ``scale`` turns stored numbers into reflectance; ``statistics`` are of the
     training split, in reflectance; ``splits`` maps each split to its number of images ``n`` and the hash of each file,
-    ``images_sha256``, ``labels_sha256`` and ``ids_sha256``.
+    ``images_sha256``, ``labels_sha256`` and ``ids_sha256``; ``unchecked``: a published dataset was taken as it was.
     """
 
     name: str
@@ -42,6 +42,7 @@ class StoreCard:
     statistics: BandStatistics
     simulated: bool
     source: str
+    unchecked: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

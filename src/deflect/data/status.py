@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from deflect.data.card import CARD
 from deflect.data.catalog import DATASETS, dataset_sheet
 from deflect.data.disk import human
 from deflect.data.fetch import ARCHIVES, is_present, likely_layout
@@ -17,7 +18,6 @@ from deflect.data.manifest import (
     size_faults,
     write_manifest,
 )
-from deflect.data.store import CARD
 
 USER_CARD = "card.yaml"
 
@@ -58,7 +58,20 @@ def status_table(
     for row in status(raw_root, prepared_root, study, simulated_root):
         rows.append([value or "-" for value in asdict(row).values()])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([*lines, *_beside(Path(raw_root), Path(prepared_root))])
+
+
+def _beside(raw_root: Path, prepared_root: Path) -> list[str]:
+    """What lies beside the datasets: archives, and what is unfinished or was left by a killed process."""
+    archives = raw_root / ARCHIVES
+    parts = sum(map(_size, archives.rglob(".*.part")))
+    unfinished = [*raw_root.glob(".*.unpacking"), *prepared_root.glob("*/.*.part")]
+    facts = {
+        f"archives in {archives}": _size(archives) - parts,
+        "unfinished downloads, unpacking and preparing": parts + sum(map(_size, unfinished)),
+    }
+    return [f"{what}: {human(size)}" for what, size in facts.items() if size]
 
 
 def _row(name: str, folder: Path, store: Path, simulated: bool) -> Status:

@@ -54,6 +54,8 @@ def core_hours(config: Config) -> float:
 
 def needs_line(config: Config) -> str:
     """What the disk must hold, in words."""
+    if config.study.simulated:
+        return f"study {config.study.name}, on simulated data, takes less than 1 GB"
     needs = disk_needs(config)
     parts = ", ".join(f"{what} {human(size)}" for what, size in needs.items() if size)
     return f"study {config.study.name} takes about {human(sum(needs.values()))} ({parts})"

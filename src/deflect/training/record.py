@@ -22,7 +22,9 @@ NAME = "record.json"
 SCHEMA = 1
 #: What of the package decides the outcome of a run, and what beside it does not.
 CODE = ("bands.py", "data/card.py", "data/store.py", "spectral", "gfms", "methods", "heads", "training")
-NOT_CODE = ("methods/shares.py", *(f"training/{name}.py" for name in ("evaluate", "grid", "needs", "progress", "tracking")))
+NOT_CODE = frozenset(
+    ["methods/shares.py", *(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "progress", "tracking"])]
+)
 PACKAGES = ("deflect", "torch", "torchvision", "timm", "torchmetrics", "numpy", "safetensors", "peft")
 
 

@@ -172,7 +172,11 @@ class Run:
             "parameters": parameter_report(model.adapted).to_dict() | {"head_params": head},
             "settings": {"method": asdict(config), "training": spec.training.to_dict()},
             "fingerprint": self.fingerprint,
-            "data": {"store_sha256": card.sha256, "splits": {name: facts["n"] for name, facts in card.splits.items()}},
+            "data": {
+                "store_sha256": card.sha256,
+                "splits": {name: facts["n"] for name, facts in card.splits.items()},
+                "unchecked": card.unchecked,
+            },
             "weights": {"name": spec.gfm, "size": model.adapted.card.size, "sha256": self.identity["weights"]},
             "paths": {"store": str(spec.store), "weights": spec.weights and str(spec.weights)},
             "code": records.code_state(),

@@ -23,6 +23,8 @@ from deflect.spectral.indices import require
 
 #: A feature whose standard deviation over the training split is below this is constant, and is only centred.
 CONSTANT = 1e-6
+#: Images that are described at once in calibration: their pixels and indices stay in a CPU's caches.
+FEW = 2
 
 
 class UntangledPatchEmbedding(nn.Module):
@@ -60,7 +62,11 @@ class UntangledPatchEmbedding(nn.Module):
     def descriptor(self, image: Tensor) -> Tensor:
         """Statistics of every patch, before standardisation: (B, C, H, W) -> (B, L, K*S). Nothing here learns."""
         pixels = patches(image.float(), self.patch_size)
-        values = tidy_(spectral_indices(pixels, self.bands, self.indices), self.indices)
+        return self._statistics(pixels, spectral_indices(pixels, self.bands, self.indices))
+
+    def _statistics(self, pixels: Tensor, values: Tensor) -> Tensor:
+        """Statistics of the pixels of patches (B, C, L, n) and of their indices; both are used as scratch space."""
+        values = tidy_(values, self.indices)
         found = [pixel_statistics(values, self.config.statistics)] * bool(self.indices)
         if self.band_features:
             found.append(pixel_statistics(pixels, self.config.statistics))
@@ -94,11 +100,14 @@ class UntangledPatchEmbedding(nn.Module):
         tokens = nonfinite = 0
         for image in batches:
             check_reflectance("calibrate", image, self.bands)
-            nonfinite += count_nonfinite(spectral_indices(image, self.bands, self.indices))
-            measured = patches(image.ne(0).any(1, keepdim=True), self.patch_size).all(-1).flatten()
-            rows = self.descriptor(image).flatten(0, 1)[measured].double()
-            total += torch.stack([rows.sum(0), rows.square().sum(0)])
-            tokens += len(rows)
+            for part in image.float().split(FEW):
+                pixels = patches(part, self.patch_size)
+                values = spectral_indices(pixels, self.bands, self.indices)
+                nonfinite += count_nonfinite(values)
+                measured = pixels.ne(0).any(1).all(-1).flatten()
+                rows = self._statistics(pixels, values).flatten(0, 1)[measured].double()
+                total += torch.stack([rows.sum(0), rows.square().sum(0)])
+                tokens += len(rows)
         if not tokens:
             raise MethodError(
                 "calibrate: no training image was given, or none with a patch of measured pixels (not 0 in every band)"
