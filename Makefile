@@ -25,7 +25,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test test-all test-gpu kill-test mutation lint bench lock schema docs pictures clean
+.PHONY: help env reproduce test test-all test-gpu kill-test rehearsal mutation lint bench lock schema docs pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ test-gpu: $(READY) ## run the tests that need a CUDA device
 
 kill-test: $(READY) ## kill a small study 60 times and compare what comes out (half an hour; ARGUMENTS="--help")
 	python tests/kill_study.py $(ARGUMENTS)
+
+rehearsal: $(READY) ## fetch, prepare and begin to train on files of the published counts (half an hour, 25 GB; ARGUMENTS=FOLDER)
+	python tests/rehearsal.py $(ARGUMENTS)
 
 mutation: $(READY) ## change the code in many places and see whether the tests notice (half an hour; ARGUMENTS="--help")
 	$(BIN)/uv pip install --quiet --target .venv/mutation cosmic-ray==$(COSMIC_RAY_VERSION)

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from deflect.errors import DeflectError
+from deflect.progress import bar
 
 #: Most bytes of a text that is read at once. Objects made from JSON take up to 30 times the memory of their text.
 LONGEST_TEXT = 32 << 20
@@ -24,6 +25,7 @@ LONGEST_YAML = 1 << 20
 MOST_NODES = 100_000
 #: The key of a sealed JSON file under which the hash of all others stands.
 SEAL = "seal"
+CHUNK = 4 << 20
 #: Files below this size are hashed each time; it takes a few milliseconds.
 WORTH_NOTING = 4 << 20
 #: A file that changed within so many nanoseconds may change again without a new time.
@@ -53,8 +55,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal digits."""
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        size = os.fstat(file.fileno()).st_size
+        with bar(f"reading {path}", size, unit="B", show=None if size >= WORTH_NOTING else False) as shown:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                shown.update(len(chunk))
+    return digest.hexdigest()
 
 
 def sha256_once(path: Path) -> str:

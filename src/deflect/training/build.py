@@ -14,6 +14,7 @@ from torchvision.transforms.functional import center_crop
 from deflect.data.store import Split, StoreCard
 from deflect.gfms import load_gfm, taps
 from deflect.methods import AdaptedGFM, adapt_as, method_config
+from deflect.progress import bar
 from deflect.training.batches import Features, fit_to
 from deflect.training.context import Context
 from deflect.training.model import TaskModel, build_head
@@ -67,9 +68,12 @@ def calibrate(model: TaskModel, split: Split, context: Context) -> None:
     rows = torch.linspace(0, len(split) - 1, min(len(split), settings.calibration_images)).round().long()
 
     def batches() -> Iterator[Tensor]:
+        shown = bar("calibrating", len(rows), unit="images", show=None if context.ranks.first else False)
         for part in rows.split(settings.eval_batch_size):
             images = split.batch(part)[0].to(context.device)
             yield center_crop(images, size) if cut else fit_to(images, size)  # type: ignore[arg-type]
+            shown.update(len(part))
+        shown.close()
 
     model.adapted.calibrate(batches())
 
@@ -82,13 +86,17 @@ def cached_features(model: TaskModel, split: Split, context: Context) -> Feature
         return None
     kept: list[list[Tensor]] = []
     labels: list[Tensor] = []
+    shown = bar(f"features of {split.name}", len(split), unit="images")
     for rows in torch.arange(len(split)).split(settings.eval_batch_size):
         images, truth = split.batch(rows)
         with torch.no_grad(), context.autocast():
             features = model.eval().features(fit_to(images.to(context.device), settings.image_size))
         if sum(f.nbytes for f in features) / len(rows) * len(split) > FEATURE_BYTES:
+            shown.close()
             return None
         kept.append(features)
         labels.append(truth.to(context.device))
+        shown.update(len(rows))
+    shown.close()
     joined = [torch.cat([batch.pop(0) for batch in kept]) for _ in range(len(kept[0]))]  # tap by tap frees the parts
     return Features(joined, torch.cat(labels))
