@@ -4,7 +4,7 @@
 
 Every run is a job of its own, as in the paper's study. ``alone`` kills Snakemake and leaves its jobs to themselves,
 ``group`` kills all of them; the next start comes while the former's jobs may still run. On a Slurm cluster, add
-``--slurm``: the controller, Snakemake itself, is killed, and the jobs stay in the queue. Takes about half an hour.
+``--slurm`` and ``--modes alone``: Snakemake itself is killed, and its jobs stay in the queue. Takes half an hour.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from deflect.files import sha256_file
 from test_workflow import change, copy_project
 
 SLURM = ["--workflow-profile", "workflow/profiles/slurm", "--latency-wait", "10"]
+SLURM += ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5"]
 OUTCOME = ("metrics", "score", "confusion", "best_epoch", "fingerprint", "files")
 
 
