@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -135,23 +136,38 @@ def test_changed_files_are_not_resumed(raw: Path, tmp_path: Path, monkeypatch: p
     assert not aside.exists()
 
 
-def test_a_killed_run_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_killed_run_leaves_no_store_and_no_worker(tmp_path: Path, jobs: int) -> None:
     simulate("so2sat", tmp_path / "raw", SimulationSize(90, 2, 2, 16), seed=0)
     script = (
         "from deflect.data import shards; shards.SHARD_BYTES = 1\n"
-        "from deflect.data.prepare import prepare; prepare('so2sat', 'raw', 'store')"
+        f"from deflect.data.prepare import prepare; prepare('so2sat', 'raw', 'store', jobs={jobs})"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, start_new_session=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".store.*.part/train.*-*.json")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "store").exists(), "the run ended before it could be killed"
+    deadline = time.monotonic() + 20
+    while (alive := members(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     Store(tmp_path / "store").verify()
     prepare("so2sat", tmp_path / "raw", tmp_path / "whole")
     assert content(tmp_path / "store") == content(tmp_path / "whole")
+
+
+def members(group: int) -> list[str]:
+    """Processes of a group that are still at work."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, of_group = path.read_text().rpartition(")")[2].split()[:3]
+            found += [path.parent.name] * (int(of_group) == group and state != "Z")
+    return found
 
 
 def test_a_folder_with_other_files_is_never_replaced(raw: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 
 from deflect.data.disk import DiskFullError
 from deflect.training.checkpoint import Checkpoint
+from deflect.training.record import read_record
 from deflect.training.run import train
 from deflect.training.settings import TrainSettings
 from deflect.training.spec import RunSpec
@@ -23,10 +25,12 @@ from tiny_store import tiny_spec
 
 SETTINGS = {"task": "segmentation", "method": "deflect", "epochs": 12}
 CHILD = """
-import sys
+import logging, sys
+logging.basicConfig(level=logging.INFO)
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from tiny_store import tiny_spec
+from deflect.training.record import read_record
 from deflect.training.run import train
 print("ready", flush=True)
 train(tiny_spec(Path(sys.argv[2]), task="segmentation", method="deflect", epochs=12))
@@ -65,6 +69,18 @@ def test_sigkill_at_a_random_moment(tmp_path: Path, unkilled: tuple) -> None:
     assert outcome(train(spec), spec.out) == unkilled
     assert not (spec.out / "checkpoint.pt").exists()
     assert not [path for path in spec.out.iterdir() if path.name.startswith(".")]  # no half-written file is left
+
+
+def test_a_second_start_waits_for_the_first(tmp_path: Path, unkilled: tuple) -> None:
+    tiny_spec(tmp_path, **SETTINGS)
+    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tmp_path)]
+    started = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in "ab"]
+    told = "".join(process.communicate(timeout=120)[1] for process in started)
+    assert [process.returncode for process in started] == [0, 0]
+    assert len(re.findall(r"seed0: waiting for process \d+ on \S+, which works on it", told)) == 1
+    assert told.count("epoch 12/12") == 1
+    out = tiny_spec(tmp_path, **SETTINGS).out
+    assert outcome(read_record(out), out) == unkilled
 
 
 def killed(spec: RunSpec, where: object, name: str, function: Callable) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -193,6 +194,15 @@ _PLAN: list[Plan] = []
 def _take_plan(plan: Plan) -> None:
     """Runs once per process, so that the lists of files travel once."""
     _PLAN[:] = [plan]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose starter was killed would wait for shards without end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _planned_shard(split: str, start: int, stop: int) -> None:
