@@ -179,8 +179,8 @@ def _source(images: RawDataset) -> str:
 
 
 def _take_final_name(work: Path, out: Path) -> None:
-    """Drop the notes of the shards and move the finished folder into place."""
-    for note in work.glob("*.*-*.json"):
+    """Drop the notes of the shards, also what a killed process left of one, and move the folder into place."""
+    for note in (*work.glob("*.*-*.json"), *work.glob(".*.part")):
         note.unlink()
     if out.exists():
         shutil.rmtree(out)
