@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from deflect.files import atomic_path, read_json, write_json
+from deflect import files
+from deflect.errors import DeflectError
+from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
 
 
 def halfway(path: Path, folder: bool) -> None:
@@ -44,3 +47,43 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
             aside.mkdir()
             (aside / name).touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["b", "new"]
+
+
+def test_a_large_file_is_read_once_per_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever writes it is seen, also if it puts size and time of change back."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "WORTH_NOTING", 0)
+    monkeypatch.setattr(files, "TOO_NEW", -1)
+    read: list[Path] = []
+    monkeypatch.setattr(files, "sha256_file", lambda path: (read.append(path), sha256_file(path))[1])
+    path = tmp_path / "weights"
+    path.write_bytes(b"1" * 100)
+    first, state = sha256_once(path), path.stat()
+    assert sha256_once(path) == first == sha256_file(path)
+    assert len(read) == 1
+    path.write_bytes(b"2" * 100)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert sha256_once(path) == sha256_file(path) != first
+    assert len(read) == 2
+
+
+def test_a_file_that_may_still_change_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "WORTH_NOTING", 0)
+    (tmp_path / "new").write_bytes(b"1")
+    sha256_once(tmp_path / "new")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_seal_tells_of_changes_and_may_be_removed(tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    write_json(path, {"b": [0.1, 1e-9], "a": {3: "x"}}, seal=True)
+    assert read_json(path) == {"b": [0.1, 1e-9], "a": {"3": "x"}}
+    text = path.read_text()
+    path.write_text(text.replace("0.1", "0.2"))
+    with pytest.raises(DeflectError, match=r'card\.json: changed since it was written; .* remove its entry "seal"'):
+        read_json(path)
+    path.write_text(
+        "".join(line for line in text.replace("0.1", "0.2").splitlines() if '"seal"' not in line).replace("],}", "]}")
+    )
+    assert read_json(path)["b"][0] == 0.2

@@ -46,6 +46,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if aside.is_dir() and path.is_dir():
             shutil.rmtree(path)
         os.replace(aside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say which file
+        raise
     finally:
         if aside.is_dir():
             shutil.rmtree(aside)
