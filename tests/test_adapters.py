@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,14 @@ def test_real_sentinel2_images_go_through_an_adapted_gfm(tmp_path: Path) -> None
     loaded = load_adapter(gfm, tmp_path).eval()
     assert torch.equal(loaded(image), model(image))
     assert loaded.deflection(image)["angle"].mean() > 0
+
+
+def test_saved_tensors_can_be_read_by_whom_the_mask_allows(tmp_path: Path) -> None:
+    """safetensors makes files that nobody else on a cluster can read."""
+    before = os.umask(0o027)
+    try:
+        save_adapter(trained("lora"), tmp_path)
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE((tmp_path / f"adapter.{kind}").stat().st_mode) for kind in ("safetensors", "json")}
+    assert modes == {0o640}

@@ -122,6 +122,27 @@ def test_an_interrupted_run_goes_on_with_the_next_shard(
     assert content(tmp_path / "store") == content(tmp_path / "whole")
 
 
+def test_a_store_of_the_same_files_and_code_is_kept(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that was made by hand before a workflow asked for it; a damaged one is made again."""
+    folder, card = shutil.copytree(raw / "so2sat", tmp_path / "so2sat"), tmp_path / "store/store.json"
+    made = prepare("so2sat", folder, tmp_path / "store")
+    os.utime(card, (0, 0))
+    whole, array = content(tmp_path / "store"), tmp_path / "store/train.images.npy"
+    inode = array.stat().st_ino
+    assert prepare("so2sat", folder, tmp_path / "store") == made
+    assert array.stat().st_ino == inode
+    assert card.stat().st_mtime > 0  # touched: a workflow sees it as made now
+    with open(array, "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
+    prepare("so2sat", folder, tmp_path / "store")
+    assert content(tmp_path / "store") == whole
+    inode = array.stat().st_ino
+    monkeypatch.setattr("deflect.data.prepare._code", lambda: "another version")
+    prepare("so2sat", folder, tmp_path / "store")
+    assert array.stat().st_ino != inode
+
+
 def test_changed_files_are_not_resumed(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shutil.copytree(raw / "so2sat", tmp_path / "so2sat")
     monkeypatch.setattr(shards, "write_shard", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
