@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from deflect.cli import main
 from deflect.data import disk, fetch
 from deflect.data.catalog import DATASETS
 from deflect.data.disk import DiskFullError, human
@@ -165,3 +168,20 @@ def test_status_names_the_next_command(published: Site, tmp_path: Path) -> None:
     mini = {row.dataset: row for row in status(raw, prepared, "mini", simulated_root=tmp_path / "simulated")}
     assert mini["mados"].next == "deflect data simulate mados"
     assert mini["peat"].next == "deflect data prepare peat", "a user's own dataset is real in every study"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_study_may_keep_no_archives(
+    published: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+    config["studies"]["paper"]["keep_archives"] = keep
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO)
+    assert main(["--study", "paper", "data", "fetch", "mados"]) == 0
+    assert Path("data/raw/archives/MADOS.zip").exists() is keep
+    assert "study paper takes about 8" in caplog.text, "what is needed is told before the first download"
+    caplog.clear()
+    assert main(["--study", "paper", "data", "fetch", "mados"]) == 0
+    assert "takes about" not in caplog.text

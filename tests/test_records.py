@@ -79,6 +79,12 @@ def test_different_devices_raise_a_warning(tmp_path):
     assert "Runs on different devices: a GPU, made-up processor" in load_study(tmp_path).warnings[0]
 
 
+def test_unchecked_data_raises_a_warning(tmp_path):
+    make_run(tmp_path, "so2sat", "scale_mae", "deflect", data={"store_sha256": "0", "unchecked": True})
+    warning = "So2Sat: sizes and statistics were not held against the published ones."
+    assert load_study(tmp_path).warnings == [warning]
+
+
 def test_identical_metrics_of_different_models_raise_a_warning(tmp_path):
     for method in ("bitfit", "lora"):
         out = make_run(tmp_path, "so2sat", "scale_mae", method, score=0.5)
