@@ -152,7 +152,7 @@ def full_disk(*args):
     raise OSError(28, "No space left on device")
 
 if disk == "full" and os.environ["RANK"] == "0":
-    run.save_file = full_disk
+    run.save_tensors = full_disk
 settings = {"epochs": 2, "dropout": 0.0, "batch_size": batch}
 sys.exit(train_all([tiny_spec(root, task, seed=i, out=root / f"run{i}", **settings) for i in range(3)]))
 """

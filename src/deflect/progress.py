@@ -1,4 +1,4 @@
-"""Signs of progress: a bar in a terminal; in a log one line at most every ten seconds, and none of what ends sooner."""
+"""Signs of progress: a bar in a terminal; in a log a line every few seconds, and none of what ends sooner."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-#: Seconds between two lines in a log.
-PAUSE = 10.0
+#: Seconds between two lines in a log: of two short steps in a row neither may tell anything.
+PAUSE = 4.0
 
 
 def bar(what: str, total: int | None, *, done: int = 0, unit: str = "it", show: bool | None = None) -> Any:

@@ -17,6 +17,7 @@ import csv
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -117,6 +118,8 @@ class Run:
         """The whole run; the first of several processes writes."""
         records.reset_peak_memory(self.context.device)
         spec, card, context = self.spec, self.card, self.context
+        if context.ranks.first:
+            print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
         gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, card, context)
         model = build_model(gfm, spec.method, spec.method_settings, card, context)
         calibrate(model, self.store.split("train"), context)

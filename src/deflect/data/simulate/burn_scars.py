@@ -66,16 +66,17 @@ def scene(rng: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     return image, mask
 
 
-def name(rng: Generator, index: int) -> str:
-    """File name up to the product version; the tile's letters number the scene, so names never repeat."""
+def name(rng: Generator, index: int, part: str) -> str:
+    """File name up to the product version; the tile numbers the scene of a folder, so names never repeat."""
     letters = "ABCDEFGHJKLMNPQRSTUV"
-    tile = f"{10 + index % 10}{letters[2 + index // 10 % 18]}{letters[index // 180 % 20]}{letters[index // 3600 % 20]}"
+    last = letters[index // 3600 % 10 + 10 * (part == "validation")]
+    tile = f"{10 + index % 10}{letters[2 + index // 10 % 18]}{letters[index // 180 % 20]}{last}"
     return f"subsetted_512x512_HLS.S30.T{tile}.{rng.integers(2018, 2022)}{rng.integers(1, 366):03d}.v1.4"
 
 
 def write(folder: Path, rng: Generator, index: int, size: int) -> None:
     """Write scene ``index`` of one of the two folders as a pair of GeoTIFFs."""
-    stem = folder / name(rng, index)
+    stem = folder / name(rng, index, folder.name)
     image, mask = scene(rng, size)
     zone = 10 + index % 10
     _write_tif(Path(f"{stem}_merged.tif"), image, zone, MISSING)
