@@ -91,7 +91,7 @@ def differences(study: Study, known: pd.DataFrame) -> list[str]:
     seeds = study.main.seed.nunique()
     items = [
         "The paper's text could not be read in full when the method was written down. DEFLECT follows its abstract and "
-        "public notes; every choice beyond them is stated in docs/reproduction.md, and some are varied in the ablation.",
+        "public notes; every choice beyond them is stated in docs/reproduction.md; some are varied in the ablation.",
         f"{seeds} training{'s' * (seeds > 1)} per cell; the paper does not say how many it has.",
         "Segmentation is averaged as mIoU and classification as macro F1; which F1 the paper reports is not known.",
     ]
