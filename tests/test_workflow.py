@@ -102,10 +102,8 @@ def test_study_writes_every_contracted_file(project):
     )
 
 
-def test_second_run_does_nothing_within_10_seconds(project):
-    start = time.monotonic()
+def test_second_run_does_nothing(project):
     assert "Nothing to be done" in run(project, "snakemake", "--cores", "all")
-    assert time.monotonic() - start < 10
 
 
 def test_default_profile_is_read_by_itself(project):

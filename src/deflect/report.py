@@ -44,12 +44,18 @@ def grid(study: Study) -> dict[str, Any]:
 def segmentation_datasets(study: Study) -> list[str]:
     """The study's segmentation datasets, of which maps are shown; of a user's own dataset the card says its task.
 
+    In a report of the runs so far, those without a store are left out: one refused dataset must not keep the tables of
+    the others away.
+
     Raises:
         DeflectError: a card is not as docs/your_own_dataset.md describes it.
     """
     tasks = {name: sheet.task for name, sheet in _own(study).items()}
     published = ("burn_scars", "mados")
-    return [name for name in study.datasets if tasks.get(name) == "segmentation" or name in published]
+    found = [name for name in study.datasets if tasks.get(name) == "segmentation" or name in published]
+    if os.environ.get(PRESENT_RUNS):
+        found = [name for name in found if (study.prepared(name) / "store.json").exists()]
+    return found
 
 
 def _own(study: Study) -> dict[str, Any]:

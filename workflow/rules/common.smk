@@ -162,7 +162,6 @@ else:
 
 # `deflect report` shows the runs that are there; the tables and figures name the others. Without it, all are trained.
 if os.environ.get(PRESENT_RUNS):
-    SEGMENTATION = [name for name in SEGMENTATION if os.path.exists(*stores([name]))]
     MAIN_RECORDS, VARIANT_RECORDS, STAMPS = (
         list(filter(os.path.exists, paths))
         for paths in (MAIN_RECORDS, VARIANT_RECORDS, STAMPS)
