@@ -20,7 +20,8 @@ from deflect.training.settings import TrainSettings
 FLOAT = 4
 #: Predictions, history, record and cards of a run.
 SMALL_FILES = 300_000
-#: CPU seconds of one image in a training step of DEFLECT in bf16, measured at batch 8 (docs/performance.md).
+#: CPU seconds of one image in a training step of DEFLECT in bf16: Scale-MAE's measured at batch 8, the others' in the
+#: proportion of the steps in docs/performance.md.
 CORE_SECONDS = {"scale_mae": 1.75, "cross_scale_mae": 0.55, "dino_mc": 0.84}
 
 
