@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from deflect.files import sha256_file
-from test_workflow import change, copy_project
+from test_workflow import change, copy_project, environment
 
 SLURM = ["--workflow-profile", "workflow/profiles/slurm", "--latency-wait", "10"]
 SLURM += ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5"]
@@ -38,12 +38,12 @@ def separate(config: dict) -> None:
 
 def start(project: Path, slurm: bool) -> subprocess.Popen:
     """Snakemake in a process group of its own."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {k: v for k, v in os.environ.items() if k not in ("DEFLECT_CONFIG", "PYTHONPATH")} | {"PATH": path}
     snakemake = ["snakemake", *(SLURM if slurm else ["--cores", "2"])]
-    subprocess.run(["snakemake", "--unlock"], cwd=project, env=environment, capture_output=True, check=True)
+    subprocess.run(["snakemake", "--unlock"], cwd=project, env=environment(), capture_output=True, check=True)
     with open(project / "snakemake.log", "ab") as log:
-        return subprocess.Popen(snakemake, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(
+            snakemake, cwd=project, env=environment(), stdout=log, stderr=log, start_new_session=True
+        )
 
 
 def finished(project: Path) -> dict[str, str]:

@@ -27,11 +27,15 @@ RESULTS = ("tables", "figures", "notebooks")
 FIGURE = Path("results/mini/figures/parameter_efficiency.png")
 
 
+def environment() -> dict[str, str]:
+    """This environment's programs come first; no configuration is handed down."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {k: v for k, v in os.environ.items() if k not in ("DEFLECT_CONFIG", "PYTHONPATH")} | {"PATH": path}
+
+
 def run(project: Path, *command: str, expect: int = 0) -> str:
     """Run a command in the project with this environment's programs; returns all that it printed."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {k: v for k, v in os.environ.items() if k not in ("DEFLECT_CONFIG", "PYTHONPATH")} | {"PATH": path}
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True)
     text = done.stdout + done.stderr
     assert done.returncode == expect, text
     return text
@@ -344,10 +348,8 @@ def test_a_run_that_finishes_after_snakemake_was_killed_is_kept(project):
 
 def start(project: Path, *command: str) -> subprocess.Popen:
     """A command in the project that goes on while the test does."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("DEFLECT_CONFIG", "PYTHONPATH")}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, cwd=project, env=environment, start_new_session=True, **silent)
+    return subprocess.Popen(command, cwd=project, env=environment(), start_new_session=True, **silent)
 
 
 def wait_until(holds) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from deflect.errors import DeflectError
+from deflect.errors import DeflectError, flat
 from deflect.files import LONGEST_YAML, parse_yaml, read_text
 
 GFMS = ("scale_mae", "dino_mc", "cross_scale_mae")
@@ -144,7 +144,7 @@ def read(path: Path | None = None) -> dict[str, Any]:
     except DeflectError as error:
         raise ConfigError(str(error)) from error
     except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: not a YAML mapping: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: not a YAML mapping: {flat(error)}") from error
 
 
 #: What every shell command of a workflow starts with. Snakemake takes PYTHONPATH away from jobs in a conda environment;

@@ -21,3 +21,8 @@ def one_line(error: DeflectError | OSError) -> str:
     if error.errno in DENIED:
         return f"{where}: {what}; give yourself the right to it, or use another folder"
     return f"{where}: {what}"
+
+
+def flat(error: Exception) -> str:
+    """The text of an error of some library without line breaks."""
+    return " ".join(str(error).split())

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deflect.errors import DeflectError
+from deflect.errors import DeflectError, flat
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -23,7 +23,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
         path.chmod(0o666 & ~_umask())
     except SafetensorError as error:
-        reason = " ".join(str(error).split())
+        reason = flat(error)
         raise DeflectError(f"{path}: cannot be written ({reason}); make room and start again") from error
 
 

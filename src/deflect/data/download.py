@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deflect.data.disk import naming_full_disk, require_space
-from deflect.errors import DeflectError
+from deflect.errors import DeflectError, flat
 from deflect.files import read_json, write_json
 from deflect.progress import bar
 
@@ -118,7 +118,7 @@ def _download_with_retries(
         except DeflectError:
             raise
         except (RequestException, HTTPError, ValueError) as error:  # the last of an address that it is sent on to
-            raise DownloadError(f"{url}: {' '.join(str(error).split())}") from error
+            raise DownloadError(f"{url}: {flat(error)}") from error
 
 
 def _attempt(url: str, part: Path, size: int | None, checked: bool, progress: bool | None, patience: Patience) -> None:
@@ -246,7 +246,7 @@ def _download_from_drive(url: str, part: Path, progress: bool | None) -> None:
         quiet = progress is False or not sys.stderr.isatty()
         gdown.download(**address, output=str(part), quiet=quiet, resume=True, retries=2)
     except (gdown.exceptions.DownloadError, RequestException, OSError) as error:
-        reason = " ".join(str(error).split())
+        reason = flat(error)
         raise DownloadError(f"{url}: Google Drive gives no file ({reason})") from error
     if not part.exists():
         raise DownloadError(f"{url}: Google Drive gives no file")

@@ -32,7 +32,7 @@ from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.disk import lock
 from deflect.data.readers import read, sheet_for
 from deflect.data.readers.base import RawDataset
-from deflect.data.shards import Plan, make_plan, write_shards
+from deflect.data.shards import Plan, band_sums, make_plan, reflectance_of, write_shards
 from deflect.data.simulate import MARKER
 from deflect.files import read_json, sha256_file, sha256_json, write_json
 
@@ -112,8 +112,7 @@ def _look_first(images: RawDataset, raw: Path) -> None:
     sums = np.zeros((3, len(images.sheet.bands)))
     for row in rows:
         image, _, measured = images.load_measured(row)
-        reflectance = image.reshape(len(image), -1).astype(np.float64) * images.sheet.scale
-        sums += measured.reshape(len(image), -1).sum(1), reflectance.sum(1), np.square(reflectance).sum(1)
+        sums += measured.reshape(len(image), -1).sum(1), *band_sums(reflectance_of(image, images.sheet.scale))
     note = dict(zip(("measured", "sum", "square"), sums, strict=True))
     checks.check_published(images.sheet, checks.statistics(images.sheet, [note], raw), raw, sample=len(rows))
 

@@ -124,10 +124,10 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
             )
         images[row], labels[row] = image, label
         # pixels without measurement are 0 in the image and add nothing to the sums
-        reflectance = image.reshape(len(image), -1).astype(np.float64) * dataset.sheet.scale
+        reflectance = reflectance_of(image, dataset.sheet.scale)
         count += measured.reshape(len(image), -1).sum(1)
         dark += int(((image == 0) & measured).all(0).sum())
-        sums += reflectance.sum(1), np.square(reflectance).sum(1)
+        sums += band_sums(reflectance)
         outside += ((reflectance < low) | (reflectance > high)).sum(1)
         labelled += np.bincount(np.ravel(label)[np.ravel(label) >= 0], minlength=len(labelled))
         hashes.append(_digest(image))
@@ -137,6 +137,16 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
     facts |= {"measured": count.tolist(), "dark": dark}
     facts |= {"labelled": labelled.tolist(), "hashes": hashes, "labels": _digest(labels[start:stop])}
     write_json(_note(plan.work, split, start, stop), facts, seal=True)
+
+
+def reflectance_of(image: np.ndarray, scale: float) -> np.ndarray:
+    """Stored pixels (C, H, W) as float64 reflectance (C, H * W)."""
+    return image.reshape(len(image), -1).astype(np.float64) * scale
+
+
+def band_sums(reflectance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and sum of squares of each band."""
+    return reflectance.sum(1), np.square(reflectance).sum(1)
 
 
 def _is_written(plan: Plan, split: str, start: int, stop: int) -> bool:

@@ -21,14 +21,15 @@ from typing import IO, Any
 
 from deflect.data.disk import human, naming_full_disk, require_space
 from deflect.data.manifest import MANIFEST, write_manifest
+from deflect.data.simulate import MARKER
 from deflect.data.sources import Source
 from deflect.data.tar import open_tar
-from deflect.errors import DeflectError
+from deflect.errors import DeflectError, flat
 from deflect.progress import bar
 
 CHUNK = 1 << 20
 #: What stands for facts about a folder, and must not come from the net.
-OWN = (MANIFEST, "SIMULATED.json")
+OWN = (MANIFEST, MARKER)
 TOLERANCE = 1.5  # the catalog's sizes are partly computed; a bomb is larger by orders of magnitude
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
@@ -86,7 +87,7 @@ def _extract(archive: Path, aside: Path, expected: int, progress: bool | None) -
                 found[str(file.path)] = _copy(file, aside / file.path)
                 shown.update(file.size)
     except DAMAGE as error:
-        reason = " ".join(str(error).split())
+        reason = flat(error)
         raise UnpackError(f"{archive}: cannot be unpacked ({reason}); delete it and fetch again") from error
     if not found:
         raise UnpackError(f"{archive}: holds no file; delete it and fetch again")

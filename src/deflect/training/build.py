@@ -14,7 +14,6 @@ from torchvision.transforms.functional import center_crop
 from deflect.data.store import Split, StoreCard
 from deflect.gfms import load_gfm, taps
 from deflect.methods import AdaptedGFM, adapt_as, method_config
-from deflect.progress import bar
 from deflect.training.batches import Features, fit_to
 from deflect.training.context import Context
 from deflect.training.model import TaskModel, build_head
@@ -68,7 +67,7 @@ def calibrate(model: TaskModel, split: Split, context: Context) -> None:
     rows = torch.linspace(0, len(split) - 1, min(len(split), settings.calibration_images)).round().long()
 
     def batches() -> Iterator[Tensor]:
-        shown = bar("calibrating", len(rows), unit="images", show=None if context.ranks.first else False)
+        shown = context.bar("calibrating", len(rows), "images")
         for part in rows.split(settings.eval_batch_size):
             images = split.batch(part)[0].to(context.device)
             yield center_crop(images, size) if cut else fit_to(images, size)  # type: ignore[arg-type]
@@ -86,7 +85,7 @@ def cached_features(model: TaskModel, split: Split, context: Context) -> Feature
         return None
     kept: list[list[Tensor]] = []
     labels: list[Tensor] = []
-    shown = bar(f"features of {split.name}", len(split), unit="images")
+    shown = context.bar(f"features of {split.name}", len(split), "images")
     for rows in torch.arange(len(split)).split(settings.eval_batch_size):
         images, truth = split.batch(rows)
         with torch.no_grad(), context.autocast():

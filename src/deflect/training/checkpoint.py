@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from deflect.data.disk import DiskFullError, require_space
+from deflect.errors import flat
 from deflect.files import atomic_path
 from deflect.training.settings import TrainSettings
 
@@ -42,7 +43,7 @@ class Checkpoint:
             try:
                 torch.save(state | {"fingerprint": self.fingerprint}, aside)
             except RuntimeError as error:  # torch's writer gives no errno
-                reason = f"{self.path}: cannot be written ({_line(error)})"
+                reason = f"{self.path}: cannot be written ({flat(error)})"
                 raise DiskFullError(f"{reason}; make room and start again") from error
         self.last = time.monotonic()
 
@@ -54,7 +55,7 @@ class Checkpoint:
             _require_whole(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged file raises: the run can always start anew
-            print(f"{self.path}: damaged ({_line(error)}); starting at the first epoch", file=sys.stderr)
+            print(f"{self.path}: damaged ({flat(error)}); starting at the first epoch", file=sys.stderr)
             return None
         if state.get("fingerprint") != self.fingerprint:
             print(f"{self.path}: of another configuration or code; starting at the first epoch", file=sys.stderr)
@@ -78,7 +79,3 @@ def _bytes(state: Any) -> int:
         return state.nbytes
     parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
     return sum(map(_bytes, parts))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from deflect.progress import bar
 from deflect.training.distributed import Ranks
 from deflect.training.settings import TrainSettings
 
@@ -27,6 +28,10 @@ class Context:
         """Run the forward pass in the precision of the settings."""
         precision = self.settings.precision
         return torch.autocast(self.device.type, DTYPES[precision], enabled=precision != "float32")
+
+    def bar(self, what: str, total: int, unit: str) -> Any:
+        """Progress, shown by the first of several processes."""
+        return bar(what, total, unit=unit, show=None if self.ranks.first else False)
 
     @property
     def alone(self) -> Context:

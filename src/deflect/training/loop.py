@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deflect.progress import bar
 from deflect.training.batches import Batches, batch_starts, training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
@@ -128,7 +127,7 @@ def train_epoch(
     model.train()
     steps = len(batch_starts(len(split), context))
     total = torch.zeros((), device=context.device)
-    shown = bar(f"epoch {epoch + 1}", steps, unit="steps", show=None if context.ranks.first else False)
+    shown = context.bar(f"epoch {epoch + 1}", steps, "steps")
     for i, (inputs, labels) in enumerate(training_batches(split, epoch, context)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(context.settings, epoch * steps + i, context.settings.epochs * steps)

@@ -29,11 +29,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from deflect.analysis.schema import RecordError, run_file
 from deflect.data.disk import require_space
 from deflect.data.store import Store
-from deflect.files import sha256_file, sha256_json
-from deflect.methods import parameter_report, save_adapter
+from deflect.files import sha256_file, sha256_json, sha256_once
+from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.tensors import save_tensors
 from deflect.training import record as records
@@ -50,7 +49,7 @@ from deflect.training.scoring import Result, score
 from deflect.training.spec import RunSpec
 from deflect.training.tracking import Tracker, wandb_mode
 
-CHECKPOINT, HEAD, ADAPTER = "checkpoint.pt", "head.safetensors", ("adapter.safetensors", "adapter.json")
+CHECKPOINT, HEAD = "checkpoint.pt", "head.safetensors"
 
 
 def train(spec: RunSpec) -> dict[str, Any]:
@@ -97,12 +96,9 @@ def finished_record(folder: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 def _is_whole(folder: Path, record: Mapping[str, Any]) -> bool:
-    try:
-        for name in record.get("files", ()):
-            run_file(folder, name)
-    except (RecordError, FileNotFoundError):
-        return False
-    return True
+    """Whether every file is there as the record says."""
+    files = record.get("files", {}).items()
+    return all((folder / name).is_file() and sha256_once(folder / name) == digest for name, digest in files)
 
 
 class Run:
@@ -215,7 +211,7 @@ class Run:
                 np.savez_compressed(aside / "deflection.npz", **found)
             record["files"] = {file.name: sha256_file(file) for file in sorted(aside.iterdir())}
             (out / records.NAME).unlink(missing_ok=True)  # an older run's record must not stand beside new files
-            for name in (*ADAPTER, HEAD):
+            for name in (adapters.WEIGHTS, adapters.CARD, HEAD):
                 (out / name).unlink(missing_ok=True)  # of an older run that kept them
             for file in aside.iterdir():
                 os.replace(file, out / file.name)

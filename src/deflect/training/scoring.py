@@ -13,7 +13,6 @@ from torch import Tensor
 
 from deflect.data.store import StoreCard
 from deflect.errors import DeflectError
-from deflect.progress import bar
 from deflect.training.batches import Batches, evaluation_batches, fit_to
 from deflect.training.context import Context
 from deflect.training.metrics import HEADLINE, Scores
@@ -69,7 +68,7 @@ class Batch:
 def predictions(model: TaskModel, split: Batches, context: Context) -> Iterator[Batch]:
     """Predict this process's share of a split, in order, in evaluation mode."""
     model.eval()
-    shown = bar("predicting", len(split), unit="images", show=None if context.ranks.first else False)
+    shown = context.bar("predicting", len(split), "images")
     for rows, inputs, labels in evaluation_batches(split, context):
         with torch.inference_mode(), context.autocast():
             logits = predict(model, inputs, labels.shape[-1] if labels.ndim == 3 else None, context)

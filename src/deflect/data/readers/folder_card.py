@@ -18,7 +18,7 @@ from deflect.bands import SENSORS, Band, BandError, BandSet
 from deflect.data.card import SPLITS
 from deflect.data.catalog import METRICS, DatasetSheet
 from deflect.data.readers.faults import ReadError
-from deflect.errors import DeflectError
+from deflect.errors import DeflectError, flat
 from deflect.files import LONGEST_YAML, parse_yaml, read_text
 
 CARD = "card.yaml"
@@ -79,7 +79,7 @@ def read_card(path: Path) -> FolderCard:
     except DeflectError as error:
         raise ReadError(str(error)) from error
     except (OSError, yaml.YAMLError) as error:
-        raise ReadError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); correct the card") from error
+        raise ReadError(f"{path}: cannot be read as YAML ({flat(error)}); correct the card") from error
     if not isinstance(content, dict):
         raise ReadError(
             f"{path}: expected keys and values, found {type(content).__name__}; see docs/your_own_dataset.md"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deflect.errors import DeflectError
+from deflect.errors import DeflectError, flat
 
 #: Longest attribute text accepted. ForestNet's largest pickle has 169,322 bytes, and escapes take up to 4 characters.
 LONGEST = 1 << 20
@@ -88,7 +88,7 @@ def read_facts(text: Any, path: Path) -> SampleFacts:
             raise ValueError("bands_order is not a list of names")
         return SampleFacts(_integer(record.get("label")), tuple(order))
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
-        reason = " ".join(str(error).split()) if isinstance(error, ValueError) else "it is malformed"
+        reason = flat(error) if isinstance(error, ValueError) else "it is malformed"
         message = f"{path}: attribute 'pickle' refused, nothing was executed: {reason}"
         raise PickleRefused(f"{message}; fetch the file again from its source") from error
 
