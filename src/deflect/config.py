@@ -28,7 +28,7 @@ CHECKOUT = Path(__file__).parents[2]
 #: In a checkout a link to workflow/schemas/, in a wheel the file itself.
 SCHEMA = Path(__file__).with_name("config.schema.json").resolve()
 #: What to do where a package is missing.
-INSTALL = "run `make env` in a clone of the project, or add the extra packages: deflect[study]"
+INSTALL = "run `make env` in a clone of the project, or `pip install 'deflect-gfm[study]'`"
 
 
 class ConfigError(DeflectError):

@@ -25,7 +25,7 @@ CODE = ("bands.py", "data/card.py", "data/store.py", "spectral", "gfms", "method
 NOT_CODE = frozenset(
     ["methods/shares.py", *(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "progress", "tracking"])]
 )
-PACKAGES = ("deflect", "torch", "torchvision", "timm", "torchmetrics", "numpy", "safetensors", "peft")
+PACKAGES = ("torch", "torchvision", "timm", "torchmetrics", "numpy", "safetensors", "peft")
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -80,7 +80,7 @@ def code_state() -> dict[str, Any]:
 @lru_cache
 def packages() -> dict[str, str]:
     """Versions of the packages that a result may depend on; absent ones are left out."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "deflect": deflect.__version__}
     for name in PACKAGES:
         try:
             found[name] = version(name)
