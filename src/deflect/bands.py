@@ -28,7 +28,7 @@ class Band:
     ``role`` is the Spyndex letter, or ``""`` where none applies.
 
     Raises:
-        BandError: the role is unknown, or wavelength, width or gsd is no number.
+        BandError: the role is unknown, or wavelength, width or gsd is not a number.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Band:
 
 @dataclass(frozen=True)
 class BandSet(Sequence[Band]):
-    """Bands of one sensor in the order in which they stand in an image's channel axis.
+    """Bands of one sensor, in the order of an image's channel axis.
 
     Raises:
         BandError: the set is empty, or a name or a role occurs twice.
@@ -62,7 +62,7 @@ class BandSet(Sequence[Band]):
         for what, values in (("band", self.names), ("role", [r for r in self.roles if r])):
             repeated = sorted({v for v in values if list(values).count(v) > 1})
             if repeated:
-                raise BandError(f"{self.sensor}: {what} {', '.join(repeated)} stands more than once in {self.names}")
+                raise BandError(f"{self.sensor}: {what} {', '.join(repeated)} occurs more than once in {self.names}")
 
     def __len__(self) -> int:
         return len(self.bands)
@@ -92,7 +92,7 @@ class BandSet(Sequence[Band]):
         return self.names.index(name)
 
     def channel_of_role(self, role: str) -> int:
-        """Position of the band with the Spyndex letter ``role``. N2 (narrow NIR) stands in where N is absent."""
+        """Position of the band with the Spyndex letter ``role``. N2 (narrow NIR) is used where N is absent."""
         roles = self.roles
         if role == "N" and "N" not in roles and "N2" in roles:
             role = "N2"

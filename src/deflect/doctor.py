@@ -1,4 +1,4 @@
-"""``deflect doctor``: look for the traps that waste a day, and say how to get out of each."""
+"""``deflect doctor``: check the machine and the configuration for known problems and give the remedy for each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ANCHORS = (
 def doctor(config: Path | None = None, study: str | None = None, changes: Sequence[str] = ()) -> int:
     """Print one line per check; returns 1 if one of them is a fault.
 
-    ``changes``: the lines of ``deflect.places.make_usable``, which has replaced what was missing for this process.
+    ``changes``: the lines of ``deflect.places.make_usable``.
     """
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
@@ -68,7 +68,7 @@ def _encoding() -> Iterator[Finding]:
 
 
 def git(root: Path = Path()) -> Iterator[Finding]:
-    """DVC needs git and a repository around the project; records of runs note the revision."""
+    """DVC needs git and a repository; run records contain the revision."""
     if shutil.which("git") is None:
         yield "fault", "git: not found; `dvc repro` fails without it; install git, or run `snakemake` instead of DVC"
         return
@@ -84,10 +84,10 @@ def git(root: Path = Path()) -> Iterator[Finding]:
 
 
 def certificates(anchors: Sequence[str] = ANCHORS) -> Iterator[Finding]:
-    """A machine with certificates of its own is behind a proxy that signs for every server; Python brings others."""
+    """Certificates added to the machine mean a proxy that signs for every server; Python does not use them by default."""
     own = sorted(str(path) for pattern in anchors for path in Path("/").glob(pattern.lstrip("/")))
-    told = [name for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE") if os.environ.get(name)]
-    if own and len(told) < 2:
+    used = [name for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE") if os.environ.get(name)]
+    if own and len(used) < 2:
         yield (
             "note",
             f"TLS: this machine has certificates of its own ({own[0]}); if downloads fail with `certificate verify "
@@ -95,11 +95,11 @@ def certificates(anchors: Sequence[str] = ANCHORS) -> Iterator[Finding]:
             "/etc/ssl/certs/ca-certificates.crt (for uv alone: UV_SYSTEM_CERTS=true, as `make env` does)",
         )
     else:
-        yield "ok", f"TLS: {' and '.join(told) + ' set' if told else 'no certificates of an institute found'}"
+        yield "ok", f"TLS: {' and '.join(used) + ' set' if used else 'no certificates of an institute found'}"
 
 
 def dvc_cache(root: Path = Path()) -> Iterator[Finding]:
-    """Linked caches and `persist: true` together give silently stale results: DVC refreshes the outputs' times."""
+    """A linked cache with `persist: true` gives stale results silently: DVC updates the times of outputs."""
     if not (root / ".dvc").is_dir():
         yield "note", "DVC: no .dvc folder here; `dvc repro` needs the project's folder"
         return

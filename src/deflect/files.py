@@ -1,4 +1,4 @@
-"""Reading and writing small files: nothing half-written gets a final name, nothing damaged is taken for whole."""
+"""Read and write small files: no partial file gets its final name, and damaged files are detected."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ import yaml
 from deflect.errors import DeflectError
 from deflect.progress import bar
 
-#: Most bytes of a text that is read at once. Objects made from JSON take up to 30 times the memory of their text.
+#: Maximum size in bytes of a text file. Objects parsed from JSON take up to 30 times the memory of their text.
 LONGEST_TEXT = 32 << 20
 LONGEST_YAML = 1 << 20
-#: Most nodes of a YAML text with its aliases written out; the largest of the project has a few thousand.
+#: Maximum number of nodes of a YAML text, aliases expanded; the project's largest file has a few thousand.
 MOST_NODES = 100_000
-#: The key of a sealed JSON file under which the hash of all others stands.
+#: Key of a sealed JSON file that holds the hash of all other keys.
 SEAL = "seal"
 CHUNK = 4 << 20
-#: Files below this size are hashed each time; it takes a few milliseconds.
+#: Smaller files are hashed each time; this takes a few milliseconds.
 WORTH_NOTING = 4 << 20
-#: A file that changed within so many nanoseconds may change again without a new time.
+#: A file changed more recently (in nanoseconds) may change again without a new time stamp.
 TOO_NEW = 2_000_000_000
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path``; it takes the final name only if the block ends without an error.
+    """Yield a temporary sibling of ``path``; it gets the final name only if the block ends without an error.
 
-    The sibling may be written as a file or as a folder.
+    The sibling may be a file or a folder.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def sha256_file(path: Path) -> str:
 def sha256_once(path: Path) -> str:
     """SHA-256 of a file that may be large: read once per state of the file (size, times, inode), whatever the process.
 
-    What was found is noted in the user's cache folder; where nothing can be written, the file is read in every process.
+    The hash is kept in the user's cache folder. If that cannot be written, every process reads the file.
     """
     state = _state(path)
     note = _cache_folder() / f"{sha256_json(str(Path(path).resolve()))[:32]}.json"
@@ -87,7 +87,7 @@ def sha256_once(path: Path) -> str:
 
 
 def _state(path: Path) -> dict[str, int]:
-    """What changes whenever a file is written. No program sets ``ctime`` back."""
+    """What changes whenever a file is written. Programs cannot reset ``ctime``."""
     found = Path(path).stat()
     return {
         "bytes": found.st_size,
@@ -121,8 +121,8 @@ def parse_yaml(text: str) -> Any:
     """The content of a YAML text.
 
     Raises:
-        yaml.YAMLError: it is no YAML, a mapping gives a key twice, of which YAML itself keeps the last, or it is far
-            too long, nested or repeated by aliases.
+        yaml.YAMLError: not valid YAML, a key given twice (YAML itself would keep the last), or far too many values,
+            levels or aliases.
     """
     try:
         node = yaml.compose(text, _EachKeyOnce)
@@ -134,9 +134,9 @@ def parse_yaml(text: str) -> Any:
 
 
 def _nodes(node: yaml.Node, known: dict[int, int]) -> int:
-    """Nodes below ``node``, with every alias counted as what it stands for."""
+    """Number of nodes below ``node``, aliases expanded."""
     if id(node) not in known:
-        known[id(node)] = MOST_NODES  # an alias within what it names never ends
+        known[id(node)] = MOST_NODES  # an alias inside its own anchor would never end
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         inner = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
         known[id(node)] = 1 + sum(_nodes(one, known) for one in inner)
@@ -155,7 +155,7 @@ def write_json(path: Path, value: Any, *, seal: bool = False) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; of a sealed one, what was written, without the seal.
+    """Read a JSON file; the seal of a sealed one is checked and removed.
 
     Raises:
         DeflectError: the file is not valid JSON, or it changed since it was sealed; the message names it.
@@ -179,7 +179,7 @@ def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:
     """The text of a file.
 
     Raises:
-        DeflectError: it is no ordinary file, longer than ``longest`` bytes, or not UTF-8.
+        DeflectError: not a regular file, longer than ``longest`` bytes, or not UTF-8.
         FileNotFoundError: there is no such file.
     """
     require_file(path, longest)
@@ -190,11 +190,11 @@ def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:
 
 
 def require_file(path: Path, longest: int | None = None) -> None:
-    """Check before opening that ``path`` is an ordinary file; a pipe would be waited for without end.
+    """Check that ``path`` is a regular file before opening it; opening a pipe could block forever.
 
     Raises:
-        DeflectError: it is something else, or longer than ``longest`` bytes.
-        FileNotFoundError: there is nothing.
+        DeflectError: it is not, or it is longer than ``longest`` bytes.
+        FileNotFoundError: it does not exist.
     """
     found = Path(path).stat()
     if not stat.S_ISREG(found.st_mode):

@@ -1,4 +1,4 @@
-"""What programs expect of a machine and batch systems or containers do not always give: folders and a user's name."""
+"""Provide what containers and batch systems sometimes lack: writable folders and a user name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Longest temporary folder in bytes. Sockets of Jupyter, W&B and Python itself are put up to 35 bytes below it, and the
-#: path of a socket may have 107 bytes (Linux) or 103 (macOS).
+#: Maximum length in bytes of the temporary folder's path. Jupyter, W&B and Python create sockets whose paths are up to
+#: 35 bytes longer; a socket's path may have 107 bytes (Linux) or 103 (macOS).
 LONGEST = 68
 SHORT = ("/tmp", "/var/tmp", "/dev/shm")
-#: Folders that libraries keep for themselves, and where they are without the variable, below HOME.
+#: Variables that name folders of libraries -> their default below HOME.
 KEPT = {
     "XDG_CACHE_HOME": ".cache",
     "XDG_DATA_HOME": ".local/share",
@@ -24,15 +24,15 @@ KEPT = {
 
 
 def make_usable() -> list[str]:
-    """Give this process and those that it starts what is missing; returns a line for each change.
+    """Set environment variables so that this process and its children find what they need; returns a line per change.
 
-    Only variables of the environment change. A folder made here in place of one below HOME goes when this process ends.
+    A folder that replaces one below HOME is removed when this process ends.
     """
     return [*_temporary(), *_kept(), *_name()]
 
 
 def _temporary() -> Iterator[str]:
-    """TMPDIR, if it is no folder that can be written or too long for the path of a socket."""
+    """Replace TMPDIR if it cannot be written or is too long for sockets."""
     found = os.environ.get("TMPDIR", "")
     if not found or (writable(Path(found)) and len(os.fsencode(found)) <= LONGEST):
         return
@@ -48,7 +48,7 @@ def _temporary() -> Iterator[str]:
 
 
 def _kept() -> Iterator[str]:
-    """Folders of libraries where HOME cannot be written; settings that can be read there still are."""
+    """Replace the folders of libraries if HOME cannot be written; existing settings there are still read."""
     home = Path(os.path.expanduser("~"))  # stays "~" where neither HOME nor the user's name is known
     places = {name: Path(os.environ.get(name) or home / place) for name, place in KEPT.items()}
     missing = {name: KEPT[name] for name, place in places.items() if not can_be_made(place)}
@@ -60,11 +60,11 @@ def _kept() -> Iterator[str]:
             yield f"HOME={home} cannot be written; {', '.join(missing)} are set to a temporary folder"
         else:
             os.environ["HOME"] = aside
-            yield "HOME is not set, and the user has no folder; one is lent here; Snakemake needs `export HOME=...`"
+            yield "HOME is not set, and the user has no folder; a temporary one is used here; Snakemake needs `export HOME=...`"
 
 
 def _name() -> Iterator[str]:
-    """A name for a user id that has none, as in many containers: libraries ask for it and fail without."""
+    """Name a user id that has no name, as in many containers: some libraries fail without one."""
     try:
         getpass.getuser()
     except (KeyError, OSError):
@@ -73,10 +73,10 @@ def _name() -> Iterator[str]:
 
 
 def writable(folder: Path) -> bool:
-    """Whether files can be made in a folder that is there."""
+    """Whether the folder exists and files can be created in it."""
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def can_be_made(folder: Path) -> bool:
-    """Whether the folder, named from the root on, can be written, or made by one who needs it."""
+    """Whether the folder (an absolute path) can be written, or can be created."""
     return folder.is_absolute() and writable(next(place for place in (folder, *folder.parents) if place.exists()))

@@ -1,4 +1,4 @@
-"""Signs of progress: a bar in a terminal; in a log a line every few seconds, and none of what ends sooner."""
+"""Progress: a bar in a terminal; in a log, a line every few seconds."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-#: Seconds between two lines in a log: of two short steps in a row neither may tell anything.
+#: Seconds between two lines in a log; shorter steps print none.
 PAUSE = 4.0
 
 
 def bar(what: str, total: int | None, *, done: int = 0, unit: str = "it", show: bool | None = None) -> Any:
     """A tqdm bar over ``total`` steps, of which ``done`` are done; ``unit="B"`` counts bytes.
 
-    ``show``: False for none at all, True for a bar, ``None`` for what suits stderr.
+    ``show``: True for a bar, False for nothing, None to decide by whether stderr is a terminal.
     """
     terminal = sys.stderr.isatty() if show is None else show
     kind, pause = (tqdm, 0.1) if terminal else (_Lines, PAUSE)

@@ -1,4 +1,4 @@
-"""Tensors to a safetensors file, with the faults of the disk in one line."""
+"""Save tensors as safetensors; errors of the disk become one line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from deflect.errors import DeflectError, flat
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write copies of ``tensors`` on the CPU, readable as the user's mask says: safetensors lets nobody else read.
+    """Write ``tensors`` with the file mode of the user's umask; safetensors itself allows only the owner to read.
 
     Raises:
-        DeflectError: the file cannot be written; safetensors says why, but not which file.
+        DeflectError: the file cannot be written.
     """
     try:
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
@@ -28,7 +28,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _umask() -> int:
-    """The mask of this process, which can be read only by setting it."""
+    """The umask of this process; it can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
