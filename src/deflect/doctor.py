@@ -84,7 +84,7 @@ def git(root: Path = Path()) -> Iterator[Finding]:
 
 
 def certificates(anchors: Sequence[str] = ANCHORS) -> Iterator[Finding]:
-    """Certificates added to the machine mean a proxy that signs for every server; Python does not use them by default."""
+    """Added certificates mean a proxy that signs for every server; Python does not use them by default."""
     own = sorted(str(path) for pattern in anchors for path in Path("/").glob(pattern.lstrip("/")))
     used = [name for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE") if os.environ.get(name)]
     if own and len(used) < 2:
