@@ -60,7 +60,7 @@ def _kept() -> Iterator[str]:
             yield f"HOME={home} cannot be written; {', '.join(missing)} are set to a temporary folder"
         else:
             os.environ["HOME"] = aside
-            yield "HOME is not set, and the user has no folder; a temporary one is used; Snakemake needs `export HOME=...`"
+            yield "HOME is not set; a temporary folder is used. Snakemake itself needs `export HOME=...`"
 
 
 def _name() -> Iterator[str]:
