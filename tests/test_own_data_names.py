@@ -251,7 +251,7 @@ def test_a_key_given_twice_is_refused_in_card_and_configuration(tmp_path: Path) 
 
 
 def snakemake(project: Path, *options: str) -> str:
-    environment = {k: v for k, v in os.environ.items() if k not in ("DEFLECT_CONFIG", "PYTHONPATH")}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = ["snakemake", "--cores", "1", *options]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)

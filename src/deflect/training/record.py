@@ -16,15 +16,11 @@ from typing import Any
 import torch
 
 import deflect
-from deflect.files import read_json, sha256_file, sha256_json, sha256_once, write_json
+from deflect.files import read_json, sha256_once, write_json
+from deflect.fingerprint import code_sha256
 
 NAME = "record.json"
 SCHEMA = 1
-#: What of the package decides the outcome of a run, and what beside it does not.
-CODE = ("bands.py", "data/card.py", "data/store.py", "spectral", "gfms", "methods", "heads", "training")
-NOT_CODE = frozenset(
-    ["methods/shares.py", *(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "progress", "tracking"])]
-)
 PACKAGES = ("torch", "torchvision", "timm", "torchmetrics", "numpy", "safetensors", "peft")
 
 
@@ -54,15 +50,6 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 @lru_cache
-def code_sha256() -> str:
-    """Hash of every module that decides the outcome of a run."""
-    root = Path(deflect.__file__).parent
-    files = [file for part in CODE for file in ([root / part] if part.endswith(".py") else (root / part).rglob("*.py"))]
-    names = {str(file.relative_to(root)): file for file in files}
-    return sha256_json({name: sha256_file(file) for name, file in names.items() if name not in NOT_CODE})
-
-
-@lru_cache
 def code_state() -> dict[str, Any]:
     """Git revision of the package's checkout and whether tracked files differ from it; empty and False without git."""
 
@@ -74,7 +61,7 @@ def code_state() -> dict[str, Any]:
         state = {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
         state = {"revision": "", "dirty": False}
-    return state | {"sha256": code_sha256()}
+    return state | {"sha256": code_sha256("train")}
 
 
 @lru_cache

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deflect.training.record import code_sha256, packages, weights_sha256
+from deflect.fingerprint import code_sha256
+from deflect.training.record import packages, weights_sha256
 from deflect.training.settings import TrainSettings
 
 
@@ -65,6 +66,6 @@ class RunSpec:
             "training": training,
             "store": store_sha256,
             "weights": weights_sha256(self.weights),
-            "code": code_sha256(),
+            "code": code_sha256("train"),
             "packages": {name: installed[name] for name in ("torch", "timm")},
         }
