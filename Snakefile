@@ -58,6 +58,8 @@ onerror:
 rule all:
     default_target: True
     input:
+        RECORDS,
+        FINISHED,
         rules.results.input,
         rules.report.output,
     message:

@@ -197,9 +197,7 @@ rule results:
 rule report:
     input:
         rules.results.input,
-        captions=sorted(
-            str(path) for path in Path(workflow.basedir).glob("workflow/report/*.rst")
-        ),
+        captions=sorted(of_project("workflow/report").glob("*.rst")),
     output:
         html=f"{RESULTS}/report.html",
     log:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +31,35 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def files_below(folder: Path) -> list[Path]:
     """Every file below ``folder``, in folders that are links too; hidden ones and the manifest left out."""
-    return [Path(path) for path in _paths(folder) if os.path.isfile(path)]
+    return sorted(Path(entry.path) for entry in _files(folder, str(folder / MANIFEST)))
 
 
 def folder_sha256(folder: Path) -> str:
     """Hash of names, sizes and times of the files below ``folder``; quick, nothing is read.
 
-    It changes too where an older file takes another's place, and knows names that Snakemake cannot take as inputs.
+    It changes also where an older file takes the place of another, and names may hold any sign.
     """
-    digest = hashlib.sha256()
-    for path in _paths(folder):
-        facts = os.stat(path)
-        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+    states = sorted(map(_state, _files(folder, str(folder / MANIFEST))))
+    return hashlib.sha256("\0".join(states).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _paths(folder: Path) -> list[str]:
-    found = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(place, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path != str(folder / MANIFEST))
+def _state(entry: os.DirEntry[str]) -> str:
+    facts = entry.stat()
+    return f"{entry.path}\0{facts.st_size}\0{facts.st_mtime_ns}"
+
+
+def _files(folder: Path | str, manifest: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]]:
+    here = os.path.realpath(folder)
+    if here in above:  # a link to a folder that holds it
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.path == manifest:
+                continue
+            if entry.is_dir():
+                yield from _files(entry.path, manifest, (*above, here))
+            elif entry.is_file():
+                yield entry
 
 
 def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
