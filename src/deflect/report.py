@@ -90,5 +90,5 @@ def report(study: Study, config: Path | None = None) -> int:
         f"study={study.name}",
     ]
     command += ["--configfile", str(config)] if config else []
-    command += ["--", f"{study.results}/report.html"]
+    command += ["--", "results", f"{study.results}/report.html"]
     return subprocess.run(command, env=os.environ | {PRESENT_RUNS: "1"}).returncode
