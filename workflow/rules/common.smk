@@ -35,10 +35,9 @@ VARIANTS = list(STUDY.variants.settings)
 for line in make_usable():
     print(f"deflect: {line}", file=sys.stderr)
 
-# Two lines before every job that say nothing.
-logger.addFilter(
-    lambda record: not str(record.msg).startswith(("Select jobs to", "Execute "))
-)
+# Lines of Snakemake that say nothing beside those that a job begins and has ended.
+SILENT = ("Select jobs to execute", "Execute ", "Touching output file ")
+logger.addFilter(lambda record: not str(record.msg).startswith(SILENT))
 
 USES_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 shell.prefix(shell_prefix(USES_CONDA))
