@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from deflect.data import disk
+from deflect.data.fetch.sources import Source
+from deflect.data.fetch.unpack import unpack
 from deflect.data.prepare import prepare
 from deflect.data.simulate import SimulationSize, simulate
-from deflect.data.sources import Source
-from deflect.data.unpack import unpack
 from deflect.errors import DeflectError, one_line
 from deflect.files import atomic_path, sha256_file
 from deflect.gfms import build, card_of, gfm_card
@@ -69,7 +69,7 @@ def trains(source: Path, out: Path) -> None:
 
 def unpacks(source: Path, out: Path) -> None:
     size = sum(path.stat().st_size for path in (source / "so2sat").iterdir())
-    unpack(source / "so2sat.zip", out / "so2sat", Source("a", "", unpacked_bytes=size), progress=False)
+    unpack(source / "so2sat.zip", out / "so2sat", Source("a", "", unpacked_bytes=size))
 
 
 def converts(source: Path, out: Path) -> None:
