@@ -16,7 +16,8 @@ HEAD = """# Datasets
 `deflect data fetch NAME` downloads, verifies and unpacks a dataset into `data/raw/NAME`; `deflect data status` shows
 what is there and what is missing. A file that you downloaded yourself goes into `data/raw/archives` under the name
 given below: it is verified and used in place of the download. Where no checksum is published, the one found first is
-kept in `data/raw/archives/checksums.json` and enforced from then on.
+kept in `data/raw/archives/checksums.json` and enforced from then on. Files of Hugging Face come from the mirror that
+`HF_ENDPOINT` names, if it is set, and are asked for with your token, if you have one.
 
 Inside the project, bands are known by sensor and name, images are reflectance (stored value x scale), pixels without a
 label are -1, and splits are called train, val and test.
