@@ -42,7 +42,10 @@ class Source:
 @cache
 def published_archives() -> dict[str, Source]:
     """The archive of each published dataset, by the dataset's name."""
+    found = {}
     with open(TABLE, newline="") as file:
-        rows = list(csv.DictReader(file))
-    sizes = ("bytes", "unpacked_bytes")
-    return {row.pop("dataset"): Source(**row | {size: int(row[size] or 0) or None for size in sizes}) for row in rows}
+        for row in csv.DictReader(file):
+            dataset = row.pop("dataset")
+            sizes = {key: int(row[key]) if row[key] else None for key in ("bytes", "unpacked_bytes")}
+            found[dataset] = Source(**(row | sizes))  # type: ignore[arg-type]
+    return found
