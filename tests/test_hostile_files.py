@@ -25,10 +25,10 @@ import yaml
 from deflect.analysis.records import load_study
 from deflect.config import ConfigError, load
 from deflect.data.catalog import DATASETS
+from deflect.data.fetch.sources import Source
+from deflect.data.fetch.unpack import unpack
 from deflect.data.prepare import prepare
 from deflect.data.simulate import SimulationSize, simulate
-from deflect.data.sources import Source
-from deflect.data.unpack import unpack
 from deflect.errors import DeflectError
 from deflect.files import read_json
 from own_data import CARD, image, write_card, write_folders, write_masks, write_table, write_tiff

@@ -128,7 +128,7 @@ def _datasets(args: argparse.Namespace, config: Config) -> list[str]:
 
 
 def _data_status(args: argparse.Namespace) -> None:
-    from deflect.data.status import status_table
+    from deflect.data.fetch.status import status_table
 
     study = load(args.config, args.study).study
     simulated = Path("data/simulated") if study.simulated else None
@@ -139,7 +139,7 @@ def _data_fetch(args: argparse.Namespace) -> None:
     from shutil import disk_usage
 
     from deflect.data.disk import human
-    from deflect.data.fetch import ARCHIVES, fetch
+    from deflect.data.fetch.dataset import ARCHIVES, fetch
 
     config = load(args.config, args.study)
     if not config.study.simulated and not any(Path("data/raw", ARCHIVES).glob("*")):  # before the first download
@@ -149,11 +149,11 @@ def _data_fetch(args: argparse.Namespace) -> None:
     keep = config.study.keep_archives and not args.drop_archive
     for name in _datasets(args, config):
         if name in DATASETS:  # a dataset of the user's own is already where it belongs
-            fetch(name, Path("data/raw"), layout=args.layout, keep_archive=keep)
+            fetch(name, Path("data/raw"), keep_archive=keep)
 
 
 def _data_verify(args: argparse.Namespace) -> None:
-    from deflect.data.status import verify
+    from deflect.data.fetch.dataset import verify
 
     for name in _datasets(args, load(args.config, args.study)):
         print(verify(name, Path("data/raw")))
@@ -211,7 +211,7 @@ def _gfm_fetch(args: argparse.Namespace) -> None:
 
 
 def _gfm_convert(args: argparse.Namespace) -> None:
-    from deflect.data.fetch_file import read_record
+    from deflect.data.fetch.file import read_record
     from deflect.files import read_json
     from deflect.gfms.convert import convert
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 
 from deflect.data.catalog import AS_PUBLISHED, DATASETS, DatasetSheet
 from deflect.data.disk import human
-from deflect.data.sources import Source
+from deflect.data.fetch.sources import Source
 
-SHARDS = "sha256 of each in [webdataset_shards.sha256](../src/deflect/data/webdataset_shards.sha256)"
 HEAD = """# Datasets
 
 <!-- Made from src/deflect/data/catalog.yaml and sources.csv by
@@ -18,7 +16,8 @@ HEAD = """# Datasets
 `deflect data fetch NAME` downloads, verifies and unpacks a dataset into `data/raw/NAME`; `deflect data status` shows
 what is there and what is missing. A file that you downloaded yourself goes into `data/raw/archives` under the name
 given below: it is verified and used in place of the download. Where no checksum is published, the one found first is
-kept in `data/raw/archives/checksums.json` and enforced from then on.
+kept in `data/raw/archives/checksums.json` and enforced from then on. Files of Hugging Face come from the mirror that
+`HF_ENDPOINT` names, if it is set, and are asked for with your token, if you have one.
 
 Inside the project, bands are known by sensor and name, images are reflectance (stored value x scale), pixels without a
 label are -1, and splits are called train, val and test.
@@ -64,7 +63,7 @@ def _section(sheet: DatasetSheet) -> str:
         "Bands, in the order of channels:\n\n" + _bands(sheet),
         _left_out(sheet),
         _classes(sheet),
-        "Files:\n\n" + _files(sheet),
+        "File:\n\n" + _file(sheet.source),
         "To know:\n\n" + "".join(f"* {note}\n" for note in sheet.notes),
     ]
     return "\n".join(filter(None, parts))
@@ -116,25 +115,12 @@ def _left_out(sheet: DatasetSheet) -> str:
     return "\n".join(parts)
 
 
-def _files(sheet: DatasetSheet) -> str:
-    """One row per file; the shards of one folder share a row, their checksums stand in webdataset_shards.sha256."""
-    rows: dict[str, tuple[object, ...]] = {}
-    for source in sheet.sources:
-        path = PurePosixPath(source.name)
-        if path.name.startswith("shard_"):
-            rows[f"{path.parent}/shard_*.tar"] = _file(source, f"{path.parent}/shard_*.tar", SHARDS)
-        else:
-            rows[source.name] = _file(source, source.name, _checksum(source))
-    return _table(("layout", "file", "version", "size", "checksum", "addresses", "by hand"), rows.values())
-
-
-def _file(source: Source, name: str, checksum: str) -> tuple[object, ...]:
-    addresses = [source.url, source.archive_url]
-    if name.endswith("*.tar"):
-        addresses = [str(PurePosixPath(source.url).parent).replace(":/", "://")]
+def _file(source: Source) -> str:
+    addresses = (source.url, source.archive_url)
     links = ", ".join(f"[{label}]({url})" for label, url in zip(("primary", "second"), addresses, strict=False) if url)
     size = human(source.bytes) if source.bytes else "not stated"
-    return source.layout, f"`{name}`", source.version, size, checksum, links, source.by_hand
+    row = (source.layout, f"`{source.name}`", source.version, size, _checksum(source), links, source.by_hand)
+    return _table(("layout", "file", "version", "size", "checksum", "addresses", "by hand"), [row])
 
 
 def _checksum(source: Source) -> str:

@@ -172,9 +172,8 @@ def _finish(work: Path, split: str, images: RawDataset) -> dict[str, Any]:
 
 
 def _source(images: RawDataset) -> str:
-    """Where the files come from: the address of the first one, or what the user's card says."""
-    sources = [source for source in images.sheet.sources if source.layout == images.layout or not images.layout]
-    return sources[0].url if sources else images.sheet.citation
+    """Where the files come from: the address of the archive, or what the user's card says."""
+    return images.sheet.source.url or images.sheet.citation
 
 
 def _take_final_name(work: Path, out: Path) -> None:

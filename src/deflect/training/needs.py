@@ -63,9 +63,8 @@ def needs_line(config: Config) -> str:
 
 
 def raw_bytes(sheet: DatasetSheet) -> int:
-    """Archives and unpacked files; where a layout states no sizes, those of another one."""
-    stated = [sum((f.bytes or 0) + (f.unpacked_bytes or 0) for f in sheet.files(layout)) for layout in sheet.layouts]
-    return next((size for size in stated if size), 0)
+    """The archive, where its size is published, and the unpacked files."""
+    return (sheet.source.bytes or 0) + (sheet.source.unpacked_bytes or 0)
 
 
 def store_bytes(sheet: DatasetSheet) -> int:

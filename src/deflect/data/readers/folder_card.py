@@ -235,7 +235,6 @@ def sheet_of(name: str, folder: Path) -> DatasetSheet:
         licence=card.licence,
         citation=card.source,
         notes=(),
-        sources=(),
         nodata=_nodata(card),
         unlabelled=card.ignore,
     )

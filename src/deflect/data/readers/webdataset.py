@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from deflect.data.fetch.unpack import open_tar
 from deflect.data.readers.base import Sample
 from deflect.data.readers.faults import LARGEST, ReadError, reading, refuse_large
 from deflect.data.readers.geobench import GeoBench, stack
-from deflect.data.tar import open_tar
 
 BANDS, META = ".bands.npz", ".meta.json"
 Place = tuple[Path, int, int]
