@@ -129,6 +129,16 @@ def test_a_key_that_would_take_for_ever_to_hash() -> None:
     assert read_facts(str(b"\x80\x04}()\x94" + doubled + b"K\x01\x8c\x05labelK\x05u."), PATH).label == 5
 
 
+def test_a_memo_entry_of_a_high_number_takes_no_memory() -> None:
+    assert read_facts(str(b"\x80\x04}(\x8c\x05labelK\x05r\xf0\xff\xff\xffu."), PATH).label == 5
+
+
+@pytest.mark.parametrize("opcode", [b"B", b"X", b"\x95"], ids=["bytes", "text", "frame"])
+def test_a_length_beyond_the_end_is_refused(opcode: bytes) -> None:
+    with pytest.raises(PickleRefused):
+        read_facts(str(b"\x80\x04}(\x8c\x05label" + opcode + b"\xff\xff\xff\xffu."), PATH)
+
+
 def test_a_hostile_file_is_named(tmp_path: Path) -> None:
     source = FIXTURE / "m-so2sat"
     for path in source.iterdir():
