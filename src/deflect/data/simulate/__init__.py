@@ -89,7 +89,7 @@ def _write_geobench(
 
     starts = (0, size.train, size.train + size.val)
     splits = {split: samples(split, start) for split, start in zip(_SPLITS, starts, strict=True)}
-    geobench.write(folder, splits, module.STORED, module.RESOLUTION, module.LABEL_MAP)
+    geobench.write(folder, splits, module, pixels)
 
 
 def _write_burn_scars(folder: Path, size: SimulationSize, pixels: int, seed: int) -> None:
