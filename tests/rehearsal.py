@@ -172,8 +172,7 @@ def main() -> None:
 
     with serving(folder / "server") as port:
         for dataset in args.datasets:
-            layout = ["--layout", "hdf5"] if LAYOUTS[dataset] == "hdf5" else []
-            timed(project, port, "data", "fetch", dataset, *layout)
+            timed(project, port, "data", "fetch", dataset)
         timed(project, port, "data", "status")
         for step in ("verify", "prepare", "prepare"):
             for dataset in args.datasets:

@@ -173,7 +173,7 @@ def _finish(work: Path, split: str, images: RawDataset) -> dict[str, Any]:
 
 def _source(images: RawDataset) -> str:
     """Where the files come from: the address of the first one, or what the user's card says."""
-    sources = [source for source in images.sheet.sources if source.layout == images.layout or not images.layout]
+    sources = [source for source in images.sheet.sources if source.layout != "webdataset"]
     return sources[0].url if sources else images.sheet.citation
 
 

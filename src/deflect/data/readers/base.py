@@ -48,8 +48,6 @@ class RawDataset(ABC):
 
     #: A file or folder that every copy of this layout has; it tells the dataset's own folder from its parent.
     marker: str
-    #: Name of the layout in the table of sources, where a dataset is published in several.
-    layout = ""
     #: Whether pixels without data lose their label as well.
     ignore_nodata = True
 

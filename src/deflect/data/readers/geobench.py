@@ -31,7 +31,6 @@ class GeoBench(RawDataset):
     """One split of a GEO-Bench dataset; the sheet's ``stored_names`` say which stored band is which true band."""
 
     marker = PARTITION
-    layout = "hdf5"
 
     def _list_ids(self) -> list[str]:
         path = self.folder / PARTITION
