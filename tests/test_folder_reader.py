@@ -12,7 +12,7 @@ import rasterio
 
 from deflect.data.prepare import prepare
 from deflect.data.readers import ReadError, read, sheet_for
-from deflect.data.readers.folder_card import FolderCard
+from deflect.data.readers.own_data_card import OwnDataCard
 from deflect.data.store import Store
 from own_data import BANDS, CARD, image, write_card, write_folders, write_masks, write_table, write_tiff
 
@@ -140,7 +140,7 @@ def test_the_card_of_the_documentation_is_right_and_own_data_is_real_in_every_st
     card = prepare("fields", tmp_path / "raw", tmp_path / "store", simulated=True)
     assert not card.simulated
     assert [card.splits[split]["n"] for split in ("train", "val", "test")] == [10, 2, 4]
-    for field in FolderCard.__dataclass_fields__:
+    for field in OwnDataCard.__dataclass_fields__:
         assert f"| `{field}` |" in page, f"the page does not explain {field}"
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from deflect.bands import BandSet, bandset
+from deflect.data import SPLITS
 from deflect.data.sources import Source, sources_of
 from deflect.errors import DeflectError
 
@@ -93,7 +94,7 @@ class DatasetSheet:
                 raise CatalogError(f"{self.name}: {len(self.bands)} bands but {len(values)} {what}")
         if self.metric != METRICS.get(self.task):
             raise CatalogError(f"{self.name}: task {self.task!r} and metric {self.metric!r} do not go together")
-        if list(self.splits) != ["train", "val", "test"]:
+        if tuple(self.splits) != SPLITS:
             raise CatalogError(f"{self.name}: splits must be train, val, test, found {', '.join(self.splits)}")
 
     @property

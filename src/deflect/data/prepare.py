@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from deflect.bands import BandStatistics
-from deflect.data import checks
+from deflect.data import SPLITS, checks
 from deflect.data.card import (
     CARD,
     PARTS,
-    SPLITS,
     StoreCard,
     StoreError,
     hash_name,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import h5py
 
 PARTITION = "default_partition.json"
-SPLITS = {"train": "train", "val": "valid", "test": "test"}
+PARTITIONS = {"train": "train", "val": "valid", "test": "test"}
 
 
 class GeoBench(RawDataset):
@@ -35,10 +35,10 @@ class GeoBench(RawDataset):
     def _list_ids(self) -> list[str]:
         path = self.folder / PARTITION
         partition = read_json(path)
-        ids = partition.get(SPLITS[self.split]) if isinstance(partition, dict) else None
+        ids = partition.get(PARTITIONS[self.split]) if isinstance(partition, dict) else None
         if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
             raise ReadError(
-                f"{path}: expected a list of sample names under {SPLITS[self.split]!r}; fetch the file again"
+                f"{path}: expected a list of sample names under {PARTITIONS[self.split]!r}; fetch the file again"
             )
         refuse_paths(ids, path)
         return ids

@@ -9,7 +9,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from deflect.data.readers.faults import ReadError, refuse_repeated
-from deflect.data.readers.folder_card import CARD
+from deflect.data.readers.own_data_card import CARD
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from deflect.bands import SENSORS, Band, BandError, BandSet
-from deflect.data.card import SPLITS
+from deflect.data import SPLITS
 from deflect.data.catalog import METRICS, DatasetSheet
 from deflect.data.readers.faults import ReadError
 from deflect.errors import DeflectError, flat
@@ -27,7 +27,7 @@ EXPONENT = r"[-+]?[\d.]+[eE][-+]?\d+"
 
 
 @dataclass(frozen=True)
-class FolderCard:
+class OwnDataCard:
     """The keys of ``card.yaml``; those with a default may be left out.
 
     Attributes:
@@ -68,7 +68,7 @@ class FolderCard:
     licence: str = ""
 
 
-def read_card(path: Path) -> FolderCard:
+def read_card(path: Path) -> OwnDataCard:
     """Read and check a card.
 
     Raises:
@@ -84,7 +84,7 @@ def read_card(path: Path) -> FolderCard:
         raise ReadError(
             f"{path}: expected keys and values, found {type(content).__name__}; see docs/your_own_dataset.md"
         )
-    known = {key.name: key for key in fields(FolderCard)}
+    known = {key.name: key for key in fields(OwnDataCard)}
     for key in content:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
@@ -92,7 +92,7 @@ def read_card(path: Path) -> FolderCard:
     for key, fact in known.items():
         if fact.default is MISSING and key not in content:
             raise ReadError(f"{path}: key {key!r} is missing; add it")
-    card = FolderCard(**content)
+    card = OwnDataCard(**content)
     if isinstance(card.classes, list):  # in the one spelling of accents that names of files get as well
         names = [unicodedata.normalize("NFC", name) if isinstance(name, str) else name for name in card.classes]
         card = replace(card, classes=names)
@@ -100,7 +100,7 @@ def read_card(path: Path) -> FolderCard:
     return card
 
 
-def _check(card: FolderCard, path: Path) -> None:
+def _check(card: OwnDataCard, path: Path) -> None:
     _demand(str(card.task) in METRICS, path, "task", " or ".join(METRICS), card.task)
     _demand(_number(card.scale) and card.scale > 0, path, "scale", "a positive number", card.scale)
     _demand(_number(card.gsd) and card.gsd > 0, path, "gsd", "metres per pixel", card.gsd)
@@ -122,7 +122,7 @@ def _check(card: FolderCard, path: Path) -> None:
     _check_splits(card, path)
 
 
-def _check_names(card: FolderCard, path: Path) -> None:
+def _check_names(card: OwnDataCard, path: Path) -> None:
     """What stands in tables, figures and lists: text of one line."""
     _demand(isinstance(card.classes, list), path, "classes", "a list of two or more different names", card.classes)
     for name in card.classes:
@@ -150,7 +150,7 @@ def _is_inside(name: str) -> bool:
     return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
-def _check_splits(card: FolderCard, path: Path) -> None:
+def _check_splits(card: OwnDataCard, path: Path) -> None:
     splits = card.splits
     if splits == ("column" if str(card.labels).endswith(".csv") else "folders"):
         return
@@ -179,11 +179,11 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _nodata(card: FolderCard) -> tuple[Any, ...]:
+def _nodata(card: OwnDataCard) -> tuple[Any, ...]:
     return () if card.nodata is None else tuple(card.nodata) if isinstance(card.nodata, list) else (card.nodata,)
 
 
-def stored_bands(card: FolderCard, path: Path) -> BandSet:
+def stored_bands(card: OwnDataCard, path: Path) -> BandSet:
     """The bands of the GeoTIFFs, in the order of their channels."""
     _demand(isinstance(card.bands, list) and bool(card.bands), path, "bands", "a list", card.bands)
     try:
@@ -192,7 +192,7 @@ def stored_bands(card: FolderCard, path: Path) -> BandSet:
         raise ReadError(f"{path}: bands: {error}; correct the card") from error
 
 
-def _band(card: FolderCard, entry: Any) -> Band:
+def _band(card: OwnDataCard, entry: Any) -> Band:
     if isinstance(entry, dict):
         return Band(**entry)
     if card.sensor not in SENSORS:

@@ -12,7 +12,7 @@ import numpy as np
 
 from deflect.bands import SENSORS, Band, BandSet
 from deflect.data.readers.faults import ReadError
-from deflect.data.readers.folder_card import CARD, FolderCard
+from deflect.data.readers.own_data_card import CARD, OwnDataCard
 from deflect.data.readers.tiff import Tiff
 
 #: What people call a band, without spaces and signs -> roles (letters of Spyndex) that it may have.
@@ -46,7 +46,7 @@ SHIFT = 0.1
 UNTAGGED = "(gdal_edit.py changes what a file states)"
 
 
-def check_image(image: Tiff, card: FolderCard, bands: BandSet, channels: list[int], path: Path) -> None:
+def check_image(image: Tiff, card: OwnDataCard, bands: BandSet, channels: list[int], path: Path) -> None:
     """Compare an image with the card.
 
     Args:
@@ -157,7 +157,7 @@ def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
         )
 
 
-def _check_scale(image: Tiff, card: FolderCard, channels: list[int], path: Path) -> None:
+def _check_scale(image: Tiff, card: OwnDataCard, channels: list[int], path: Path) -> None:
     for channel in channels:
         scale, offset = image.scales[channel], image.offsets[channel]
         if (scale, offset) == (1, 0):
@@ -171,7 +171,7 @@ def _check_scale(image: Tiff, card: FolderCard, channels: list[int], path: Path)
             )
 
 
-def _check_type(image: Tiff, card: FolderCard, path: Path) -> None:
+def _check_type(image: Tiff, card: OwnDataCard, path: Path) -> None:
     if image.pixels.dtype.kind not in "iu":
         return
     brightest = (np.iinfo(image.pixels.dtype).max + card.offset) * card.scale
@@ -182,7 +182,7 @@ def _check_type(image: Tiff, card: FolderCard, path: Path) -> None:
         )
 
 
-def _check_gsd(image: Tiff, card: FolderCard, path: Path) -> None:
+def _check_gsd(image: Tiff, card: OwnDataCard, path: Path) -> None:
     metres = _metres(image)
     if metres is not None and not GSD_RATIO[0] <= metres / card.gsd <= GSD_RATIO[1]:
         raise ReadError(

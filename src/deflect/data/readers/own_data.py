@@ -15,19 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from deflect.data.card import SPLITS
+from deflect.data import SPLITS
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.faults import ReadError, reading
-from deflect.data.readers.folder_card import CARD, read_card, stored_bands
-from deflect.data.readers.folder_files import composed, few, find, note_left_out, tiffs
-from deflect.data.readers.folder_tables import drawn, read_ids, read_table, refuse_empty
-from deflect.data.readers.statements import check_image, check_nodata, check_place, equal, unstated
+from deflect.data.readers.own_data_card import CARD, read_card, stored_bands
+from deflect.data.readers.own_data_files import composed, few, find, note_left_out, tiffs
+from deflect.data.readers.own_data_statements import check_image, check_nodata, check_place, equal, unstated
+from deflect.data.readers.own_data_tables import drawn, read_ids, read_table, refuse_empty
 from deflect.data.readers.tiff import Tiff, read_tiff
 
 log = logging.getLogger(__name__)
 
 
-class Folder(RawDataset):
+class OwnData(RawDataset):
     """One split of a user's own dataset."""
 
     marker = CARD

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from deflect.data.card import SPLITS
+from deflect.data import SPLITS
 from deflect.data.readers.faults import ReadError, refuse_repeated
-from deflect.data.readers.folder_card import CARD
-from deflect.data.readers.folder_files import ENDINGS, composed, few, find
+from deflect.data.readers.own_data_card import CARD
+from deflect.data.readers.own_data_files import ENDINGS, composed, few, find
 from deflect.files import LONGEST_TEXT, require_file
 
 
