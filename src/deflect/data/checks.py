@@ -35,9 +35,7 @@ class PrepareError(DeflectError):
 def check_sizes(sheet: DatasetSheet, sizes: dict[str, int], image_size: int, raw: Path) -> None:
     """Split sizes and image size against the data sheet."""
     if image_size != sheet.image_size:
-        raise PrepareError(
-            f"{raw}: images of {sheet.image_size} pixels expected, found {image_size}; fetch the data again"
-        )
+        raise PrepareError(f"{raw}: images of {sheet.image_size} pixels expected, found {image_size}; fetch them again")
     if sizes == sheet.splits:
         return
     message = f"{raw}: {sheet.name} should have {_counts(sheet.splits)} images, found {_counts(sizes)}"
@@ -138,15 +136,12 @@ def check_reflectance(sheet: DatasetSheet, found: BandStatistics, outside: dict[
             raise PrepareError(f"{message} at scale {sheet.scale:g}; correct scale, offset or nodata{NO_REFLECTANCE}")
     for name, spread in zip(sheet.bands.names, found.std, strict=True):
         if spread > high - low:
-            message = f"{raw}: band {name} has a standard deviation of reflectance of {spread:.2g} in train"
-            raise PrepareError(
-                f"{message}, beyond {low:g} to {high:g}; give the value that stands for nodata{NO_REFLECTANCE}"
-            )
+            message = f"{raw}: band {name} has a standard deviation of reflectance of {spread:.2g} in train, beyond"
+            remedy = f"give the value that stands for nodata{NO_REFLECTANCE}"
+            raise PrepareError(f"{message} {low:g} to {high:g}; {remedy}")
     if max(found.mean) < DARKEST:
         brightest = f"the brightest band has a mean reflectance of {max(found.mean):.2g}"
-        raise PrepareError(
-            f"{raw}: {brightest} at scale {sheet.scale:g}, expected {DARKEST:g} or more; correct the scale"
-        )
+        raise PrepareError(f"{raw}: {brightest} at scale {sheet.scale:g}, expected {DARKEST:g} or more; correct it")
 
 
 def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path, sample: int = 0) -> None:

@@ -40,7 +40,7 @@ def sheet_for(name: str, folder: Path) -> DatasetSheet:
     if not (folder / CARD).exists():
         known = ", ".join(DATASETS)
         raise ReadError(
-            f"{folder / CARD}: missing; {name!r} is none of {known}, so describe it (docs/your_own_dataset.md)"
+            f"{folder / CARD}: missing; {name!r} is none of {known}: so describe it: docs/your_own_dataset.md"
         )
     return sheet_of(name, folder)
 

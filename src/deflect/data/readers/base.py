@@ -55,9 +55,7 @@ class RawDataset(ABC):
         self.folder, self.split, self.sheet = find_root(Path(folder), self.marker, sheet.name), split, sheet
         self.ids = self._list_ids()
         if not self.ids:
-            raise ReadError(
-                f"{self.folder}: split {split} of {sheet.name} has no images; fetch or place the files again"
-            )
+            raise ReadError(f"{self.folder}: split {split} of {sheet.name} has no images; fetch or place them again")
         refuse_repeated(self.ids, f"{self.folder}: split {split}")
 
     @abstractmethod
@@ -95,9 +93,7 @@ class RawDataset(ABC):
         image = narrow(image, path)
         expected = len(self.sheet.bands)
         if image.ndim != 3 or len(image) != expected or image.shape[1] != image.shape[2]:
-            raise ReadError(
-                f"{path}: expected a square image of {expected} bands, found shape {image.shape}; cut it anew"
-            )
+            raise ReadError(f"{path}: expected a square image of {expected} bands, found {image.shape}; cut it anew")
         missing, image = self._missing(image), np.ma.getdata(image)
         if missing.all():
             raise ReadError(f"{path}: every pixel is nodata or not finite; take the image out of split {self.split}")

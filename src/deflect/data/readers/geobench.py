@@ -37,9 +37,7 @@ class GeoBench(RawDataset):
         partition = read_json(path)
         ids = partition.get(PARTITIONS[self.split]) if isinstance(partition, dict) else None
         if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-            raise ReadError(
-                f"{path}: expected a list of sample names under {PARTITIONS[self.split]!r}; fetch the file again"
-            )
+            raise ReadError(f"{path}: expected a list of names under {PARTITIONS[self.split]!r}; fetch the file again")
         refuse_paths(ids, path)
         return ids
 
@@ -95,7 +93,5 @@ def stack(planes: list[np.ndarray], keys: list[str], path: Path) -> np.ndarray:
     """Bands as one image (C, H, W); they must agree in shape."""
     for key, plane in zip(keys, planes, strict=True):
         if plane.ndim != 2 or plane.shape != planes[0].shape:
-            raise ReadError(
-                f"{path}: band {key!r} has shape {plane.shape}, {keys[0]!r} {planes[0].shape}; fetch it again"
-            )
+            raise ReadError(f"{path}: band {key!r} has shape {plane.shape}, {keys[0]!r} {planes[0].shape}; fetch again")
     return np.stack(planes)

@@ -119,9 +119,7 @@ class OwnData(RawDataset):
         if self.card.splits == "folders":
             if not folders.issuperset(SPLITS):
                 found = few(sorted(folders)) or "none"
-                raise ReadError(
-                    f"{self.folder}: expected folders train, val and test, found {found}; rename or add them"
-                )
+                raise ReadError(f"{self.folder}: expected folders train, val and test, found {found}; rename or add")
             return {f"{split}/": self.folder / split for split in SPLITS}
         others = folders - set(self.sheet.classes)
         if "images" not in folders and "train" in others and others & {"val", "valid", "validation", "test"}:

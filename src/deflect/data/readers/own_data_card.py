@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
-from dataclasses import MISSING, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import yaml
 
@@ -24,6 +26,7 @@ from deflect.files import LONGEST_YAML, parse_yaml, read_text
 CARD = "card.yaml"
 MASK_CLASSES = 128  # stores keep masks in 8 bits, with -1 for none
 EXPONENT = r"[-+]?[\d.]+[eE][-+]?\d+"
+Demand = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,8 @@ def read_card(path: Path) -> OwnDataCard:
     except (OSError, yaml.YAMLError) as error:
         raise ReadError(f"{path}: cannot be read as YAML ({flat(error)}); correct the card") from error
     if not isinstance(content, dict):
-        raise ReadError(
-            f"{path}: expected keys and values, found {type(content).__name__}; see docs/your_own_dataset.md"
-        )
+        found = type(content).__name__
+        raise ReadError(f"{path}: expected keys and values, found {found}; see docs/your_own_dataset.md")
     known = {key.name: key for key in fields(OwnDataCard)}
     for key in content:
         if key not in known:
@@ -92,46 +94,45 @@ def read_card(path: Path) -> OwnDataCard:
     for key, fact in known.items():
         if fact.default is MISSING and key not in content:
             raise ReadError(f"{path}: key {key!r} is missing; add it")
+    if isinstance(content["classes"], list):  # in the one spelling of accents that names of files get as well
+        spelt = [normalize("NFC", name) if isinstance(name, str) else name for name in content["classes"]]
+        content |= {"classes": spelt}
     card = OwnDataCard(**content)
-    if isinstance(card.classes, list):  # in the one spelling of accents that names of files get as well
-        names = [unicodedata.normalize("NFC", name) if isinstance(name, str) else name for name in card.classes]
-        card = replace(card, classes=names)
-    _check(card, path)
+    _check(card, partial(_demand, path))
     return card
 
 
-def _check(card: OwnDataCard, path: Path) -> None:
-    _demand(str(card.task) in METRICS, path, "task", " or ".join(METRICS), card.task)
-    _demand(_number(card.scale) and card.scale > 0, path, "scale", "a positive number", card.scale)
-    _demand(_number(card.gsd) and card.gsd > 0, path, "gsd", "metres per pixel", card.gsd)
-    _demand(_number(card.offset), path, "offset", "a number", card.offset)
+def _check(card: OwnDataCard, demand: Demand) -> None:
+    demand("task", card.task, str(card.task) in METRICS, " or ".join(METRICS))
+    demand("scale", card.scale, _number(card.scale) and card.scale > 0, "a positive number")
+    demand("gsd", card.gsd, _number(card.gsd) and card.gsd > 0, "metres per pixel")
+    demand("offset", card.offset, _number(card.offset), "a number")
     stored = card.offset == 0 or abs(card.offset) >= 1 or card.scale > 0.1
     hint = f" (in reflectance: write {card.offset / card.scale:.6g})"
-    _demand(stored, path, "offset", "in the unit of stored values, before scale", card.offset, hint)
-    _demand(card.ignore is None or type(card.ignore) is int, path, "ignore", "a whole number", card.ignore)
-    _demand(card.size is None or (type(card.size) is int and card.size > 0), path, "size", "pixels", card.size)
-    _demand(all(map(_number, _nodata(card))), path, "nodata", "a number or a list of numbers", card.nodata)
-    _check_names(card, path)
-    segmentation = card.task == "segmentation"
-    few = not segmentation or len(card.classes) <= MASK_CLASSES
-    _demand(few, path, "classes", f"at most {MASK_CLASSES} for masks", len(card.classes))
-    ways = "masks" if segmentation else "folders or the name of a .csv file"
-    fits = card.labels == "masks" if segmentation else card.labels == "folders" or str(card.labels).endswith(".csv")
-    _demand(fits, path, "labels", f"{ways} (task {card.task})", card.labels)
-    _demand(_is_inside(str(card.labels)), path, "labels", "a file of the dataset's folder", card.labels)
-    _check_splits(card, path)
+    demand("offset", card.offset, stored, "in the unit of stored values, before scale", hint)
+    demand("ignore", card.ignore, card.ignore is None or type(card.ignore) is int, "a whole number")
+    demand("size", card.size, card.size is None or (type(card.size) is int and card.size > 0), "pixels")
+    demand("nodata", card.nodata, all(map(_number, _nodata(card))), "a number or a list of numbers")
+    _check_names(card, demand)
+    if card.task == "segmentation":
+        few, fits, ways = len(card.classes) <= MASK_CLASSES, card.labels == "masks", "masks"
+        demand("classes", len(card.classes), few, f"at most {MASK_CLASSES} for masks")
+    else:
+        fits = card.labels == "folders" or str(card.labels).endswith(".csv")
+        ways = "folders or the name of a .csv file"
+    demand("labels", card.labels, fits, f"{ways} (task {card.task})")
+    demand("labels", card.labels, _is_inside(str(card.labels)), "a file of the dataset's folder")
+    _check_splits(card, demand)
 
 
-def _check_names(card: OwnDataCard, path: Path) -> None:
-    """What stands in tables, figures and lists: text of one line."""
-    _demand(isinstance(card.classes, list), path, "classes", "a list of two or more different names", card.classes)
+def _check_names(card: OwnDataCard, demand: Demand) -> None:
+    """What tables, figures and lists show is text of one line."""
+    wanted = "a list of two or more different names"
+    demand("classes", card.classes, isinstance(card.classes, list), wanted)
     for name in card.classes:
-        _demand(
-            _one_line(name) and name.strip() == name != "", path, "classes", "names of one line", name, _quote(name)
-        )
-    _demand(card.title is None or _one_line(card.title), path, "title", "one line", card.title, _quote(card.title))
-    different = len(set(card.classes)) == len(card.classes) > 1
-    _demand(different, path, "classes", "a list of two or more different names", card.classes)
+        demand("classes", name, _one_line(name) and name.strip() == name != "", "names of one line", _quote(name))
+    demand("title", card.title, card.title is None or _one_line(card.title), "one line", _quote(card.title))
+    demand("classes", card.classes, len(set(card.classes)) == len(card.classes) > 1, wanted)
 
 
 def _one_line(text: Any) -> bool:
@@ -150,29 +151,28 @@ def _is_inside(name: str) -> bool:
     return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
-def _check_splits(card: OwnDataCard, path: Path) -> None:
+def _check_splits(card: OwnDataCard, demand: Demand) -> None:
     splits = card.splits
     if splits == ("column" if str(card.labels).endswith(".csv") else "folders"):
         return
     keys = set(splits) if isinstance(splits, dict) else set()
     if keys == {"seed", "fractions"}:
         parts = splits["fractions"]
-        whole = isinstance(parts, list) and len(parts) == 3 and all(_number(p) and p > 0 for p in parts)
-        _demand(whole and abs(sum(parts) - 1) < 1e-6, path, "splits.fractions", "three shares that add up to 1", parts)
-        _demand(type(splits["seed"]) is int, path, "splits.seed", "a whole number", splits["seed"])
+        three = isinstance(parts, list) and len(parts) == 3 and all(_number(part) and part > 0 for part in parts)
+        demand("splits.fractions", parts, three and abs(sum(parts) - 1) < 1e-6, "three shares that add up to 1")
+        demand("splits.seed", splits["seed"], type(splits["seed"]) is int, "a whole number")
         return
     wanted = "{seed, fractions}, or a file of ids for each of train, val and test, or column with a CSV, else folders"
     files = keys == set(SPLITS) and all(isinstance(name, str) for name in splits.values())
-    _demand(files, path, "splits", wanted, splits)
-    for name in splits.values():
-        _demand(_is_inside(name), path, "splits", "files of the dataset's folder", name)
+    demand("splits", splits, files, wanted)
+    demand("splits", splits, all(map(_is_inside, splits.values())), "files of the dataset's folder")
 
 
-def _demand(holds: bool, path: Path, key: str, expected: str, found: Any, how: str = "") -> None:
+def _demand(path: Path, key: str, found: Any, holds: bool, expected: str, hint: str = "") -> None:
     if not holds:
         if re.fullmatch(EXPONENT, str(found)):
-            how = " (YAML takes 1e-4 for text: write 1.0e-4 or 0.0001)"
-        raise ReadError(f"{path}: {key} must be {expected}, found {found!r}{how}; correct the card")
+            hint = " (YAML takes 1e-4 for text: write 1.0e-4 or 0.0001)"
+        raise ReadError(f"{path}: {key} must be {expected}, found {found!r}{hint}; correct the card")
 
 
 def _number(value: Any) -> bool:
@@ -185,7 +185,7 @@ def _nodata(card: OwnDataCard) -> tuple[Any, ...]:
 
 def stored_bands(card: OwnDataCard, path: Path) -> BandSet:
     """The bands of the GeoTIFFs, in the order of their channels."""
-    _demand(isinstance(card.bands, list) and bool(card.bands), path, "bands", "a list", card.bands)
+    _demand(path, "bands", card.bands, isinstance(card.bands, list) and bool(card.bands), "a list")
     try:
         return BandSet(card.sensor, tuple(_band(card, entry) for entry in card.bands))
     except (BandError, TypeError) as error:

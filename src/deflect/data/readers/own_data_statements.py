@@ -57,9 +57,7 @@ def check_image(image: Tiff, card: OwnDataCard, bands: BandSet, channels: list[i
         ReadError: one of the statements contradicts the card.
     """
     if len(image.pixels) != len(bands):
-        raise ReadError(
-            f"{path}: {CARD} lists {len(bands)} bands, the file has {len(image.pixels)}; correct one of them"
-        )
+        raise ReadError(f"{path}: {CARD} lists {len(bands)} bands, the file has {len(image.pixels)}; correct either")
     _check_names(image, bands, path)
     _check_scale(image, card, channels, path)
     _check_type(image, card, path)
@@ -91,9 +89,8 @@ def check_place(mask: Tiff, image: Tiff, path: Path) -> None:
         column, row = ~image.transform @ (mask.transform @ corner)
         shift = max(abs(column - corner[0]), abs(row - corner[1]))
         if not shift <= SHIFT:
-            raise ReadError(
-                f"{path}: a corner lies {shift:.3g} pixels from that of its image; warp the mask to the image's grid"
-            )
+            found = f"a corner lies {shift:.3g} pixels from that of its image"
+            raise ReadError(f"{path}: {found}; warp the mask to the image's grid")
 
 
 def unstated(image: Tiff) -> list[str]:
@@ -153,7 +150,7 @@ def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
     if not all(_agrees(text, band, bands) for text, band in zip(stated, bands, strict=True)):
         listed = ", ".join(text or "(none)" for text in stated)
         raise ReadError(
-            f"{path}: the file {what} {listed}, {CARD} says {', '.join(bands.names)}; correct the card {UNTAGGED}"
+            f"{path}: the file {what} {listed}, {CARD} {', '.join(bands.names)}; correct the card {UNTAGGED}"
         )
 
 

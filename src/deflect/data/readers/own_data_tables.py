@@ -109,9 +109,7 @@ def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
     names = [name.lower() for name in columns]
     if not rows or not set(wanted) <= set(names):
         found = f"columns {', '.join(map(repr, columns))} and {len(rows)} rows" if columns else "an empty file"
-        raise ReadError(
-            f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct the table"
-        )
+        raise ReadError(f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct it")
     if len(set(filter(None, names))) < len(list(filter(None, names))):
         raise ReadError(f"{path}: two columns have one name ({', '.join(columns)}); rename or remove one of them")
     for row in rows:
