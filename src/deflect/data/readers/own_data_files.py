@@ -47,7 +47,8 @@ def tiffs(folder: Path) -> dict[str, Path]:
     images = [path for path in paths if path.suffix.lower() in ENDINGS]
     if not images:
         others = f"{len(paths)} other files ({few([path.name for path in paths])})" if paths else "none"
-        raise ReadError(f"{folder}: expected GeoTIFFs (.tif, .tiff), found {others}; put the images there")
+        message = f"{folder}: expected GeoTIFFs (.tif, .tiff), found {others}"
+        raise ReadError(f"{message}; put the images there or correct {CARD}")
     names = [_name(path) for path in images]
     refuse_repeated(names, str(folder))
     return dict(zip(names, images, strict=True))
