@@ -89,24 +89,6 @@ def check_labels(sheet: DatasetSheet, labelled: dict[str, np.ndarray], raw: Path
                 log.warning("%s: class %s is in %s but not in train: no model can learn it", raw, name, split)
 
 
-def statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], raw: Path) -> BandStatistics:
-    """Mean and standard deviation per band in reflectance over the measured pixels of a split, from its shards' sums.
-
-    Rounded to 9 digits, so that another order of additions in another build of NumPy gives the same card.
-    """
-    pixels = np.sum([note["measured"] for note in notes], axis=0)
-    for name, count in zip(sheet.bands.names, pixels, strict=True):
-        if not count:
-            raise PrepareError(f"{raw}: band {name} has no measurement in the training split; leave the band out")
-    mean = np.sum([note["sum"] for note in notes], axis=0) / pixels
-    square = np.sum([note["square"] for note in notes], axis=0) / pixels
-    std = np.sqrt(np.maximum(square - mean**2, 0))
-    for name, value, spread in zip(sheet.bands.names, mean, std, strict=True):
-        if spread <= 1e-6 * abs(value):
-            raise PrepareError(f"{raw}: band {name} is constant ({value:g}) in the training split; leave the band out")
-    return BandStatistics(_rounded(mean), _rounded(std))
-
-
 def note_dark(notes: list[dict[str, Any]], raw: Path) -> None:
     """Pixels that are 0 in every band and not nodata are rarely measurements: mostly the border of a scene."""
     dark = sum(note["dark"] for note in notes)
@@ -173,7 +155,3 @@ def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path, sampl
 
 def _counts(sizes: dict[str, int]) -> str:
     return "/".join(str(sizes[split]) for split in SPLITS)
-
-
-def _rounded(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(f"{value:.9g}") for value in values)
