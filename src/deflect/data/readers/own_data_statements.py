@@ -1,4 +1,4 @@
-"""What GeoTIFFs state about themselves, held against ``card.yaml``: all comparisons stand here.
+"""Compares what a GeoTIFF states about itself with ``card.yaml``.
 
 A file that contradicts the card is refused in one line. What a file does not state is taken from the card.
 """
@@ -15,28 +15,22 @@ from deflect.data.readers.faults import ReadError
 from deflect.data.readers.own_data_card import CARD, OwnDataCard
 from deflect.data.readers.tiff import Tiff
 
-#: What people call a band, without spaces and signs -> roles (letters of Spyndex) that it may have.
-CALLED = {
-    "coastal": "A",
-    "coastalaerosol": "A",
-    "blue": "B",
-    "green": "G",
-    "red": "R",
-    "rededge1": "RE1",
-    "rededge2": "RE2",
-    "rededge3": "RE3",
-    "nir": "N N2",
-    "nir08": "N N2",
-    "nearinfrared": "N N2",
-    "nirnarrow": "N2",
-    "narrownir": "N2",
-    "watervapour": "WV",
-    "watervapor": "WV",
-    "swir1": "S1",
-    "swir16": "S1",
-    "swir2": "S2",
-    "swir22": "S2",
+#: Roles (letters of Spyndex) -> what people call a band that has one of them, without spaces and signs.
+NAMES = {
+    "A": "coastal coastalaerosol",
+    "B": "blue",
+    "G": "green",
+    "R": "red",
+    "RE1": "rededge1",
+    "RE2": "rededge2",
+    "RE3": "rededge3",
+    "N N2": "nir nir08 nearinfrared",
+    "N2": "nirnarrow narrownir",
+    "WV": "watervapour watervapor",
+    "S1": "swir1 swir16",
+    "S2": "swir2 swir22",
 }
+ROLES_OF = {name: roles.split() for roles, names in NAMES.items() for name in names.split()}
 #: Side of a pixel on the ground over the card's ``gsd``: degrees and projections stretch it a little.
 GSD_RATIO = (0.8, 1.25)
 #: Reflectance that the largest stored number must reach.
@@ -67,15 +61,13 @@ def check_image(image: Tiff, card: OwnDataCard, bands: BandSet, channels: list[i
 def check_nodata(image: Tiff, known: tuple[float, ...], key: str, path: Path) -> None:
     """A value that the file calls nodata and the card does not would pass for a measurement, or for a class."""
     value = image.nodata
-    if value is None or equal(np.asarray(value), known).any():
+    if value is None or equal(np.asarray(value), known).any() or not equal(image.pixels, (value,)).any():
         return
-    if equal(image.pixels, (value,)).any():
-        raise ReadError(
-            f"{path}: the file says nodata is {int(value) if value == int(value) else value!r} and has such pixels; "
-            f"add it to {key} in {CARD}, or take it out of the file {UNTAGGED}"
-            if np.isfinite(value)
-            else f"{path}: the file says nodata is {value!r} and has such pixels; add .nan to {key} in {CARD}"
-        )
+    found = int(value) if value.is_integer() else value
+    remedy = f"add it to {key} in {CARD}, or take it out of the file {UNTAGGED}"
+    if not np.isfinite(value):
+        remedy = f"add .nan to {key} in {CARD}"
+    raise ReadError(f"{path}: the file says nodata is {found!r} and has such pixels; {remedy}")
 
 
 def check_place(mask: Tiff, image: Tiff, path: Path) -> None:
@@ -118,20 +110,22 @@ def _word(text: str) -> str:
     words = re.split(r"[^a-z0-9]+", text.lower())
     whole = "".join(words)
     found = [f"b{match[1]}" for word in words if (match := re.fullmatch(r"b0*(\d+a?)", word))]
-    found += [word for word in (whole, *words) if word in CALLED]
+    found += [word for word in (whole, *words) if word in ROLES_OF]
     return "" if not found or ("edge" in whole and found[0] == "red") else found[0]
 
 
 def _agrees(text: str, band: Band, bands: BandSet) -> bool:
-    """Whether a description can be of this band; one that names no band of the sensor says nothing."""
+    """Whether a description may be of this band; one that fits no band of the sensor may."""
     everything = [*bands, *SENSORS.get(bands.sensor, ())]
-    plain = re.sub(r"[^a-z0-9]+", "", text.lower())
-    same = {each.name for each in everything if plain == re.sub(r"[^a-z0-9]+", "", each.name.lower())}
-    word = _word(text)
-    same = same or {each.name for each in everything if word and word == _word(each.name)}
-    roles = CALLED.get(word, "").split()
-    same = same or {each.name for each in everything if each.role in roles}
-    return not same or band.name in same
+    word, plain = _word(text), _plain(text)
+    meant = [each.name for each in everything if plain == _plain(each.name)]
+    meant = meant or [each.name for each in everything if word and word == _word(each.name)]
+    meant = meant or [each.name for each in everything if each.role in ROLES_OF.get(word, ())]
+    return not meant or band.name in meant
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", text.lower())
 
 
 def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
@@ -150,7 +144,7 @@ def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
     if not all(_agrees(text, band, bands) for text, band in zip(stated, bands, strict=True)):
         listed = ", ".join(text or "(none)" for text in stated)
         raise ReadError(
-            f"{path}: the file {what} {listed}, {CARD} {', '.join(bands.names)}; correct the card {UNTAGGED}"
+            f"{path}: the file {what} {listed}, {CARD} says {', '.join(bands.names)}; correct the card {UNTAGGED}"
         )
 
 

@@ -31,7 +31,7 @@ def class_of(label: str | None, classes: tuple[str, ...], where: str) -> int:
 
 
 def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -> dict[str, set[str]]:
-    """Splits by lot, class by class. The lot of an image is a hash of seed and id, the same on every machine."""
+    """Random splits, class by class: images are sorted by a hash of seed and id, so every machine draws the same."""
     members: dict[str, set[str]] = {split: set() for split in SPLITS}
     for label in set(labels.values()):
         names = [name for name, value in labels.items() if value == label]

@@ -15,7 +15,8 @@ from numpy.random import Generator
 from deflect.bands import bandset
 from deflect.data.simulate import fields
 from deflect.data.simulate.canvas import Canvas
-from deflect.data.simulate.geobench import SENTINEL2, Sample
+from deflect.data.simulate.geobench import Sample
+from deflect.data.simulate.geobench_objects import SENTINEL2
 
 NAME = "m-brick-kiln"
 STORED = SENTINEL2

@@ -16,7 +16,8 @@ from numpy.random import Generator
 from deflect.bands import bandset
 from deflect.data.simulate import fields
 from deflect.data.simulate.canvas import Canvas, Materials
-from deflect.data.simulate.geobench import Sample, StoredBand
+from deflect.data.simulate.geobench import Sample
+from deflect.data.simulate.geobench_objects import StoredBand
 
 NAME = "m-forestnet"
 PIXELS = 332

@@ -12,57 +12,18 @@ The pickles hold objects of the classes of the GEO-Bench package, which reads th
 from __future__ import annotations
 
 import datetime
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from deflect.data.simulate.geobench_objects import StoredBand, pickled, task
 from deflect.files import write_json
 
 _PERCENTILES = (0.1, 1, 5, 95, 99, 99.9)
-
-
-@dataclass(frozen=True)
-class StoredBand:
-    """A band as GEO-Bench names it: ``wavelength`` in micrometres (None for radar), ``gsd`` of the sensor in metres."""
-
-    name: str
-    wavelength: float | None
-    gsd: int
-    sensor: str = "Sentinel2"
-
-    def info(self) -> Any:
-        """The band as an object of GEO-Bench, which also finds it by its number and colour."""
-        number, _, word = self.name.partition(" - ")
-        numbers = dict.fromkeys((number.lstrip("0"), number))
-        colours = {"Red": "red", "Green": "green", "Blue": "blue", "NIR": "NIR"}
-        other_names = () if self.sensor == "Sentinel1" else (*numbers, *([colours[word]] if word in colours else []))
-        facts = {"name": self.name, "alt_names": other_names, "spatial_resolution": self.gsd}
-        return _object(f"geobench.dataset.{self.sensor}", facts | {"wavelength": self.wavelength})
-
-
-#: Sentinel-2 in the order and under the names of GEO-Bench.
-SENTINEL2 = (
-    StoredBand("01 - Coastal aerosol", 0.443, 60),
-    StoredBand("02 - Blue", 0.49, 10),
-    StoredBand("03 - Green", 0.56, 10),
-    StoredBand("04 - Red", 0.665, 10),
-    StoredBand("05 - Vegetation Red Edge", 0.705, 20),
-    StoredBand("06 - Vegetation Red Edge", 0.74, 20),
-    StoredBand("07 - Vegetation Red Edge", 0.783, 20),
-    StoredBand("08 - NIR", 0.842, 10),
-    StoredBand("08A - Vegetation Red Edge", 0.865, 20),
-    StoredBand("09 - Water vapour", 0.945, 60),
-    StoredBand("10 - SWIR - Cirrus", 1.375, 60),
-    StoredBand("11 - SWIR", 1.61, 20),
-    StoredBand("12 - SWIR", 2.19, 20),
-)
 
 
 @dataclass(frozen=True)
@@ -108,16 +69,14 @@ def write(folder: Path, splits: dict[str, Iterator[Sample]], dataset: ModuleType
     write_json(folder / "band_stats.json", stats | {"label": _statistics(np.array(train_labels, dtype=float))})
     if dataset.LABEL_MAP:
         write_json(folder / "label_map.json", ids_of)
-    (folder / "task_specs.pkl").write_bytes(_pickled(_task(dataset, pixels)))
+    (folder / "task_specs.pkl").write_bytes(pickled(task(dataset, pixels)))
 
 
 def _statistics(values: np.ndarray) -> dict[str, float]:
-    percentiles = np.percentile(values, _PERCENTILES)
-    named = {f"percentile_{p:g}".replace(".", "_"): float(v) for p, v in zip(_PERCENTILES, percentiles, strict=True)}
-    moments = {"mean": float(values.mean()), "std": float(values.std())}
-    return (
-        named | moments | {"min": float(values.min()), "max": float(values.max()), "median": float(np.median(values))}
-    )
+    names = [f"percentile_{p:g}".replace(".", "_") for p in _PERCENTILES]
+    found = dict(zip(names, np.percentile(values, _PERCENTILES), strict=True))
+    found |= {what: getattr(np, what)(values) for what in ("mean", "std", "min", "max", "median")}
+    return {name: float(value) for name, value in found.items()}
 
 
 def _write_sample(path: Path, sample: Sample, bands: tuple[StoredBand, ...], resolution: int) -> None:
@@ -139,49 +98,4 @@ def _write_sample(path: Path, sample: Sample, bands: tuple[StoredBand, ...], res
     with h5py.File(path, "w") as file:
         for key, band_data in zip(keys, sample.data, strict=True):
             file.create_dataset(key, data=band_data, track_times=False)
-        file.attrs["pickle"] = str(_pickled(record))
-
-
-def _task(dataset: ModuleType, pixels: int) -> Any:
-    """The object of ``task_specs.pkl``."""
-    classes = {"n_classes": dataset.CLASSES, "_class_names": None}
-    facts = {
-        "dataset_name": dataset.NAME,
-        "benchmark_name": "classification_v1.0",
-        "patch_size": (pixels, pixels),
-        "n_time_steps": 1,
-        "bands_info": [band.info() for band in dataset.STORED],
-        "label_type": _object("geobench.label.Classification", classes),
-        "spatial_resolution": dataset.RESOLUTION,
-    }
-    return _object("geobench.task.TaskSpecifications", facts)
-
-
-@cache
-def _stand_in(path: str) -> type:
-    """An empty class that calls itself ``path``."""
-    module, _, name = path.rpartition(".")
-    return type(name, (), {"__module__": module})
-
-
-def _object(path: str, facts: dict[str, Any]) -> Any:
-    """An object that unpickles as one of the class ``path`` with ``facts`` as its attributes."""
-    made = _stand_in(path)()
-    vars(made).update(facts)
-    return made
-
-
-class _Pickler(pickle._Pickler):
-    """Writes the name of a class without importing it; the pickler written in C compares it with the real one."""
-
-    def save_global(self: Any, obj: Any, name: str | None = None) -> None:
-        for text in (obj.__module__, obj.__qualname__):
-            self.save(text)
-        self.write(pickle.STACK_GLOBAL)
-        self.memoize(obj)
-
-
-def _pickled(value: Any) -> bytes:
-    file = BytesIO()
-    _Pickler(file, protocol=4).dump(value)
-    return file.getvalue()
+        file.attrs["pickle"] = str(pickled(record))

@@ -14,7 +14,8 @@ from numpy.random import Generator
 from deflect.bands import bandset
 from deflect.data.simulate import fields
 from deflect.data.simulate.canvas import Canvas, Materials, coarse
-from deflect.data.simulate.geobench import SENTINEL2, Sample, StoredBand
+from deflect.data.simulate.geobench import Sample
+from deflect.data.simulate.geobench_objects import SENTINEL2, StoredBand
 
 NAME = "m-so2sat"
 PIXELS = 32
