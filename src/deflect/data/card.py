@@ -1,4 +1,4 @@
-"""The card of a prepared store: what the arrays beside it hold. It needs no torch, so preparing data starts quickly."""
+"""The card of a prepared store, which describes its arrays. It needs no torch, so preparing data starts quickly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS = ("images.npy", "labels.npy", "ids.txt")
 
 
 class StoreError(DeflectError):
-    """A prepared store is missing, incomplete, or differs from what its card says."""
+    """A prepared store is missing, incomplete, or differs from its card."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ def read_card(folder: Path) -> StoreCard:
 
 
 def hash_name(part: str) -> str:
-    """The key of a split on the card under which the hash of a file stands."""
+    """The key of a file's hash among the facts of a split."""
     return part.partition(".")[0] + "_sha256"
 
 
 def verify_files(folder: Path, card: StoreCard) -> None:
-    """Hold every file of a store against the hash on its card, once per state of the file.
+    """Compare every file of a store with the hash on its card, once per state of the file.
 
     Raises:
         StoreError: one is missing or differs.

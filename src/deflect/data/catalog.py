@@ -29,7 +29,7 @@ class CatalogError(DeflectError):
     """A data sheet contradicts itself, or there is none of that name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetSheet:
     """What is known about a dataset before a file of it is opened.
 
@@ -68,10 +68,10 @@ class DatasetSheet:
     scale: float
     reflectance_range: tuple[float, float]
     metric: str
-    published_mean: tuple[float, ...] | None
-    published_std: tuple[float, ...] | None
-    published_source: str
-    published_tolerance: tuple[float, float]
+    published_mean: tuple[float, ...] | None = None
+    published_std: tuple[float, ...] | None = None
+    published_source: str = ""
+    published_tolerance: tuple[float, float] = (0.0, 0.0)
     licence: str
     citation: str
     notes: tuple[str, ...]

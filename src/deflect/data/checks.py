@@ -1,6 +1,6 @@
 """Checks of a whole dataset while it is prepared: sizes, leaks between splits, reflectance, published statistics.
 
-What a user can mend is an error. What the publisher fixed and no user can mend is a note in the log, if asked for.
+What a user can correct is an error. What only the publisher could correct is a warning in the log, if asked for.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def check_ids(ids: dict[str, list[str]], raw: Path) -> None:
 
 
 def check_copies(ids: dict[str, list[str]], hashes: dict[str, list[str]], raw: Path, refuse: bool) -> None:
-    """No image in two splits under two ids. Copies may stand within a split.
+    """No image in two splits under two ids. Copies within a split are allowed.
 
     Args:
         hashes: of the pixels of each image.

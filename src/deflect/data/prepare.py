@@ -1,7 +1,7 @@
 """From published files to the prepared store: read, check, write.
 
 Memory stays at about one shard per process whatever the size of the dataset. A run that was killed goes on where it
-stopped, and the same files give the same bytes. Nothing stands under the final name before everything has been checked.
+stopped, and the same files give the same bytes. The store gets its final name when everything has been checked.
 A store that was made of the same files by the same code is kept.
 """
 

@@ -28,7 +28,7 @@ from deflect.errors import DeflectError
 from deflect.files import atomic_path, read_json, sha256_json, write_json
 from deflect.progress import bar
 
-#: Pixels of one shard, in bytes: large enough to keep processes busy, small beside any memory.
+#: Pixels of one shard, in bytes: large enough to keep processes busy, small enough for any memory.
 SHARD_BYTES = 32 << 20
 #: Raised when the meaning of the arrays changes, so that an unfinished store of an older version is not resumed.
 FORMAT = 3
@@ -127,7 +127,7 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
 
 
 def _is_written(plan: Plan, split: str, start: int, stop: int) -> bool:
-    """Whether an earlier process wrote this shard whole, and its rows still hold what it wrote."""
+    """Whether an earlier process finished this shard, and its rows still hold what it wrote."""
     note = _note(plan.work, split, start, stop)
     if not note.exists():
         return False

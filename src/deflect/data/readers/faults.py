@@ -1,8 +1,9 @@
-"""Faults of published files, each told in one line with the file and the remedy, and the checks that find them."""
+"""Faults of published files, each reported in one line with the file and the remedy, and the checks that find them."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,10 +54,9 @@ def refuse_large(shape: Sequence[int], dtype: Any, path: Path) -> None:
 
 
 def refuse_repeated(ids: Sequence[str], where: str) -> None:
-    """An id that stands twice would be trained on, or counted, twice."""
+    """An id that is listed twice would be trained on, or counted, twice."""
     if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        repeated = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        repeated = next(name for name, count in Counter(ids).items() if count > 1)
         raise ReadError(f"{where} lists {repeated!r} more than once; remove the repeated line or file")
 
 

@@ -4,7 +4,7 @@
     <id>.hdf5                one 2-D dataset per band, called by the band's name, or name and date; attribute ``pickle``
 
 Ids hold dots and minus signs (ForestNet). Bands are taken by name, never in the order of the keys: sorted, the
-Sentinel-1 and Sentinel-2 bands of So2Sat stand between each other. ``task_specs.pkl`` is never read.
+Sentinel-1 and Sentinel-2 bands of So2Sat would alternate. ``task_specs.pkl`` is never read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.faults import ReadError, refuse_large, refuse_paths
-from deflect.data.readers.geobench_pickle import read_facts
+from deflect.data.readers.geobench_pickle import read_label
 from deflect.files import read_json, require_file
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class GeoBench(RawDataset):
         with h5py.File(path, "r") as file:
             keys = self.keys(file, path)
             planes = [plane(file, key, path) for key in keys]
-            facts = read_facts(file.attrs.get("pickle"), path)
-        return stack(planes, keys, path), facts.label  # type: ignore[return-value]
+            label = read_label(file.attrs.get("pickle"), path)
+        return stack(planes, keys, path), label  # type: ignore[return-value]
 
     def keys(self, stored: Iterable[str], path: Path) -> list[str]:
         """The keys of the sheet's bands among those of a file, in the order of the bands.

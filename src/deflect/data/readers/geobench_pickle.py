@@ -47,14 +47,6 @@ class PickleRefused(DeflectError):
     """The attribute holds something that GEO-Bench does not write."""
 
 
-@dataclass(frozen=True)
-class SampleFacts:
-    """What a GEO-Bench attribute says: the class (``None`` if the label is an image) and the HDF5 keys in order."""
-
-    label: int | None
-    bands_order: tuple[str, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class _Class:
     """The name of a class, not the class."""
@@ -110,8 +102,8 @@ class _Reader(pickle._Unpickler):
         return _Class(f"{module} {name}")
 
 
-def read_facts(text: Any, path: Path) -> SampleFacts:
-    """Label and band order out of the attribute ``text`` of the file ``path``.
+def read_label(text: Any, path: Path) -> int | None:
+    """The class out of the attribute ``text`` of the file ``path``; ``None`` where the label is an image.
 
     Raises:
         PickleRefused: the text is too long, cut short, no bytes literal, or holds anything but what GEO-Bench writes.
@@ -120,10 +112,7 @@ def read_facts(text: Any, path: Path) -> SampleFacts:
         record = _unpickle(_literal(text))
         if not isinstance(record, _Pairs):
             raise ValueError("the record is not a dict")
-        order = record.get("bands_order") or []
-        if not isinstance(order, list) or not all(isinstance(key, str) for key in order):
-            raise ValueError("bands_order is not a list of names")
-        return SampleFacts(_integer(record.get("label")), tuple(order))
+        return _integer(record.get("label"))
     except MALFORMED as error:
         reason = flat(error) if isinstance(error, ValueError) else "it is malformed"
         message = f"{path}: attribute 'pickle' refused, nothing was executed: {reason}"
@@ -131,12 +120,10 @@ def read_facts(text: Any, path: Path) -> SampleFacts:
 
 
 def _literal(text: Any) -> bytes:
-    if not isinstance(text, str):
-        raise ValueError(f"expected text, found {type(text).__name__}")
+    if not isinstance(text, str) or not text.startswith(("b'", 'b"')):
+        raise ValueError("expected the text of a bytes literal")
     if len(text) > LONGEST:
         raise ValueError(f"{len(text)} characters, at most {LONGEST} expected")
-    if not text.startswith(("b'", 'b"')):
-        raise ValueError("expected the text of a bytes literal")
     try:
         raw = ast.literal_eval(text)
     except (SyntaxError, MemoryError, RecursionError) as error:
@@ -161,8 +148,7 @@ def _integer(value: Any) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     match value:
-        case _Call(_Class(scalar), (_Call(_Class("numpy dtype"), (str(kind), *_)), bytes(digits))) if scalar.endswith(
-            "multiarray scalar"
-        ) and kind[:1] in ("i", "u"):
-            return int.from_bytes(digits, "little", signed=kind[0] == "i")
+        case _Call(_Class(name), (_Call(_Class("numpy dtype"), (str(kind), *_)), bytes(digits))):
+            if name.endswith("multiarray scalar") and kind[:1] in ("i", "u"):
+                return int.from_bytes(digits, "little", signed=kind[0] == "i")
     raise ValueError(f"the label is not an integer but a {type(value).__name__.strip('_').lower()}")

@@ -1,11 +1,11 @@
-"""A user's own data: GeoTIFFs beside a ``card.yaml``.
+"""A user's own data: GeoTIFFs and a ``card.yaml``.
 
     labels: folders      <class>/<name>.tif
     labels: labels.csv   images/<name>.tif and a table with the columns image, label and, if it makes the splits, split
     labels: masks        images/<name>.tif and masks/<name>.tif, values 0, 1, ... or the card's ``ignore``
 
-With ``splits: folders`` this stands in each of train/, val/ and test/.
-The card says which channel is which band; where a file names its own bands, the two must agree.
+With ``splits: folders`` each of train/, val/ and test/ holds this. The card names the band of each channel; where a
+file names its own bands, the two must agree.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class OwnData(RawDataset):
         return np.where(unlabelled, self.sheet.ignore_index, labels.astype(np.int32))
 
     def _places(self) -> dict[str, Path]:
-        """What stands before an id -> the folder it is of: the dataset's own, or one per split."""
+        """Prefix of ids -> the folder that their files are in: the dataset's own, or one per split."""
         folders = {path.name for path in self.folder.glob("[!.]*") if path.is_dir()}
         if self.card.splits == "folders":
             if not folders.issuperset(SPLITS):

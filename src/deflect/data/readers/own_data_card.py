@@ -1,4 +1,4 @@
-"""``card.yaml``: what a user says about a dataset of one's own, as docs/your_own_dataset.md explains it.
+"""``card.yaml``, in which a user describes a dataset of one's own; docs/your_own_dataset.md explains it.
 
 Every key is checked; one that is misspelt, missing or of the wrong kind is an error that names the file and the key.
 """
@@ -228,10 +228,6 @@ def sheet_of(name: str, folder: Path) -> DatasetSheet:
         scale=float(card.scale),
         reflectance_range=(-0.5, 3.0),
         metric=METRICS[card.task],
-        published_mean=None,
-        published_std=None,
-        published_source="",
-        published_tolerance=(0.0, 0.0),
         licence=card.licence,
         citation=card.source,
         notes=(),

@@ -26,7 +26,7 @@ def composed(name: str) -> str:
 
 
 def find(path: Path) -> Path:
-    """``path``, or what lies there under another spelling of its accents."""
+    """``path``, or the file of this name with its accents spelt another way."""
     if path.exists() or not path.parent.is_dir():
         return path
     return next((other for other in path.parent.iterdir() if composed(other.name) == composed(path.name)), path)

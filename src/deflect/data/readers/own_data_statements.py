@@ -129,7 +129,7 @@ def _plain(text: str) -> str:
 
 
 def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
-    """Names first; the colours of a file without names, which writers set unasked, are all that it says."""
+    """By the names of bands; of a file without names by its colours, which writers set unasked."""
     if any(image.names):
         what, stated = "names its bands", image.names
     else:

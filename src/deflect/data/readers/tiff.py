@@ -23,7 +23,7 @@ class Tiff:
         colours: colour interpretation of each band, e.g. "red", "gray", "undefined", "alpha".
         scales, offsets: stored value * scale + offset is the quantity; 1 and 0 where the file has no such tags.
         nodata: stored value of pixels without a measurement, or None.
-        hidden: (H, W), True where a mask within or beside the file rules the pixel out, or None without such a mask.
+        hidden: (H, W), True where a mask in the file or in a file of its own rules the pixel out; None without a mask.
         crs: coordinate system or None.
         transform: from columns and rows to coordinates; the identity where the file has none.
     """

@@ -1,6 +1,6 @@
 """SIMULATED ForestNet (GEO-Bench v1, m-forestnet): 12 drivers of forest loss, 8-bit Landsat-8, 332 x 332 pixels.
 
-A loss polygon lies in the middle of old forest. As in the original, pixels outside the polygon are faded toward white
+A polygon of loss is in the middle of old forest. As in the original, pixels outside the polygon are faded toward white
 (a quarter white: alpha 192 of 255), band names carry the date, and ids are ``{lat}_{lon}_{YYYY_MM_DD}``.
 Numbers are reflectance times 255.
 """

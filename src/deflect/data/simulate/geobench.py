@@ -40,7 +40,7 @@ class Sample:
 
 
 def write(folder: Path, splits: dict[str, Iterator[Sample]], dataset: ModuleType, pixels: int) -> None:
-    """Write all samples of the splits ``train``, ``val`` and ``test`` and the files beside them.
+    """Write all samples of the splits ``train``, ``val`` and ``test`` and the files that describe them.
 
     Args:
         dataset: the module of the dataset: its name, bands, classes and metres per pixel, and whether it has a

@@ -45,7 +45,7 @@ STORED = (
 class Zone:
     """A local climate zone: shares 0..1 of the ground, the ``period`` of its buildings in pixels, shadow and echo.
 
-    ``ground`` lies below everything; ``green`` covers it with leaves in patches; ``fields`` is its number of farmed
+    ``ground`` is below everything; ``green`` covers it with leaves in patches; ``fields`` is its number of farmed
     parcels; ``echo`` is the mean VV amplitude of the radar.
     """
 
