@@ -124,7 +124,7 @@ def test_a_key_that_would_take_for_ever_to_hash() -> None:
 
 
 def test_a_memo_entry_of_a_high_number_takes_no_memory() -> None:
-    assert read_label(str(b"\x80\x04}(\x8c\x05labelK\x05r\xf0\xff\xff\xffu."), PATH).label == 5
+    assert read_label(str(b"\x80\x04}(\x8c\x05labelK\x05r\xf0\xff\xff\xffu."), PATH) == 5
 
 
 @pytest.mark.parametrize("opcode", [b"B", b"X", b"\x95"], ids=["bytes", "text", "frame"])
