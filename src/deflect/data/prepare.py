@@ -33,7 +33,7 @@ from deflect.data.readers import read, sheet_for
 from deflect.data.readers.base import RawDataset
 from deflect.data.shards import Plan, make_plan, write_shards
 from deflect.data.simulate import MARKER
-from deflect.data.statistics import Sums, band_statistics
+from deflect.data.statistics import Sums, band_statistics, total
 from deflect.files import read_json, sha256_file, sha256_json, write_json
 
 #: Images of train that are looked at before any is written.
@@ -147,11 +147,9 @@ def _check(plan: Plan, notes: dict[str, list[dict[str, Any]]], raw: Path, refuse
     ids = {split: images.ids for split, images in plan.raw.items()}
     hashes = {split: [digest for note in shards for digest in note["hashes"]] for split, shards in notes.items()}
     checks.check_copies(ids, hashes, raw, refuse_copies)
-    labelled = {split: np.sum([note["labelled"] for note in shards], axis=0) for split, shards in notes.items()}
+    labelled = {split: total(shards, "labelled") for split, shards in notes.items()}
     checks.check_labels(sheet, labelled, raw)
-    outside = {
-        split: np.sum([note["outside"] for note in shards], axis=0) / pixels[split] for split, shards in notes.items()
-    }
+    outside = {split: total(shards, "outside") / pixels[split] for split, shards in notes.items()}
     statistics = band_statistics(sheet, notes["train"], raw)
     if sheet.name not in DATASETS:
         checks.note_dark(notes["train"], raw)

@@ -47,6 +47,11 @@ class Sums:
         return {name: np.asarray(value).tolist() for name, value in vars(self).items() if name != "sheet"}
 
 
+def total(notes: list[dict[str, Any]], name: str) -> np.ndarray:
+    """One of the sums over all shards that ``notes`` are of."""
+    return np.asarray(np.sum([note[name] for note in notes], axis=0))
+
+
 def band_statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], raw: Path) -> BandStatistics:
     """Statistics over all measured pixels of the shards that ``notes`` are of, in reflectance.
 
@@ -55,12 +60,12 @@ def band_statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], raw: Path)
     Raises:
         PrepareError: a band has no measurement, or is constant.
     """
-    pixels, total, squares = (np.sum([note[key] for note in notes], axis=0) for key in ("measured", "sum", "square"))
+    pixels = total(notes, "measured")
     for name, count in zip(sheet.bands.names, pixels, strict=True):
         if not count:
             raise PrepareError(f"{raw}: band {name} has no measurement in the training split; leave the band out")
-    mean = total / pixels
-    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
+    mean = total(notes, "sum") / pixels
+    std = np.sqrt(np.maximum(total(notes, "square") / pixels - mean**2, 0))
     for name, value, spread in zip(sheet.bands.names, mean, std, strict=True):
         if spread <= 1e-6 * abs(value):
             raise PrepareError(f"{raw}: band {name} is constant ({value:g}) in the training split; leave the band out")

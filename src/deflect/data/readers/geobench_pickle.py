@@ -31,7 +31,7 @@ KNOWN = re.compile(
     r"|numpy\.(core|_core)\.multiarray (_reconstruct|scalar)|numpy (dtype|ndarray)"
 )
 #: What Python's unpickler raises on bytes that are no pickle, or that end too soon.
-MALFORMED = (pickle.UnpicklingError, struct.error, ValueError, TypeError, LookupError, AttributeError, EOFError)
+MALFORMED = pickle.UnpicklingError, struct.error, EOFError, ValueError, TypeError, LookupError, AttributeError
 #: The opcodes that GEO-Bench writes and that mean here what they mean to Python.
 OPCODES = (
     "PROTO STOP MARK MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET GLOBAL STACK_GLOBAL NONE NEWTRUE NEWFALSE BININT "
