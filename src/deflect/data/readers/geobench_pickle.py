@@ -117,14 +117,14 @@ def read_label(text: Any, path: Path) -> int | None:
 
 
 def _literal(text: Any) -> bytes:
-    if not isinstance(text, str) or not text.startswith(("b'", 'b"')):
-        raise ValueError("expected the text of a bytes literal")
+    if not isinstance(text, str):
+        raise ValueError(f"expected text, found {type(text).__name__}")
     if len(text) > LONGEST:
         raise ValueError(f"{len(text)} characters, at most {LONGEST} expected")
     try:
-        raw = ast.literal_eval(text)
-    except (SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError("not the text of a bytes literal") from error
+        raw = ast.literal_eval(text) if text.startswith(("b'", 'b"')) else None
+    except (SyntaxError, MemoryError, RecursionError):
+        raw = None
     if not isinstance(raw, bytes):
         raise ValueError("not the text of a bytes literal")
     return raw

@@ -38,17 +38,16 @@ class OwnData(RawDataset):
         self.channels = [self.stored.channel(name) for name in self.sheet.bands.names]
         self._labels: dict[str, int] = {}
         self._masks: dict[str, Path] = {}
-        self._table: dict[str, tuple[int, str]] = {}
+        self._split_of: dict[str, str] = {}
         if self.card.labels == "folders":
             self._files = self._class_files()
         else:
             self._files = self._images("images")
-        if self.card.labels == "masks":
-            self._masks = self._mask_files()
-        elif self.card.labels != "folders":
-            with_split = self.card.splits == "column"
-            self._table = read_table(self.folder / self.card.labels, self._files, self.sheet.classes, with_split)
-            self._labels = {name: label for name, (label, _) in self._table.items()}
+            if self.card.labels == "masks":
+                self._masks = self._mask_files()
+            else:
+                table, with_split = self.folder / self.card.labels, self.card.splits == "column"
+                self._labels, self._split_of = read_table(table, self._files, self.sheet.classes, with_split)
         members = self._members()
         refuse_empty(members, self.folder)
         if self.split == SPLITS[0]:
@@ -149,17 +148,14 @@ class OwnData(RawDataset):
         return files
 
     def _mask_files(self) -> dict[str, Path]:
-        masks = self._images("masks")
-        for has, lacks, alone in (
-            ("mask", "image", masks.keys() - self._files),
-            ("image", "mask", self._files.keys() - masks),
-        ):
+        masks, images = self._images("masks"), self._files
+        for files, has, lacks in ((masks, "mask", "image"), (images, "image", "mask")):
+            alone = [files[name] for name in sorted(files.keys() ^ (masks.keys() & images))]
             if alone:
-                paths = [(self._files | masks)[name] for name in sorted(alone)]
                 count = f"{len(alone)} {has}s" if len(alone) > 1 else has
                 raise ReadError(
-                    f"{paths[0]}: {count} without {lacks} ({few([path.name for path in paths])}); "
-                    f"add {lacks}s/{paths[0].name} or remove the {has}"
+                    f"{alone[0]}: {count} without {lacks} ({few([path.name for path in alone])}); "
+                    f"add {lacks}s/{alone[0].name} or remove the {has}"
                 )
         return masks
 
@@ -167,12 +163,11 @@ class OwnData(RawDataset):
         """The ids of every split."""
         splits = self.card.splits
         if splits == "column":
-            return {split: {name for name, (_, its) in self._table.items() if its == split} for split in SPLITS}
+            return {split: {name for name in self._files if self._split_of[name] == split} for split in SPLITS}
         if splits == "folders":
             return {split: {name for name in self._files if name.startswith(f"{split}/")} for split in SPLITS}
         if "seed" in splits:
-            labels = self._labels or dict.fromkeys(self._files)
-            return drawn(labels, splits["seed"], splits["fractions"])
+            return drawn(self._labels or dict.fromkeys(self._files), splits["seed"], splits["fractions"])
         return {split: read_ids(self.folder / splits[split], self._files) for split in SPLITS}
 
     def _note(self, members: dict[str, set[str]]) -> None:
@@ -187,5 +182,5 @@ class OwnData(RawDataset):
         unused = sorted(set(self._files).difference(*members.values()))
         if unused:
             log.warning("%s: %d images are in no split, e.g. %s", self.folder, len(unused), unused[0])
-        if self.card.splits != "column" and any(split for _, split in self._table.values()):
+        if self.card.splits != "column" and any(self._split_of.values()):
             log.warning("%s: column split of the table is not used; `splits: column` in %s uses it", self.folder, CARD)

@@ -74,25 +74,25 @@ def read_list(path: Path) -> str:
 
 def read_table(
     path: Path, files: Mapping[str, Path], classes: tuple[str, ...], with_split: bool
-) -> dict[str, tuple[int, str]]:
-    """The table of labels: image -> class and split (empty where the table has none)."""
+) -> tuple[dict[str, int], dict[str, str]]:
+    """The class and the split of every image; the split is "" where the table has none."""
     rows = _rows(path, ["image", "label", *["split"] * with_split])
     names = [without_ending(row["image"]) for row in rows]
     refuse_repeated(names, str(path))
-    found: dict[str, tuple[int, str]] = {}
+    labels, splits = {}, {}
     for name, row in zip(names, rows, strict=True):
         if name not in files:
             raise ReadError(f"{path}: no file images/{name}.tif; add the image or remove its row")
-        split = row.get("split", "")
-        if with_split and split not in SPLITS:
-            raise ReadError(f"{path}: split of {name} must be train, val or test, found {split!r}; correct it")
-        found[name] = class_of(row["label"], classes, f"{path}: {name}"), split
+        splits[name] = row.get("split", "")
+        if with_split and splits[name] not in SPLITS:
+            raise ReadError(f"{path}: split of {name} must be train, val or test, found {splits[name]!r}; correct it")
+        labels[name] = class_of(row["label"], classes, f"{path}: {name}")
     without = [files[name].name for name in sorted(set(files) - set(names))]
     if len(without) > 1:
         raise ReadError(f"{path}: {len(without)} images have no row ({few(without)}); add their labels or remove them")
     if without:
         raise ReadError(f"{path}: no row for images/{without[0]}; add its label or remove the image")
-    return found
+    return labels, splits
 
 
 def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
