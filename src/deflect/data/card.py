@@ -50,19 +50,12 @@ class StoreCard:
             raise StoreError(f"{self.name}: {len(self.bands)} bands but statistics of {len(self.statistics.mean)}")
 
     def to_dict(self) -> dict[str, Any]:
-        statistics = {key: list(values) for key, values in asdict(self.statistics).items()}
-        own = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        return own | {"bands": self.bands.to_dict(), "classes": list(self.classes), "statistics": statistics}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, card: dict[str, Any]) -> StoreCard:
-        statistics = {key: tuple(values) for key, values in card["statistics"].items()}
-        built = {
-            "bands": BandSet.from_dict(card["bands"]),
-            "classes": tuple(card["classes"]),
-            "statistics": BandStatistics(**statistics),
-        }
-        return cls(**(card | built))
+        bands, statistics = BandSet.from_dict(card["bands"]), BandStatistics(**card["statistics"])
+        return cls(**(card | {"bands": bands, "classes": tuple(card["classes"]), "statistics": statistics}))
 
     @property
     def sha256(self) -> str:
