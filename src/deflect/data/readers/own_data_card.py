@@ -1,6 +1,6 @@
 """``card.yaml``, in which a user describes a dataset of one's own; docs/your_own_dataset.md explains it.
 
-Every key is checked; one that is misspelt, missing or of the wrong kind is an error that names the file and the key.
+A key that is misspelt, missing or of the wrong kind is an error that names the file and the key.
 """
 
 from __future__ import annotations
@@ -31,43 +31,23 @@ Demand = Callable[..., None]
 
 @dataclass(frozen=True)
 class OwnDataCard:
-    """The keys of ``card.yaml``; those with a default may be left out.
+    """The keys of ``card.yaml``; those with a default may be left out."""
 
-    Attributes:
-        task: ``classification`` or ``segmentation``.
-        sensor: ``sentinel2``, ``landsat8``, ``hls_s30``, or a name of your own with bands spelt out.
-        bands: the channels of every GeoTIFF in their order: names of the sensor's bands, or mappings with name, role
-            (letter of Spyndex or ""), wavelength and width in nm, and gsd in metres.
-        scale: (stored value + offset) * scale is reflectance.
-        gsd: metres per pixel of the GeoTIFFs.
-        classes: names in the order of labels 0, 1, ...
-        labels: ``folders`` (one folder per class), ``masks`` (images/ and masks/), or the name of a CSV file.
-        splits: ``{seed, fractions}``, ``{train, val, test}`` with files of ids, ``column`` of the CSV, or ``folders``
-            where train/, val/ and test/ each hold what ``labels`` asks for.
-        use: the bands to keep, by name; all by default.
-        offset: added to stored values, e.g. -1000 for Sentinel-2 from processing baseline 04.00 on.
-        nodata: stored value, or list of values, that mean "no measurement".
-        ignore: value of masks that means "no label".
-        size: side in pixels of the square cut from the middle of every image; without it all must be square and equal.
-        title: the name in tables and figures.
-        source, licence: for people; source is kept in the prepared store.
-    """
-
-    task: str
-    sensor: str
-    bands: list[Any]
-    scale: float
-    gsd: float
-    classes: list[str]
-    labels: str
-    splits: Any
-    use: list[str] | None = None
-    offset: float = 0.0
-    nodata: Any = None
-    ignore: int | None = None
-    size: int | None = None
-    title: str | None = ""
-    source: str = "own data"
+    task: str  # classification or segmentation
+    sensor: str  # sentinel2, landsat8, hls_s30, or a name of one's own with bands spelt out
+    bands: list[Any]  # all channels in their order: names of the sensor's bands, or mappings with the facts of `Band`
+    scale: float  # (stored value + offset) * scale is reflectance
+    gsd: float  # metres per pixel
+    classes: list[str]  # in the order of labels 0, 1, ...
+    labels: str  # folders (one per class), masks (images/ and masks/), or the name of a CSV file
+    splits: Any  # {seed, fractions}, {train, val, test} with files of ids, column of the CSV, or folders
+    use: list[str] | None = None  # the bands to keep; all by default
+    offset: float = 0.0  # e.g. -1000 for Sentinel-2 from processing baseline 04.00 on
+    nodata: Any = None  # stored value, or list of values, that mean "no measurement"
+    ignore: int | None = None  # value of masks that means "no label"
+    size: int | None = None  # pixels along the square cut from the middle; else all images must be square and equal
+    title: str | None = ""  # name in tables and figures
+    source: str = "own data"  # kept in the prepared store
     licence: str = ""
 
 
