@@ -111,7 +111,7 @@ def read_label(text: Any, path: Path) -> int | None:
             raise ValueError("the record is not a dict")
         return _integer(record.get("label"))
     except MALFORMED as error:
-        reason = flat(error) if isinstance(error, ValueError) else "it is malformed"
+        reason = flat(error) if isinstance(error, ValueError) else "it is malformed, or no pickle of GEO-Bench"
         message = f"{path}: attribute 'pickle' refused, nothing was executed: {reason}"
         raise PickleRefused(f"{message}; fetch the file again from its source") from error
 
