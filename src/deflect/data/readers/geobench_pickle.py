@@ -95,7 +95,7 @@ class _Reader(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> _Class:
         if not KNOWN.fullmatch(f"{module} {name}"):
-            raise ValueError(f"it names {f'{module}.{name}'!r}")
+            raise ValueError(f"it names {f'{module}.{name}'[:80]!r}")
         return _Class(f"{module} {name}")
 
 
