@@ -22,7 +22,7 @@ def realism() -> None:
     """Simulated beside real Sentinel-2: band means, correlations and index ranges. Needs the real samples."""
     import matplotlib.pyplot as plt
 
-    from deflect.data.simulate.compare import summarise
+    from band_summary import summarise
     from deflect.data.store import Store
     from real_imagery import REAL, bigearthnet, eurosat
 

@@ -34,6 +34,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "heads": ("heads/*.py", ["heads", "training"]),
     "training": ("training/*.py", ["metrics", "batches", "training", "record", "training_faults", "resume"]),
     "data/checks": ("data/checks.py", ["checks", "prepare", "measured_pixels"]),
+    "data/statistics": ("data/statistics.py", ["checks", "prepare", "measured_pixels"]),
     "analysis/scores": ("analysis/scores.py", ["tables", "ranks", "figures"]),
     "analysis/ranks": ("analysis/ranks.py", ["ranks"]),
 }

@@ -47,6 +47,7 @@ COVERED = {
     "make env": "made the environment that these tests run in",
     "make kill-test": "kills a study for half an hour",
     "make mutation": "measures for half an hour",
+    "make geobench-check": "installs a package from the network",
     "make rehearsal ARGUMENTS=FOLDER": "takes 25 GB and a quarter of an hour",
     "make test-gpu": "needs a GPU",
     "make pictures": "needs the finished mini study",

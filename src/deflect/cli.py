@@ -93,7 +93,6 @@ def _data_commands(data: argparse.ArgumentParser) -> None:
         command.add_argument("datasets", nargs="*", metavar="NAME", help=", ".join(DATASETS))
         command.add_argument("--all", action="store_true", help="every dataset of the study")
         if name == "fetch":
-            command.add_argument("--layout", choices=("hdf5", "webdataset"), help="of GEO-Bench (default: webdataset)")
             command.add_argument("--drop-archive", action="store_true", help="delete an archive once it is unpacked")
         if name == "simulate":
             command.add_argument("--rgb", action="store_true", help="the RGB images that mini GFMs are pretrained on")

@@ -62,7 +62,7 @@ def _own(study: Study) -> dict[str, Any]:
     """The data sheets of a study's datasets that are a user's own."""
     names = [name for name in study.datasets if name not in DATASETS]
     if names:
-        from deflect.data.readers.folder_card import sheet_of  # only now: the Snakefile starts faster without
+        from deflect.data.readers.own_data_card import sheet_of  # only now: the Snakefile starts faster without
 
         return {name: sheet_of(name, study.raw(name)) for name in names}
     return {}

@@ -1,1 +1,3 @@
+"""Datasets: the catalog, downloads, readers of the published formats, the prepared store and the simulator."""
 
+SPLITS = ("train", "val", "test")

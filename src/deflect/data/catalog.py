@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from deflect.bands import BandSet, bandset
+from deflect.data import SPLITS
 from deflect.data.fetch.sources import Source, published_archives
 from deflect.errors import DeflectError
 
@@ -29,7 +30,7 @@ class CatalogError(DeflectError):
     """A data sheet contradicts itself, or there is none of that name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetSheet:
     """What is known about a dataset before a file of it is opened.
 
@@ -68,10 +69,10 @@ class DatasetSheet:
     scale: float
     reflectance_range: tuple[float, float]
     metric: str
-    published_mean: tuple[float, ...] | None
-    published_std: tuple[float, ...] | None
-    published_source: str
-    published_tolerance: tuple[float, float]
+    published_mean: tuple[float, ...] | None = None
+    published_std: tuple[float, ...] | None = None
+    published_source: str = ""
+    published_tolerance: tuple[float, float] = (0.0, 0.0)
     licence: str
     citation: str
     notes: tuple[str, ...]
@@ -94,7 +95,7 @@ class DatasetSheet:
                 raise CatalogError(f"{self.name}: {len(self.bands)} bands but {len(values)} {what}")
         if self.metric != METRICS.get(self.task):
             raise CatalogError(f"{self.name}: task {self.task!r} and metric {self.metric!r} do not go together")
-        if list(self.splits) != ["train", "val", "test"]:
+        if tuple(self.splits) != SPLITS:
             raise CatalogError(f"{self.name}: splits must be train, val, test, found {', '.join(self.splits)}")
 
 

@@ -103,7 +103,7 @@ def _zip_members(archive: Path) -> Iterator[_File]:
 
 
 def _tar_members(archive: Path) -> Iterator[_File]:
-    with open_tar(archive) as opened:
+    with _open_tar(archive) as opened:
         for member in opened:
             path = _safe_path(member.name, member.isreg() or member.isdir(), archive)
             content = opened.extractfile(member)
@@ -112,7 +112,7 @@ def _tar_members(archive: Path) -> Iterator[_File]:
 
 
 @contextmanager
-def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
     """A plain or gzipped tar archive, for reading its members in order; no header may take the machine's memory."""
     with open(path, "rb") as plain:
         zipped = plain.read(2) == b"\x1f\x8b"

@@ -16,11 +16,11 @@ from zlib import crc32
 import numpy as np
 from numpy.random import Generator, default_rng
 
+from deflect.data import SPLITS
 from deflect.data.simulate import brick_kiln, burn_scars, forestnet, geobench, mados, so2sat
 from deflect.errors import DeflectError
 from deflect.files import atomic_path, write_json
 
-_SPLITS = ("train", "val", "test")
 _CLASSIFICATION = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
 _SEGMENTATION = {"burn_scars": burn_scars, "mados": mados}
 _DATASETS: dict[str, Any] = _CLASSIFICATION | _SEGMENTATION
@@ -88,8 +88,8 @@ def _write_geobench(
             yield module.sample(chance(seed, dataset, split, index), index, start + index, pixels)
 
     starts = (0, size.train, size.train + size.val)
-    splits = {split: samples(split, start) for split, start in zip(_SPLITS, starts, strict=True)}
-    geobench.write(folder, splits, module.STORED, module.RESOLUTION, module.LABEL_MAP)
+    splits = {split: samples(split, start) for split, start in zip(SPLITS, starts, strict=True)}
+    geobench.write(folder, splits, module, pixels)
 
 
 def _write_burn_scars(folder: Path, size: SimulationSize, pixels: int, seed: int) -> None:
@@ -103,7 +103,7 @@ def _write_mados(folder: Path, size: SimulationSize, pixels: int, seed: int) -> 
     root = folder / "MADOS"
     (root / "splits").mkdir(parents=True)
     scene = 0
-    for split in _SPLITS:
+    for split in SPLITS:
         lines = []
         for index in range(getattr(size, split)):
             place, crop = divmod(index, mados.CROPS_PER_SCENE)

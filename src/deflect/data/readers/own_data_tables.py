@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from deflect.data.card import SPLITS
+from deflect.data import SPLITS
 from deflect.data.readers.faults import ReadError, refuse_repeated
-from deflect.data.readers.folder_card import CARD
-from deflect.data.readers.folder_files import ENDINGS, composed, few, find
+from deflect.data.readers.own_data_card import CARD
+from deflect.data.readers.own_data_files import ENDINGS, composed, few, find
 from deflect.files import LONGEST_TEXT, require_file
 
 
@@ -31,7 +31,7 @@ def class_of(label: str | None, classes: tuple[str, ...], where: str) -> int:
 
 
 def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -> dict[str, set[str]]:
-    """Splits by lot, class by class. The lot of an image is a hash of seed and id, the same on every machine."""
+    """Random splits, class by class: images are sorted by a hash of seed and id, so every machine draws the same."""
     members: dict[str, set[str]] = {split: set() for split in SPLITS}
     for label in set(labels.values()):
         names = [name for name, value in labels.items() if value == label]
@@ -74,25 +74,25 @@ def read_list(path: Path) -> str:
 
 def read_table(
     path: Path, files: Mapping[str, Path], classes: tuple[str, ...], with_split: bool
-) -> dict[str, tuple[int, str]]:
-    """The table of labels: image -> class and split (empty where the table has none)."""
+) -> tuple[dict[str, int], dict[str, str]]:
+    """The class and the split of every image; the split is "" where the table has none."""
     rows = _rows(path, ["image", "label", *["split"] * with_split])
     names = [without_ending(row["image"]) for row in rows]
     refuse_repeated(names, str(path))
-    found: dict[str, tuple[int, str]] = {}
+    labels, splits = {}, {}
     for name, row in zip(names, rows, strict=True):
         if name not in files:
             raise ReadError(f"{path}: no file images/{name}.tif; add the image or remove its row")
-        split = row.get("split", "")
-        if with_split and split not in SPLITS:
-            raise ReadError(f"{path}: split of {name} must be train, val or test, found {split!r}; correct it")
-        found[name] = class_of(row["label"], classes, f"{path}: {name}"), split
+        splits[name] = row.get("split", "")
+        if with_split and splits[name] not in SPLITS:
+            raise ReadError(f"{path}: split of {name} must be train, val or test, found {splits[name]!r}; correct it")
+        labels[name] = class_of(row["label"], classes, f"{path}: {name}")
     without = [files[name].name for name in sorted(set(files) - set(names))]
     if len(without) > 1:
         raise ReadError(f"{path}: {len(without)} images have no row ({few(without)}); add their labels or remove them")
     if without:
         raise ReadError(f"{path}: no row for images/{without[0]}; add its label or remove the image")
-    return found
+    return labels, splits
 
 
 def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
@@ -109,9 +109,7 @@ def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
     names = [name.lower() for name in columns]
     if not rows or not set(wanted) <= set(names):
         found = f"columns {', '.join(map(repr, columns))} and {len(rows)} rows" if columns else "an empty file"
-        raise ReadError(
-            f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct the table"
-        )
+        raise ReadError(f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct it")
     if len(set(filter(None, names))) < len(list(filter(None, names))):
         raise ReadError(f"{path}: two columns have one name ({', '.join(columns)}); rename or remove one of them")
     for row in rows:

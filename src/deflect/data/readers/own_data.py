@@ -1,11 +1,11 @@
-"""A user's own data: GeoTIFFs beside a ``card.yaml``.
+"""A user's own data: GeoTIFFs and a ``card.yaml``.
 
     labels: folders      <class>/<name>.tif
     labels: labels.csv   images/<name>.tif and a table with the columns image, label and, if it makes the splits, split
     labels: masks        images/<name>.tif and masks/<name>.tif, values 0, 1, ... or the card's ``ignore``
 
-With ``splits: folders`` this stands in each of train/, val/ and test/.
-The card says which channel is which band; where a file names its own bands, the two must agree.
+With ``splits: folders`` each of train/, val/ and test/ holds this. The card names the band of each channel; where a
+file names its own bands, the two must agree.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from deflect.data.card import SPLITS
+from deflect.data import SPLITS
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.faults import ReadError, reading
-from deflect.data.readers.folder_card import CARD, read_card, stored_bands
-from deflect.data.readers.folder_files import composed, few, find, note_left_out, tiffs
-from deflect.data.readers.folder_tables import drawn, read_ids, read_table, refuse_empty
-from deflect.data.readers.statements import check_image, check_nodata, check_place, equal, unstated
+from deflect.data.readers.own_data_card import CARD, read_card, stored_bands
+from deflect.data.readers.own_data_files import composed, few, find, note_left_out, tiffs
+from deflect.data.readers.own_data_statements import check_image, check_nodata, check_place, equal, unstated
+from deflect.data.readers.own_data_tables import drawn, read_ids, read_table, refuse_empty
 from deflect.data.readers.tiff import Tiff, read_tiff
 
 log = logging.getLogger(__name__)
 
 
-class Folder(RawDataset):
+class OwnData(RawDataset):
     """One split of a user's own dataset."""
 
     marker = CARD
@@ -38,17 +38,16 @@ class Folder(RawDataset):
         self.channels = [self.stored.channel(name) for name in self.sheet.bands.names]
         self._labels: dict[str, int] = {}
         self._masks: dict[str, Path] = {}
-        self._table: dict[str, tuple[int, str]] = {}
+        self._split_of: dict[str, str] = {}
         if self.card.labels == "folders":
             self._files = self._class_files()
         else:
             self._files = self._images("images")
-        if self.card.labels == "masks":
-            self._masks = self._mask_files()
-        elif self.card.labels != "folders":
-            with_split = self.card.splits == "column"
-            self._table = read_table(self.folder / self.card.labels, self._files, self.sheet.classes, with_split)
-            self._labels = {name: label for name, (label, _) in self._table.items()}
+            if self.card.labels == "masks":
+                self._masks = self._mask_files()
+            else:
+                table, with_split = self.folder / self.card.labels, self.card.splits == "column"
+                self._labels, self._split_of = read_table(table, self._files, self.sheet.classes, with_split)
         members = self._members()
         refuse_empty(members, self.folder)
         if self.split == SPLITS[0]:
@@ -114,14 +113,12 @@ class Folder(RawDataset):
         return np.where(unlabelled, self.sheet.ignore_index, labels.astype(np.int32))
 
     def _places(self) -> dict[str, Path]:
-        """What stands before an id -> the folder it is of: the dataset's own, or one per split."""
+        """Prefix of ids -> the folder that their files are in: the dataset's own, or one per split."""
         folders = {path.name for path in self.folder.glob("[!.]*") if path.is_dir()}
         if self.card.splits == "folders":
             if not folders.issuperset(SPLITS):
                 found = few(sorted(folders)) or "none"
-                raise ReadError(
-                    f"{self.folder}: expected folders train, val and test, found {found}; rename or add them"
-                )
+                raise ReadError(f"{self.folder}: expected folders train, val and test, found {found}; rename or add")
             return {f"{split}/": self.folder / split for split in SPLITS}
         others = folders - set(self.sheet.classes)
         if "images" not in folders and "train" in others and others & {"val", "valid", "validation", "test"}:
@@ -151,17 +148,14 @@ class Folder(RawDataset):
         return files
 
     def _mask_files(self) -> dict[str, Path]:
-        masks = self._images("masks")
-        for has, lacks, alone in (
-            ("mask", "image", masks.keys() - self._files),
-            ("image", "mask", self._files.keys() - masks),
-        ):
+        masks, images = self._images("masks"), self._files
+        for files, has, lacks in ((masks, "mask", "image"), (images, "image", "mask")):
+            alone = [files[name] for name in sorted(files.keys() ^ (masks.keys() & images))]
             if alone:
-                paths = [(self._files | masks)[name] for name in sorted(alone)]
                 count = f"{len(alone)} {has}s" if len(alone) > 1 else has
                 raise ReadError(
-                    f"{paths[0]}: {count} without {lacks} ({few([path.name for path in paths])}); "
-                    f"add {lacks}s/{paths[0].name} or remove the {has}"
+                    f"{alone[0]}: {count} without {lacks} ({few([path.name for path in alone])}); "
+                    f"add {lacks}s/{alone[0].name} or remove the {has}"
                 )
         return masks
 
@@ -169,12 +163,11 @@ class Folder(RawDataset):
         """The ids of every split."""
         splits = self.card.splits
         if splits == "column":
-            return {split: {name for name, (_, its) in self._table.items() if its == split} for split in SPLITS}
+            return {split: {name for name in self._files if self._split_of[name] == split} for split in SPLITS}
         if splits == "folders":
             return {split: {name for name in self._files if name.startswith(f"{split}/")} for split in SPLITS}
         if "seed" in splits:
-            labels = self._labels or dict.fromkeys(self._files)
-            return drawn(labels, splits["seed"], splits["fractions"])
+            return drawn(self._labels or dict.fromkeys(self._files), splits["seed"], splits["fractions"])
         return {split: read_ids(self.folder / splits[split], self._files) for split in SPLITS}
 
     def _note(self, members: dict[str, set[str]]) -> None:
@@ -189,5 +182,5 @@ class Folder(RawDataset):
         unused = sorted(set(self._files).difference(*members.values()))
         if unused:
             log.warning("%s: %d images are in no split, e.g. %s", self.folder, len(unused), unused[0])
-        if self.card.splits != "column" and any(split for _, split in self._table.values()):
+        if self.card.splits != "column" and any(self._split_of.values()):
             log.warning("%s: column split of the table is not used; `splits: column` in %s uses it", self.folder, CARD)

@@ -1,4 +1,4 @@
-"""What GeoTIFFs state about themselves, held against ``card.yaml``: all comparisons stand here.
+"""Compares what a GeoTIFF states about itself with ``card.yaml``.
 
 A file that contradicts the card is refused in one line. What a file does not state is taken from the card.
 """
@@ -12,31 +12,25 @@ import numpy as np
 
 from deflect.bands import SENSORS, Band, BandSet
 from deflect.data.readers.faults import ReadError
-from deflect.data.readers.folder_card import CARD, FolderCard
+from deflect.data.readers.own_data_card import CARD, OwnDataCard
 from deflect.data.readers.tiff import Tiff
 
-#: What people call a band, without spaces and signs -> roles (letters of Spyndex) that it may have.
-CALLED = {
-    "coastal": "A",
-    "coastalaerosol": "A",
-    "blue": "B",
-    "green": "G",
-    "red": "R",
-    "rededge1": "RE1",
-    "rededge2": "RE2",
-    "rededge3": "RE3",
-    "nir": "N N2",
-    "nir08": "N N2",
-    "nearinfrared": "N N2",
-    "nirnarrow": "N2",
-    "narrownir": "N2",
-    "watervapour": "WV",
-    "watervapor": "WV",
-    "swir1": "S1",
-    "swir16": "S1",
-    "swir2": "S2",
-    "swir22": "S2",
+#: Roles (letters of Spyndex) -> what people call a band that has one of them, without spaces and signs.
+NAMES = {
+    "A": "coastal coastalaerosol",
+    "B": "blue",
+    "G": "green",
+    "R": "red",
+    "RE1": "rededge1",
+    "RE2": "rededge2",
+    "RE3": "rededge3",
+    "N N2": "nir nir08 nearinfrared",
+    "N2": "nirnarrow narrownir",
+    "WV": "watervapour watervapor",
+    "S1": "swir1 swir16",
+    "S2": "swir2 swir22",
 }
+ROLES_OF = {name: roles.split() for roles, names in NAMES.items() for name in names.split()}
 #: Side of a pixel on the ground over the card's ``gsd``: degrees and projections stretch it a little.
 GSD_RATIO = (0.8, 1.25)
 #: Reflectance that the largest stored number must reach.
@@ -46,7 +40,7 @@ SHIFT = 0.1
 UNTAGGED = "(gdal_edit.py changes what a file states)"
 
 
-def check_image(image: Tiff, card: FolderCard, bands: BandSet, channels: list[int], path: Path) -> None:
+def check_image(image: Tiff, card: OwnDataCard, bands: BandSet, channels: list[int], path: Path) -> None:
     """Compare an image with the card.
 
     Args:
@@ -57,9 +51,7 @@ def check_image(image: Tiff, card: FolderCard, bands: BandSet, channels: list[in
         ReadError: one of the statements contradicts the card.
     """
     if len(image.pixels) != len(bands):
-        raise ReadError(
-            f"{path}: {CARD} lists {len(bands)} bands, the file has {len(image.pixels)}; correct one of them"
-        )
+        raise ReadError(f"{path}: {CARD} lists {len(bands)} bands, the file has {len(image.pixels)}; correct either")
     _check_names(image, bands, path)
     _check_scale(image, card, channels, path)
     _check_type(image, card, path)
@@ -69,15 +61,13 @@ def check_image(image: Tiff, card: FolderCard, bands: BandSet, channels: list[in
 def check_nodata(image: Tiff, known: tuple[float, ...], key: str, path: Path) -> None:
     """A value that the file calls nodata and the card does not would pass for a measurement, or for a class."""
     value = image.nodata
-    if value is None or equal(np.asarray(value), known).any():
+    if value is None or equal(np.asarray(value), known).any() or not equal(image.pixels, (value,)).any():
         return
-    if equal(image.pixels, (value,)).any():
-        raise ReadError(
-            f"{path}: the file says nodata is {int(value) if value == int(value) else value!r} and has such pixels; "
-            f"add it to {key} in {CARD}, or take it out of the file {UNTAGGED}"
-            if np.isfinite(value)
-            else f"{path}: the file says nodata is {value!r} and has such pixels; add .nan to {key} in {CARD}"
-        )
+    found = int(value) if value.is_integer() else value
+    remedy = f"add it to {key} in {CARD}, or take it out of the file {UNTAGGED}"
+    if not np.isfinite(value):
+        remedy = f"add .nan to {key} in {CARD}"
+    raise ReadError(f"{path}: the file says nodata is {found!r} and has such pixels; {remedy}")
 
 
 def check_place(mask: Tiff, image: Tiff, path: Path) -> None:
@@ -91,9 +81,8 @@ def check_place(mask: Tiff, image: Tiff, path: Path) -> None:
         column, row = ~image.transform @ (mask.transform @ corner)
         shift = max(abs(column - corner[0]), abs(row - corner[1]))
         if not shift <= SHIFT:
-            raise ReadError(
-                f"{path}: a corner lies {shift:.3g} pixels from that of its image; warp the mask to the image's grid"
-            )
+            found = f"a corner lies {shift:.3g} pixels from that of its image"
+            raise ReadError(f"{path}: {found}; warp the mask to the image's grid")
 
 
 def unstated(image: Tiff) -> list[str]:
@@ -121,24 +110,26 @@ def _word(text: str) -> str:
     words = re.split(r"[^a-z0-9]+", text.lower())
     whole = "".join(words)
     found = [f"b{match[1]}" for word in words if (match := re.fullmatch(r"b0*(\d+a?)", word))]
-    found += [word for word in (whole, *words) if word in CALLED]
+    found += [word for word in (whole, *words) if word in ROLES_OF]
     return "" if not found or ("edge" in whole and found[0] == "red") else found[0]
 
 
 def _agrees(text: str, band: Band, bands: BandSet) -> bool:
-    """Whether a description can be of this band; one that names no band of the sensor says nothing."""
+    """Whether a description may be of this band; one that fits no band of the sensor may."""
     everything = [*bands, *SENSORS.get(bands.sensor, ())]
-    plain = re.sub(r"[^a-z0-9]+", "", text.lower())
-    same = {each.name for each in everything if plain == re.sub(r"[^a-z0-9]+", "", each.name.lower())}
-    word = _word(text)
-    same = same or {each.name for each in everything if word and word == _word(each.name)}
-    roles = CALLED.get(word, "").split()
-    same = same or {each.name for each in everything if each.role in roles}
-    return not same or band.name in same
+    word, plain = _word(text), _plain(text)
+    meant = [each.name for each in everything if plain == _plain(each.name)]
+    meant = meant or [each.name for each in everything if word and word == _word(each.name)]
+    meant = meant or [each.name for each in everything if each.role in ROLES_OF.get(word, ())]
+    return not meant or band.name in meant
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", text.lower())
 
 
 def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
-    """Names first; the colours of a file without names, which writers set unasked, are all that it says."""
+    """By the names of bands; of a file without names by its colours, which writers set unasked."""
     if any(image.names):
         what, stated = "names its bands", image.names
     else:
@@ -157,7 +148,7 @@ def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
         )
 
 
-def _check_scale(image: Tiff, card: FolderCard, channels: list[int], path: Path) -> None:
+def _check_scale(image: Tiff, card: OwnDataCard, channels: list[int], path: Path) -> None:
     for channel in channels:
         scale, offset = image.scales[channel], image.offsets[channel]
         if (scale, offset) == (1, 0):
@@ -171,7 +162,7 @@ def _check_scale(image: Tiff, card: FolderCard, channels: list[int], path: Path)
             )
 
 
-def _check_type(image: Tiff, card: FolderCard, path: Path) -> None:
+def _check_type(image: Tiff, card: OwnDataCard, path: Path) -> None:
     if image.pixels.dtype.kind not in "iu":
         return
     brightest = (np.iinfo(image.pixels.dtype).max + card.offset) * card.scale
@@ -182,7 +173,7 @@ def _check_type(image: Tiff, card: FolderCard, path: Path) -> None:
         )
 
 
-def _check_gsd(image: Tiff, card: FolderCard, path: Path) -> None:
+def _check_gsd(image: Tiff, card: OwnDataCard, path: Path) -> None:
     metres = _metres(image)
     if metres is not None and not GSD_RATIO[0] <= metres / card.gsd <= GSD_RATIO[1]:
         raise ReadError(

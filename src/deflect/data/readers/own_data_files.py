@@ -9,7 +9,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from deflect.data.readers.faults import ReadError, refuse_repeated
-from deflect.data.readers.folder_card import CARD
+from deflect.data.readers.own_data_card import CARD
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def composed(name: str) -> str:
 
 
 def find(path: Path) -> Path:
-    """``path``, or what lies there under another spelling of its accents."""
+    """``path``, or the file of this name with its accents spelt another way."""
     if path.exists() or not path.parent.is_dir():
         return path
     return next((other for other in path.parent.iterdir() if composed(other.name) == composed(path.name)), path)
@@ -47,9 +47,8 @@ def tiffs(folder: Path) -> dict[str, Path]:
     images = [path for path in paths if path.suffix.lower() in ENDINGS]
     if not images:
         others = f"{len(paths)} other files ({few([path.name for path in paths])})" if paths else "none"
-        raise ReadError(
-            f"{folder}: expected GeoTIFFs (.tif, .tiff), found {others}; put the images there or correct {CARD}"
-        )
+        message = f"{folder}: expected GeoTIFFs (.tif, .tiff), found {others}"
+        raise ReadError(f"{message}; put the images there or correct {CARD}")
     names = [_name(path) for path in images]
     refuse_repeated(names, str(folder))
     return dict(zip(names, images, strict=True))
