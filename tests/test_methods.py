@@ -14,7 +14,7 @@ from torch import nn
 from deflect.bands import SENTINEL2, BandError, BandSet, BandStatistics
 from deflect.gfms import scale_rgb
 from deflect.methods import METHODS, AdaptedGFM, MethodError, adapt, adapt_as, merge, method_config, parameter_report
-from deflect.methods.lora import LoRALinear
+from deflect.methods.lora import LoRALinear, lora_layer
 from deflect.methods.shares import PAGE, methods_page, report
 from deflect.methods.slr import SLRLinear
 from tiny_gfm import BANDS, STATISTICS, VARIANTS, images, optimise, tiny
@@ -274,7 +274,7 @@ def test_variants_of_lora_have_their_own_scale(name: str, scale: float) -> None:
 def test_lora_formula(convention: str) -> None:
     config = method_config("lora", rank=3, alpha=12.0, convention=convention)
     linear = nn.Linear(6, 5)
-    layer = config.layer(linear)
+    layer = lora_layer(linear, config)
     stir(layer)
     x, down, up = torch.randn(2, 7, 6), layer.lora_down, layer.lora_up
     update = 4.0 * x @ down.weight.T @ up.weight.T

@@ -108,6 +108,7 @@ TRAINING = source(
     "data/store.py",
     "spectral/*.py",
     "gfms/*.py",
+    "gfms/cards.yaml",
     "methods/*.py",
     "methods/deflect/*.py",
     "heads/*.py",

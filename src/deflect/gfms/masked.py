@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from deflect.gfms.positions import sincos_positions
 from deflect.gfms.views import encode, random_side, random_view, take
-from deflect.gfms.vit import SinCosViT, card_of, scale_rgb
+from deflect.gfms.vit import SinCosViT, card_of, scale_rgb, sincos_positions
 
 
 class MaskedReconstruction(nn.Module):

@@ -19,10 +19,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from deflect.gfms.card import GFMCard, GFMError, gfm_card
-from deflect.gfms.convert import save_weights
 from deflect.gfms.distill import SelfDistillation
 from deflect.gfms.masked import CrossScaleReconstruction, MaskedReconstruction
 from deflect.gfms.vit import SinCosViT, build
+from deflect.gfms.weights import save_weights
 
 if TYPE_CHECKING:
     from deflect.config import Study
@@ -104,7 +104,7 @@ def make_objective(card: GFMCard, settings: PretrainSettings) -> Objective:
     gfm = fresh(card)
     if not isinstance(gfm, SinCosViT):
         return SelfDistillation(gfm, settings.prototypes, settings.momentum, settings.min_side)
-    if card.kind == "gsd_sincos":
+    if card.positions == "gsd_sincos":
         return MaskedReconstruction(gfm, settings.mask_ratio, settings.gsd, settings.min_side)
     return CrossScaleReconstruction(gfm, settings.mask_ratio, None, settings.min_side)
 

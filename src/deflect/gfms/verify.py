@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from deflect.files import sha256_file
 from deflect.gfms.card import GFMError
-from deflect.gfms.load import load_gfm, read_card
-from deflect.gfms.positions import sincos_positions
-from deflect.gfms.vit import UnusedNorm, build, card_of, count_parameters, scale_rgb
+from deflect.gfms.vit import UnusedNorm, build, card_of, count_parameters, scale_rgb, sincos_positions
+from deflect.gfms.weights import load_gfm, read_card
 
 
 def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
@@ -91,7 +90,7 @@ def _positions_check(gfm: VisionTransformer, positions: Tensor) -> Check:
     Fixed: largest deviation from the formula. Learned: likeness of neighbours minus that of all pairs.
     """
     rows, columns = gfm.patch_embed.grid_size
-    if card_of(gfm).kind != "learned":
+    if card_of(gfm).positions != "learned":
         exact = sincos_positions((rows, columns), gfm.embed_dim, prefix_tokens=gfm.num_prefix_tokens)
         return (positions - exact).abs().max().item(), 0.0, 1e-5
     grid = F.normalize(positions[0, gfm.num_prefix_tokens :], dim=1).view(rows, columns, -1)

@@ -1,9 +1,11 @@
-"""Building a GFM, with weights that are known to be all there."""
+"""A GFM's weights in safetensors with its card beside them: written, and loaded with every key accounted for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,9 +13,10 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from deflect.files import read_json, sha256_once
+from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
 from deflect.gfms.card import GFMCard, GFMError, gfm_card
 from deflect.gfms.vit import SinCosViT, build, resize
+from deflect.tensors import save_tensors
 
 
 def load_gfm(
@@ -52,8 +55,21 @@ def load_gfm(
     load_strictly(model, read_weights(Path(weights)), str(weights))
     resize(model, img_size)
     if isinstance(model, SinCosViT):
-        model.set_gsd(gsd if gsd is not None and card.kind == "gsd_sincos" else 1.0)
+        model.set_gsd(gsd if gsd is not None and card.positions == "gsd_sincos" else 1.0)
     return model
+
+
+def save_weights(state: Mapping[str, Tensor], card: GFMCard, out: Path, origin: dict[str, Any]) -> GFMCard:
+    """Write ``state`` to ``out`` and its card, with ``origin`` and the checksum, beside it; each file atomically."""
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        raise GFMError(f"{out}: weights are written as .safetensors")
+    out.with_suffix(".json").unlink(missing_ok=True)  # never a card of older weights beside new ones
+    with atomic_path(out) as aside:
+        save_tensors(state, aside)
+    card = replace(card, origin={**origin, "sha256": sha256_file(out)})
+    write_json(out.with_suffix(".json"), card.to_dict(), seal=True)
+    return card
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
