@@ -1,6 +1,6 @@
 """The geospatial foundation models: data sheets, models, weights and mini pretraining.
 
-Names are loaded on first use, because timm takes seconds to import and the command line needs only the data sheets.
+The models are loaded on first use, because timm takes seconds to import and the command line needs only data sheets.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Data sheets of the geospatial foundation models (GFMs): architecture, normalisation, origin and licence.
 
-A :class:`GFMCard` is also written in JSON beside every weight file, so that weights and the model that they belong to
-are never guessed. Those of the published models are in cards.yaml.
+Those of the published models are in cards.yaml. Every weight file has its :class:`GFMCard` in a JSON file of the same
+name, which decides the model that is built for it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class GFMCard:
         gsd_mode: ``image`` where positions follow the ground sampling distance of the image, else ``none``.
         licence, citation: of the weights and of the model.
         sources: where the checkpoint is published, the preferred place first.
-        origin: filled in beside a weight file: what it was made from, and its checksums.
+        origin: of a weight file: what it was made from, and its checksums.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A published checkpoint, once, into safetensors under timm's names with its card beside it."""
+"""Conversion of a published checkpoint to safetensors under timm's names, with its card."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Pretraining the mini GFMs on RGB, so that "RGB-pretrained prior" is real in the mini study too.
 
-Each kind is trained in the way of its big sibling: masked reconstruction with the ground sampling distance
-(Scale-MAE), with a second scale (Cross-Scale MAE), or self-distillation (DINO-MC). Seconds on one core; same seed,
-same machine and same number of threads give the same bytes.
+Each is trained as the published model of its name: masked reconstruction with the ground sampling distance
+(Scale-MAE), with a second scale (Cross-Scale MAE), or self-distillation (DINO-MC). It takes seconds on one core. The
+same seed, machine and number of threads give the same bytes.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class PretrainSettings:
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:
-            raise GFMError("pretraining: batch_size must be at least 2, because images are told apart within a batch")
+            raise GFMError("pretraining: batch_size must be at least 2, because images of a batch are compared")
         for name in ("steps", "lr", "gsd", "prototypes"):
             if not getattr(self, name) > 0:
                 raise GFMError(f"pretraining: {name} must be positive, found {getattr(self, name)}")
         for name in ("mask_ratio", "min_side", "momentum"):
             if not 0 < getattr(self, name) < 1:
-                raise GFMError(f"pretraining: {name} must lie between 0 and 1, found {getattr(self, name)}")
+                raise GFMError(f"pretraining: {name} must be between 0 and 1, found {getattr(self, name)}")
 
 
 def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSettings, seed: int) -> GFMCard:
@@ -86,13 +86,13 @@ def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSetting
         losses = optimise(objective, rgb, settings)
     gfm = objective.gfm
     if isinstance(gfm, SinCosViT):
-        gfm.set_gsd(1.0)  # the reference; whoever loads the weights sets the distance of their own images
+        gfm.set_gsd(1.0)  # the reference; load_gfm sets the distance of the images at hand
     origin = {"pretrained_on": f"{len(rgb)} RGB images", "settings": asdict(settings), "seed": seed, "loss": losses[-1]}
     return save_weights(gfm.state_dict(), card, out, origin)
 
 
 def pretrain_study(study: Study, name: str) -> GFMCard:
-    """Pretrain the mini GFM ``name`` as ``study`` says, on its simulated RGB images."""
+    """Pretrain the mini GFM ``name`` with the settings of ``study``, on its simulated RGB images."""
     if not study.rgb_images.is_file():
         raise FileNotFoundError(f"{study.rgb_images}: no such file; run `deflect data simulate --rgb` first")
     settings = PretrainSettings(**study.pretraining)
@@ -100,7 +100,7 @@ def pretrain_study(study: Study, name: str) -> GFMCard:
 
 
 def make_objective(card: GFMCard, settings: PretrainSettings) -> Objective:
-    """The pretraining task of ``card``'s kind, around a fresh model."""
+    """The pretraining task of the GFM of ``card``, around a fresh model."""
     gfm = fresh(card)
     if not isinstance(gfm, SinCosViT):
         return SelfDistillation(gfm, settings.prototypes, settings.momentum, settings.min_side)
@@ -110,7 +110,7 @@ def make_objective(card: GFMCard, settings: PretrainSettings) -> Objective:
 
 
 def fresh(card: GFMCard) -> VisionTransformer:
-    """An untrained model, Xavier-uniform as in MAE: timm's 0.02 is meant for wide models, and far too little here."""
+    """An untrained model, Xavier-uniform as in MAE: timm's 0.02 is meant for wide models, and far too small here."""
     gfm = build(card)
     for module in gfm.modules():
         if isinstance(module, nn.Linear):
@@ -126,8 +126,8 @@ def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> l
         GFMError: the loss is not finite.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim == 2 or p.ndim == 4]
-    vectors = [p for p in trained if not (p.ndim == 2 or p.ndim == 4)]
+    matrices = [p for p in trained if p.ndim in (2, 4)]
+    vectors = [p for p in trained if p.ndim not in (2, 4)]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95))
     losses = []

@@ -79,10 +79,10 @@ class SinCosViT(VisionTransformer):
     :meth:`set_gsd` or :meth:`set_input_size` changes what it depends on.
     """
 
-    def __init__(self, *args: Any, gsd: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pos_embed: nn.Parameter = nn.Parameter(self.pos_embed, requires_grad=False)
-        self.set_gsd(gsd)
+        self.set_gsd(1.0)
 
     def set_gsd(self, gsd: float) -> None:
         """Set the ground sampling distance of the input image, in metres per pixel *after* any resizing."""
@@ -106,22 +106,21 @@ def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) 
     kwargs: dict[str, Any] = dict(card.architecture, num_classes=0, global_pool="token")
     if card.block == "post_norm":
         kwargs.update(block_fn=PostNormBlock)
-    if card.positions == "learned":
-        model = VisionTransformer(**kwargs)
-    else:
-        model = SinCosViT(**kwargs, gsd=gsd if gsd is not None and card.positions == "gsd_sincos" else 1.0)
+    model = (VisionTransformer if card.positions == "learned" else SinCosViT)(**kwargs)
     if not card.apply_final_norm:
         model.norm = UnusedNorm(model.embed_dim)
     model.card = card  # type: ignore[assignment]
-    resize(model, card.architecture["img_size"] if img_size is None else img_size)
+    set_input(model, card.architecture["img_size"] if img_size is None else img_size, gsd)
     return model
 
 
-def resize(model: VisionTransformer, img_size: int) -> None:
-    """Set the input to ``img_size`` x ``img_size`` pixels; positions are computed anew, or learned ones interpolated.
+def set_input(model: VisionTransformer, img_size: int, gsd: float | None = None) -> None:
+    """Set the input of a model made by :func:`build` to ``img_size`` x ``img_size`` pixels of ``gsd`` metres.
+
+    Fixed positions are computed anew, learned ones interpolated.
 
     Raises:
-        GFMError: the size is not a positive multiple of the patch size.
+        GFMError: the size is not a positive multiple of the patch size, or the distance is not positive.
     """
     patch = model.patch_embed.patch_size[0]
     if img_size <= 0 or img_size % patch:
@@ -129,6 +128,8 @@ def resize(model: VisionTransformer, img_size: int) -> None:
         raise GFMError(f"img_size {img_size} is no positive multiple of the patch size {patch}; use {near}")
     if (img_size, img_size) != model.patch_embed.img_size:
         model.set_input_size((img_size, img_size))
+    if isinstance(model, SinCosViT):
+        model.set_gsd(gsd if gsd is not None and card_of(model).positions == "gsd_sincos" else 1.0)
 
 
 def card_of(model: nn.Module) -> GFMCard:

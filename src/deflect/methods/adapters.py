@@ -1,4 +1,4 @@
-"""Adapters on disk: the tensors a method added or tuned in safetensors, and a JSON card that says how to use them."""
+"""Adapters on disk: the tensors a method added or tuned in safetensors, and in JSON what is needed to use them."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def save_adapter(model: AdaptedGFM, folder: Path) -> None:
 
 
 def adapter_card(model: AdaptedGFM) -> dict[str, Any]:
-    """What ``load_adapter`` and a reader need to know beside the tensors."""
+    """The content of ``adapter.json``: what ``load_adapter`` needs apart from the tensors."""
     settings = asdict(model.config)
     if model.method.startswith("peft:"):
-        del settings["name"]  # ``method`` says it
+        del settings["name"]  # it is in ``method``
     return {
         "schema": 1,
         "method": model.method,

@@ -78,7 +78,7 @@ class AdaptedGFM(nn.Module):
     # ------------------------------------------------------------------ forward
 
     def embed(self, image: Tensor) -> tuple[Tensor, Any]:
-        """Image -> tokens that enter the first block, and what the method carries along beside them."""
+        """Image -> tokens that enter the first block, and what the method hands from block to block with them."""
         return self.spatial_tokens(image), None
 
     def spatial_tokens(self, image: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class AdaptedGFM(nn.Module):
         return tokens
 
     def _walk(self, image: Tensor, wanted: Sequence[int]) -> dict[int, Tensor]:
-        """Tokens (B, P+L, D) after each wanted block; blocks behind the last of them do not run."""
+        """Tokens (B, P+L, D) after each wanted block; blocks after the last of them do not run."""
         tokens, carried = self.embed(image)
         found = {}
         for index in range(max(wanted) + 1):

@@ -1,7 +1,7 @@
 """From reflectance to the input that the GFM was pretrained on, by band identity.
 
 Inside a model the channels are in canonical order: red, green, blue, then the extra bands by wavelength. Nothing
-behind this module depends on the order in which a dataset stores its bands.
+after this module depends on the order in which a dataset stores its bands.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def canonical(bands: BandSet, use: BandUse = "all") -> BandSet:
 
 
 class Channels(nn.Module):
-    """Pick the ``inner`` bands from images that hold the ``outer`` bands, in the order of ``inner``."""
+    """Pick the ``inner`` bands, in their order, from images of the ``outer`` bands."""
 
     picks: Tensor
 
@@ -133,7 +133,7 @@ class Normalise(nn.Module):
 def check_reflectance(what: str, image: Tensor, bands: BandSet) -> None:
     """Refuse images (B, C, H, W), channels in the order of ``bands``, that cannot be reflectance.
 
-    Digital numbers and z-scores have the same shape, train without an error, and mean nothing here.
+    Digital numbers and z-scores have the same shape and train without an error.
 
     Raises:
         MethodError: integers, digital numbers, z-scores or gaps; the message begins with ``what`` and names the band.

@@ -1,4 +1,4 @@
-"""LoRA (Hu et al., ICLR 2022): W x + U D x, a low-rank update beside every frozen linear layer of the blocks.
+"""LoRA (Hu et al., ICLR 2022): W x + U D x, a low-rank update of every frozen linear layer of the blocks.
 
 Two conventions exist, and their parameter counts and learning dynamics differ:
 
@@ -48,7 +48,7 @@ class LoRAConfig(BaselineConfig):
 
 
 def add_lora(model: AdaptedGFM) -> None:
-    """Put a low-rank update beside the linear layers; the paper's convention tunes LayerNorms too."""
+    """Add a low-rank update to the linear layers; the paper's convention tunes LayerNorms too."""
     config = cast(LoRAConfig, model.config)
     replace_linears(model.gfm.blocks, config.targets, lambda linear: lora_layer(linear, config))
     if config.convention == "paper":
@@ -63,7 +63,7 @@ def lora_layer(linear: nn.Linear, config: LoRAConfig) -> LoRALinear:
 
 
 class LoRALinear(nn.Linear):
-    """A frozen linear layer (its parameters keep their names) with a low-rank update beside it."""
+    """A frozen linear layer, whose parameters keep their names, plus a low-rank update."""
 
     def __init__(self, linear: nn.Linear, rank: int, scale: float, bias: bool) -> None:
         nn.Module.__init__(self)

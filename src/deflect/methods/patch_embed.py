@@ -24,8 +24,7 @@ from deflect.methods.config import PatchInit
 def embed_patches(embed: nn.Module, pixels: Tensor) -> Tensor:
     """Patch tokens as timm's ``PatchEmbed`` gives them; of more than 3 bands in bf16 on a CPU by way of float32.
 
-    There the convolution of torch 2.15 (oneDNN) gives numbers that have nothing to do with the patches, on processors
-    with AMX.
+    There the convolution of torch 2.15 (oneDNN) gives wrong numbers on processors with AMX.
     """
     half = torch.bfloat16
     lowered = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == half

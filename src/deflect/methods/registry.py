@@ -35,10 +35,10 @@ METHODS: dict[str, type[MethodConfig]] = {
     "peft": PeftConfig,
 }
 
-#: Methods whose adapted model runs otherwise than the GFM.
+#: Methods whose forward pass differs from the GFM's.
 MODELS: dict[str, type[AdaptedGFM]] = {"deflect": DeflectedGFM, "vpt": PromptedGFM}
 
-#: What the others do to a model whose GFM is frozen and fits the bands; ``frozen`` does nothing.
+#: How the others change a model whose GFM is frozen and already takes the bands; ``frozen`` leaves it as it is.
 CHANGES: dict[str, Callable[[AdaptedGFM], None]] = {
     "lora": add_lora,
     "slr": add_slr,

@@ -35,7 +35,7 @@ class SLRConfig(BaselineConfig):
 
 
 def add_slr(model: AdaptedGFM) -> None:
-    """Put a low-rank update and scales on the linear layers and tune LayerNorms."""
+    """Add a low-rank update and scales to the linear layers and tune LayerNorms."""
     config = cast(SLRConfig, model.config)
     replace_linears(model.gfm.blocks, config.targets, lambda linear: SLRLinear(linear, config.rank))
     tune_norms(model)

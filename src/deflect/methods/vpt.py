@@ -35,7 +35,7 @@ class VPTConfig(BaselineConfig):
 
 
 class PromptedGFM(AdaptedGFM):
-    """A GFM whose blocks see ``prompts`` (blocks or 1, N, D) beside its own tokens.
+    """A GFM whose blocks also see ``prompts`` (blocks or 1, N, D).
 
     They start uniform, with the bound of Xavier's rule for the patch embedding, as in the paper's code.
     """

@@ -207,7 +207,7 @@ def _index_names(bands: BandSet, config: DeflectConfig) -> tuple[str, ...]:
 def _checked_attention(index: int, block: nn.Module) -> Attention:
     """The attention of ``block``, if both run as timm's own, which is what ``block`` and ``attend`` repeat.
 
-    A block with ``post_norm`` is the one other order that ``DeflectedGFM.block`` knows.
+    A block with ``post_norm`` is the only other order that ``DeflectedGFM.block`` implements.
     """
     attn = getattr(block, "attn", None)
     known = isinstance(block, Block) and (_runs_as(block, Block) or getattr(block, "post_norm", False))
