@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -108,6 +111,15 @@ def test_5_budget_on_scale_mae(setting: str, low: float, high: float, dataset: s
 
 
 # ---------------------------------------------------------------------- the parts
+
+
+def test_every_function_named_on_the_first_page_exists() -> None:
+    import deflect.methods.deflect as page
+
+    named = re.findall(r"``([a-z]+)\.([\w.]+)``", page.__doc__ or "")
+    assert len(named) == 4
+    for module, name in named:
+        assert callable(attrgetter(name)(import_module(f"{page.__name__}.{module}")))
 
 
 def test_one_block_equals_the_formulas_written_out() -> None:

@@ -59,13 +59,13 @@ class PretrainSettings:
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:
-            raise GFMError("pretraining: batch_size must be at least 2, because images of a batch are compared")
+            raise GFMError("pretraining: batch_size must be at least 2, because images are told apart within a batch")
         for name in ("steps", "lr", "gsd", "prototypes"):
             if not getattr(self, name) > 0:
                 raise GFMError(f"pretraining: {name} must be positive, found {getattr(self, name)}")
         for name in ("mask_ratio", "min_side", "momentum"):
             if not 0 < getattr(self, name) < 1:
-                raise GFMError(f"pretraining: {name} must be between 0 and 1, found {getattr(self, name)}")
+                raise GFMError(f"pretraining: {name} must lie between 0 and 1, found {getattr(self, name)}")
 
 
 def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSettings, seed: int) -> GFMCard:
