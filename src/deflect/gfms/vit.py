@@ -140,7 +140,7 @@ def card_of(model: nn.Module) -> GFMCard:
     """
     card = getattr(model, "card", None)
     if not isinstance(card, GFMCard):
-        raise GFMError(f"{type(model).__name__} has no GFM card; set `model.card`, or use load_gfm")
+        raise GFMError(f"{type(model).__name__} has no GFM card; set `model.card` to a GFMCard, or use load_gfm")
     return card
 
 

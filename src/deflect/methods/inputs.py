@@ -15,7 +15,8 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from deflect.bands import BandError, BandSet, BandStatistics
-from deflect.gfms.card import GFMCard, json_fields
+from deflect.gfms.card import json_fields
+from deflect.gfms.vit import card_of
 from deflect.methods.config import BandUse, MethodError
 
 #: Reflectance shown as white where nothing is known about a GFM's pretraining images: about that of Sentinel-2's
@@ -37,9 +38,13 @@ class RGBInput:
 
     @classmethod
     def of(cls, gfm: nn.Module) -> RGBInput:
-        """From the GFM's card, or else from timm's ``pretrained_cfg`` of the model, or else ImageNet's values."""
-        card = getattr(gfm, "card", None)
-        if isinstance(card, GFMCard):
+        """From the GFM's card, or else from timm's ``pretrained_cfg`` of the model, or else ImageNet's values.
+
+        Raises:
+            GFMError: the GFM has a ``card`` that is no ``GFMCard``.
+        """
+        if getattr(gfm, "card", None) is not None:
+            card = card_of(gfm)
             return cls(**{field.name: getattr(card, field.name) for field in fields(cls)})
         cfg = getattr(gfm, "pretrained_cfg", None) or {}
         return cls(

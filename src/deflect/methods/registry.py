@@ -104,15 +104,18 @@ def adapt_as(
     statistics: BandStatistics | None = None,
     card: GFMCard | RGBInput | None = None,
 ) -> AdaptedGFM:
-    """``adapt`` with a ready configuration; so its own field ``bands`` (all or rgb) can be set too."""
+    """``adapt`` with a ready configuration, whose own field ``bands`` (all or rgb) can be set too."""
     if not isinstance(gfm, VisionTransformer):
         raise MethodError(f"expected a timm VisionTransformer, found {type(gfm).__name__}")
     if not isinstance(bands, BandSet):
         raise MethodError(f"bands: expected a BandSet, as deflect.bandset(sensor, names) gives, found {bands!r}")
     device, gfm = next(gfm.parameters()).device, copy.deepcopy(gfm)
-    if isinstance(card, GFMCard):
-        gfm.card = card  # type: ignore[assignment]
-    rgb = card if isinstance(card, RGBInput) else RGBInput.of(gfm)
+    if isinstance(card, RGBInput):  # of a saved adapter
+        rgb = card
+    else:
+        if card is not None:
+            gfm.card = card  # type: ignore[assignment]
+        rgb = RGBInput.of(gfm)
     family = method.partition(":")[0]
     model = MODELS.get(family, AdaptedGFM)(gfm, method, config, bands, statistics, rgb)
     if family in CHANGES:
