@@ -201,6 +201,7 @@ def test_reflectance_to_rgb() -> None:
 def test_cards_survive_json_and_refuse_nonsense() -> None:
     for card in CARDS.values():
         assert GFMCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+        assert card.to_dict()["kind"] == card.positions, "the name in files of every version"
     with pytest.raises(GFMError, match="not a GFM card"):
         GFMCard.from_dict({"name": "scale_mae"})
     with pytest.raises(GFMError, match="positions must be one of"):

@@ -332,7 +332,7 @@ def test_low_rank_methods_start_at_the_gfm(method: str) -> None:
 @pytest.mark.parametrize("deep", [True, False])
 @pytest.mark.parametrize("variant", ["plain", "dinov2", "no_cls"])
 @torch.no_grad()
-def test_prompts_stand_behind_the_prefix_and_only_the_gfms_own_tokens_are_read(variant: str, deep: bool) -> None:
+def test_prompts_follow_the_prefix_and_are_left_out_of_the_features(variant: str, deep: bool) -> None:
     model = adapted("vpt", variant, bands="rgb", deep=deep, prompts=3)
     stir(model)
     image, prefix = images(model.gfm), model.num_prefix_tokens
