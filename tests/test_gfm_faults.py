@@ -21,8 +21,8 @@ from deflect.gfms import GFMError, build, card_of, gfm_card, load_gfm
 from deflect.gfms.checkpoint import read_checkpoint
 from deflect.gfms.convert import convert, save_weights
 from deflect.gfms.fetch import fetch
-from deflect.gfms.positions import sincos_positions
 from deflect.gfms.verify import verify
+from deflect.gfms.vit import sincos_positions
 
 torch.set_num_threads(1)
 

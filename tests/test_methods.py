@@ -14,7 +14,7 @@ from torch import nn
 from deflect.bands import SENTINEL2, BandError, BandSet, BandStatistics
 from deflect.gfms import scale_rgb
 from deflect.methods import METHODS, AdaptedGFM, MethodError, adapt, adapt_as, merge, method_config, parameter_report
-from deflect.methods.lora import LoRALinear
+from deflect.methods.lora import LoRALinear, lora_layer
 from deflect.methods.shares import PAGE, methods_page, report
 from deflect.methods.slr import SLRLinear
 from tiny_gfm import BANDS, STATISTICS, VARIANTS, images, optimise, tiny
@@ -274,7 +274,7 @@ def test_variants_of_lora_have_their_own_scale(name: str, scale: float) -> None:
 def test_lora_formula(convention: str) -> None:
     config = method_config("lora", rank=3, alpha=12.0, convention=convention)
     linear = nn.Linear(6, 5)
-    layer = config.layer(linear)
+    layer = lora_layer(linear, config)
     stir(layer)
     x, down, up = torch.randn(2, 7, 6), layer.lora_down, layer.lora_up
     update = 4.0 * x @ down.weight.T @ up.weight.T
@@ -332,7 +332,7 @@ def test_low_rank_methods_start_at_the_gfm(method: str) -> None:
 @pytest.mark.parametrize("deep", [True, False])
 @pytest.mark.parametrize("variant", ["plain", "dinov2", "no_cls"])
 @torch.no_grad()
-def test_prompts_stand_behind_the_prefix_and_only_the_gfms_own_tokens_are_read(variant: str, deep: bool) -> None:
+def test_prompts_follow_the_prefix_and_are_left_out_of_the_features(variant: str, deep: bool) -> None:
     model = adapted("vpt", variant, bands="rgb", deep=deep, prompts=3)
     stir(model)
     image, prefix = images(model.gfm), model.num_prefix_tokens

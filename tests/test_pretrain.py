@@ -16,10 +16,10 @@ from deflect.gfms import GFMS, GFMError, build, card_of, gfm_card, load_gfm
 from deflect.gfms.convert import save_weights
 from deflect.gfms.distill import spread
 from deflect.gfms.masked import MaskedReconstruction, agreement
-from deflect.gfms.positions import sincos_positions
 from deflect.gfms.pretrain import PretrainSettings, make_objective, optimise, pretrain
 from deflect.gfms.verify import verify
 from deflect.gfms.views import encode, random_view
+from deflect.gfms.vit import sincos_positions
 
 torch.set_num_threads(1)
 

@@ -107,7 +107,7 @@ TRAINING = source(
     "data/card.py",
     "data/store.py",
     "spectral/*.py",
-    "gfms/*.py",
+    "gfms/*.*",
     "methods/*.py",
     "methods/deflect/*.py",
     "heads/*.py",

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from deflect.errors import DeflectError
-
-if TYPE_CHECKING:
-    from deflect.methods.base import AdaptedGFM
 
 BandUse = Literal["all", "rgb"]
 PatchInit = Literal["repeat", "random", "zero"]
@@ -33,16 +30,6 @@ class MethodConfig:
     def __post_init__(self) -> None:
         check_choice("bands", self.bands, get_args(BandUse))
 
-    def model_class(self) -> type[AdaptedGFM]:
-        """The class of the adapted model; most methods change only parameters and layers of the GFM."""
-        from deflect.methods.base import AdaptedGFM
-
-        return AdaptedGFM
-
-    def apply(self, model: AdaptedGFM) -> None:
-        """Change ``model`` in place: its GFM arrives frozen, its patch embedding already fits the bands."""
-        raise NotImplementedError
-
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineConfig(MethodConfig):
@@ -56,11 +43,6 @@ class BaselineConfig(MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("patch_init", self.patch_init, get_args(PatchInit))
-
-    def apply(self, model: AdaptedGFM) -> None:
-        """Train the patch embedding where it was widened; positions stay frozen."""
-        if len(model.channels.inner) > 3:
-            model.gfm.patch_embed.requires_grad_(True)
 
 
 def check_choice(field: str, value: Any, choices: Sequence[Any]) -> None:

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer
 
 from deflect.bands import BandSet, BandStatistics
+from deflect.gfms.card import GFMCard
+from deflect.methods import selective
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.bitfit import BitFitConfig
 from deflect.methods.config import MethodConfig, MethodError
 from deflect.methods.deflect import DeflectConfig
-from deflect.methods.frozen import FrozenConfig
-from deflect.methods.full import FullConfig
+from deflect.methods.deflect.model import DeflectedGFM
 from deflect.methods.inputs import RGBInput
-from deflect.methods.lora import LoRAConfig
-from deflect.methods.norm_tuning import NormTuningConfig
-from deflect.methods.patch_embed import PatchEmbedConfig
-from deflect.methods.peft_bridge import PeftConfig
-from deflect.methods.slr import SLRConfig
-from deflect.methods.vpt import VPTConfig
+from deflect.methods.lora import LoRAConfig, add_lora
+from deflect.methods.peft_bridge import PeftConfig, add_peft
+from deflect.methods.slr import SLRConfig, add_slr
+from deflect.methods.vpt import PromptedGFM, VPTConfig
 
 METHODS: dict[str, type[MethodConfig]] = {
     "deflect": DeflectConfig,
     "lora": LoRAConfig,
     "slr": SLRConfig,
-    "norm_tuning": NormTuningConfig,
-    "bitfit": BitFitConfig,
-    "patch_embed": PatchEmbedConfig,
-    "frozen": FrozenConfig,
-    "full": FullConfig,
+    "norm_tuning": selective.NormTuningConfig,
+    "bitfit": selective.BitFitConfig,
+    "patch_embed": selective.PatchEmbedConfig,
+    "frozen": selective.FrozenConfig,
+    "full": selective.FullConfig,
     "vpt": VPTConfig,
     "peft": PeftConfig,
+}
+
+#: Methods whose forward pass differs from the GFM's.
+MODELS: dict[str, type[AdaptedGFM]] = {"deflect": DeflectedGFM, "vpt": PromptedGFM}
+
+#: How the others change a model whose GFM is frozen and already takes the bands; ``frozen`` leaves it as it is.
+CHANGES: dict[str, Callable[[AdaptedGFM], None]] = {
+    "lora": add_lora,
+    "slr": add_slr,
+    "peft": add_peft,
+    "norm_tuning": selective.tune_norms,
+    "bitfit": selective.tune_biases,
+    "patch_embed": selective.tune_patch_embed,
+    "full": selective.tune_all,
 }
 
 
@@ -62,7 +75,7 @@ def adapt(
     method: str,
     bands: BandSet,
     statistics: BandStatistics | None = None,
-    card: Any | None = None,
+    card: GFMCard | None = None,
     **settings: Any,
 ) -> AdaptedGFM:
     """A copy of ``gfm`` that takes images of ``bands`` in reflectance and is tuned by ``method``.
@@ -72,7 +85,7 @@ def adapt(
         method: a name in ``METHODS``, or ``peft:NAME``.
         bands: the bands of the images, in the order of their channels. Red, green and blue must be among them.
         statistics: per band, over the training split; needed where extra bands enter the patch embedding.
-        card: how the GFM was pretrained (a ``GFMCard``); by default the GFM's own ``card``, or else timm's
+        card: how the GFM was pretrained; by default the GFM's own ``card``, or else timm's
             ``pretrained_cfg``, or else ImageNet's normalisation.
         settings: fields of the method's configuration.
 
@@ -89,16 +102,25 @@ def adapt_as(
     config: MethodConfig,
     bands: BandSet,
     statistics: BandStatistics | None = None,
-    card: Any | None = None,
+    card: GFMCard | RGBInput | None = None,
 ) -> AdaptedGFM:
-    """``adapt`` with a ready configuration; so its own field ``bands`` (all or rgb) can be set too."""
+    """``adapt`` with a ready configuration, whose own field ``bands`` (all or rgb) can be set too."""
     if not isinstance(gfm, VisionTransformer):
         raise MethodError(f"expected a timm VisionTransformer, found {type(gfm).__name__}")
     if not isinstance(bands, BandSet):
         raise MethodError(f"bands: expected a BandSet, as deflect.bandset(sensor, names) gives, found {bands!r}")
-    rgb = RGBInput.of(gfm, card)
-    model = config.model_class()(copy.deepcopy(gfm), method, config, bands, statistics, rgb)
-    config.apply(model)
+    device, gfm = next(gfm.parameters()).device, copy.deepcopy(gfm)
+    if isinstance(card, RGBInput):  # of a saved adapter
+        rgb = card
+    else:
+        if card is not None:
+            gfm.card = card  # type: ignore[assignment]
+        rgb = RGBInput.of(gfm)
+    family = method.partition(":")[0]
+    model = MODELS.get(family, AdaptedGFM)(gfm, method, config, bands, statistics, rgb)
+    if family in CHANGES:
+        CHANGES[family](model)
+    if family != "frozen" and len(model.channels.inner) > 3:
+        selective.tune_patch_embed(model)
     model.released = frozenset(model.trainable_names())
-    model.card = model.card if card is None else card
-    return model.to(next(gfm.parameters()).device)
+    return model.to(device)

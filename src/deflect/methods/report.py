@@ -1,4 +1,4 @@
-"""How many parameters a method tunes: GFM and adapter counted apart, the head never."""
+"""How many parameters a method tunes: GFM and adapter counted separately, the head never."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ import torch
 from deflect.data.disk import require_space
 from deflect.data.store import Store
 from deflect.files import sha256_file, sha256_json, sha256_once
+from deflect.gfms import card_of
 from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.tensors import save_tensors
@@ -176,7 +177,7 @@ class Run:
                 "splits": {name: facts["n"] for name, facts in card.splits.items()},
                 "unchecked": card.unchecked,
             },
-            "weights": {"name": spec.gfm, "size": model.adapted.card.size, "sha256": self.identity["weights"]},
+            "weights": {"name": spec.gfm, "size": card_of(model.adapted.gfm).size, "sha256": self.identity["weights"]},
             "paths": {"store": str(spec.store), "weights": spec.weights and str(spec.weights)},
             "code": records.code_state(),
             "packages": records.packages(),

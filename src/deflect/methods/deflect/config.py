@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from deflect.methods.config import MethodConfig, MethodError, check_choice, check_positive
 from deflect.spectral import STATISTICS
-
-if TYPE_CHECKING:
-    from deflect.methods.base import AdaptedGFM
 
 Features = Literal["indices", "bands", "both"]
 Constraint = Literal["hard", "soft", "none"]
@@ -79,11 +76,3 @@ class DeflectConfig(MethodConfig):
         if isinstance(value, str) or not value or len(set(value)) != len(value):
             raise MethodError(f"{field}: expected a list without repeats, found {value!r}")
         object.__setattr__(self, field, tuple(value))
-
-    def model_class(self) -> type[AdaptedGFM]:
-        from deflect.methods.deflect.model import DeflectedGFM
-
-        return DeflectedGFM
-
-    def apply(self, model: AdaptedGFM) -> None:
-        """Nothing to release: all that learns stands beside the GFM and was built with the model."""
