@@ -105,7 +105,7 @@ def test_bands_are_found_by_identity():
     assert shuffled.channel_of_role("N") == 2  # the narrow near infrared stands in for the absent B08
     with pytest.raises(BandError, match="no red and no blue band"):
         _ = bandset("sentinel2", ["B03", "B08"]).rgb
-    with pytest.raises(BandError, match="B03 stands more than once"):
+    with pytest.raises(BandError, match="B03 occurs more than once"):
         bandset("sentinel2", ["B03", "B03"])
     with pytest.raises(BandError, match="no band 'B13'"):
         bandset("sentinel2", ["B13"])

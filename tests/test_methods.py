@@ -205,7 +205,7 @@ def test_band_faults_are_named() -> None:
     gfm = tiny()
     with pytest.raises(BandError, match="no red and no blue band"):
         adapt(gfm, "frozen", SENTINEL2.subset(["B03", "B08"]))
-    with pytest.raises(BandError, match="B03 stands more than once"):
+    with pytest.raises(BandError, match="B03 occurs more than once"):
         BandSet("sentinel2", (*BANDS.bands, BANDS.bands[1]))
     with pytest.raises(BandError, match="B05, B06, B08, B11, B12: extra bands are z-scored"):
         adapt(gfm, "lora", BANDS)
