@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from deflect.errors import DeflectError
-from deflect.progress import bar
 
 #: Most bytes of a text that is read at once. Objects made from JSON take up to 30 times the memory of their text.
 LONGEST_TEXT = 32 << 20
@@ -58,6 +57,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal digits."""
+    from deflect.progress import bar  # tqdm takes 20 ms, which commands that hash nothing do without
+
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from deflect.bands import BandError, BandSet, BandStatistics
-from deflect.methods.config import BandUse
 from deflect.methods.reflectance import check_means
+from deflect.settings.methods import BandUse
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
