@@ -126,10 +126,11 @@ def parse_yaml(text: str) -> Any:
             too long, nested or repeated by aliases.
     """
     try:
-        node = yaml.compose(text, _EachKeyOnce)
+        loader = _EachKeyOnce(text)
+        node = loader.get_single_node()
         if node is not None and _nodes(node, {}) > MOST_NODES:
             raise yaml.YAMLError(f"more than {MOST_NODES} values once its aliases are written out")
-        return yaml.load(text, _EachKeyOnce)
+        return None if node is None else loader.construct_document(node)
     except (RecursionError, ValueError) as error:  # such as a number of thousands of digits
         raise yaml.YAMLError(str(error)) from error
 

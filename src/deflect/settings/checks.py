@@ -47,12 +47,9 @@ OneOrMore = Annotated[Distinct[H], Field(min_length=1)]
 
 
 class Settings(BaseModel):
-    """What all settings have in common: they are checked when made, do not change, and know no other keys.
+    """What all settings have in common: they are checked when made, do not change, and know no other keys."""
 
-    The docstring below a field is its description in the JSON schema and in docs/configuration.md.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

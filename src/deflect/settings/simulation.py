@@ -12,24 +12,18 @@ from deflect.settings.checks import Count, Natural, Settings
 class SimulationSize(Settings):
     """The size of one simulated dataset."""
 
-    train: Count
-    """Images of the training split."""
-    val: Count
-    """Images of the validation split."""
-    test: Count
-    """Images of the test split."""
-    pixels: Annotated[int, Field(ge=16, strict=True)] | None = None
-    """Side of an image, in pixels; null takes the published one."""
+    train: Count = Field(description="Images of the training split.")
+    val: Count = Field(description="Images of the validation split.")
+    test: Count = Field(description="Images of the test split.")
+    pixels: Annotated[int, Field(ge=16, strict=True)] | None = Field(
+        default=None, description="Side of an image, in pixels; null takes the published one."
+    )
 
 
 class Simulation(Settings):
     """What the simulator writes for a study."""
 
-    seed: Natural
-    """Seed of every random number of the simulator and of pretraining."""
-    rgb_images: Natural
-    """Simulated RGB images, on which mini GFMs are pretrained."""
-    rgb_pixels: Natural
-    """Side of such an image, in pixels."""
-    sizes: dict[str, SimulationSize]
-    """By dataset."""
+    seed: Natural = Field(description="Seed of every random number of the simulator and of pretraining.")
+    rgb_images: Natural = Field(description="Simulated RGB images, on which mini GFMs are pretrained.")
+    rgb_pixels: Natural = Field(description="Side of such an image, in pixels.")
+    sizes: dict[str, SimulationSize] = Field(description="By dataset.")

@@ -21,10 +21,10 @@ VariantName = Annotated[str, Field(pattern=r"^[a-z_]+\+[a-z0-9_=.]+$")]
 class Variant(Settings):
     """One run beside the main grid, e.g. for the ablation."""
 
-    method: Method
-    """Method that runs."""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """Its settings that differ from those of `methods`."""
+    method: Method = Field(description="Method that runs.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Its settings that differ from those of `methods`."
+    )
 
     @model_validator(mode="after")
     def _settings_fit_the_method(self) -> Variant:
@@ -35,14 +35,12 @@ class Variant(Settings):
 class Variants(Settings):
     """Named runs beside the main grid, and the part of the study on which they run."""
 
-    datasets: Distinct[Name] = ()
-    """A part of the study's datasets."""
-    gfms: Distinct[GFM] = ()
-    """A part of its GFMs."""
-    seeds: OneOrMore[Natural] | None = None
-    """The study's own if left out."""
-    settings: dict[VariantName, Variant] = Field(default_factory=dict)
-    """By name: the method, `+`, and what differs, e.g. `deflect+no_indices`."""
+    datasets: Distinct[Name] = Field(default=(), description="A part of the study's datasets.")
+    gfms: Distinct[GFM] = Field(default=(), description="A part of its GFMs.")
+    seeds: OneOrMore[Natural] | None = Field(default=None, description="The study's own if left out.")
+    settings: dict[VariantName, Variant] = Field(
+        default_factory=dict, description="By name: the method, `+`, and what differs, e.g. `deflect+no_indices`."
+    )
 
     @model_validator(mode="after")
     def _run_somewhere(self) -> Variants:
@@ -54,54 +52,51 @@ class Variants(Settings):
 class Weights(Settings):
     """The published size of each GFM."""
 
-    scale_mae: Literal["full"] = "full"
-    """ViT-L/16."""
-    dino_mc: Literal["full"] = "full"
-    """ViT-S/8."""
-    cross_scale_mae: Literal["full", "large"] = "full"
-    """ViT-B/16, or the larger ViT-L/16."""
+    scale_mae: Literal["full"] = Field(default="full", description="ViT-L/16.")
+    dino_mc: Literal["full"] = Field(default="full", description="ViT-S/8.")
+    cross_scale_mae: Literal["full", "large"] = Field(default="full", description="ViT-B/16, or the larger ViT-L/16.")
 
 
 class StudySettings(Settings):
     """Which runs a study has and how they train."""
 
-    data: Literal["simulated", "real"]
-    """Published files, or files that the simulator writes."""
-    datasets: OneOrMore[Name]
-    """Datasets of the catalog, or your own under data/raw/."""
-    gfms: OneOrMore[GFM]
-    """GFMs that are adapted."""
-    gfm_size: Literal["mini", "full"]
-    """Mini GFMs are pretrained here, full ones fetched."""
-    methods: OneOrMore[Method]
-    """Methods that adapt them."""
-    seeds: OneOrMore[Natural]
-    """Every run is repeated with each seed."""
-    share_process: StrictBool
-    """One job trains all runs of a method (many short runs), or every run is a job (a cluster)."""
-    training: Annotated[
-        dict[str, Annotated[dict[str, Any], Some(TrainSettings)]],
-        Field(json_schema_extra={"required": list(TASKS)}),
-    ]
-    """Training by task, and by dataset what differs there."""
-    simulation: Annotated[dict[str, Any], Some(Simulation)] = Field(default_factory=dict)
-    """What the simulator writes."""
-    pretraining: Annotated[dict[str, Any], Some(PretrainSettings)] = Field(default_factory=dict)
-    """How mini GFMs are pretrained."""
-    weights: Annotated[dict[str, str], Some(Weights)] = Field(default_factory=dict)
-    """Published size of a GFM."""
-    keep_weights: Literal["all", "first_seed"] = "all"
-    """Which runs keep adapter and head, so that they can be tested again: all, or those of the first seed. Figures need
-    the adapters of DEFLECT, which are always kept."""
-    keep_archives: StrictBool = True
-    """`false` deletes a download once it is unpacked."""
-    unchecked: Distinct[Dataset] = ()
-    """Published datasets whose sizes and statistics may differ from the published ones; records and the summary say
-    so."""
-    as_published: Distinct[Literal["brick_kiln"]] = ()
-    """Datasets whose bands keep the publisher's wrong names."""
-    variants: Variants = Variants()
-    """Runs beside the main grid."""
+    data: Literal["simulated", "real"] = Field(description="Published files, or files that the simulator writes.")
+    datasets: OneOrMore[Name] = Field(description="Datasets of the catalog, or your own under data/raw/.")
+    gfms: OneOrMore[GFM] = Field(description="GFMs that are adapted.")
+    gfm_size: Literal["mini", "full"] = Field(description="Mini GFMs are pretrained here, full ones fetched.")
+    methods: OneOrMore[Method] = Field(description="Methods that adapt them.")
+    seeds: OneOrMore[Natural] = Field(description="Every run is repeated with each seed.")
+    share_process: StrictBool = Field(
+        description="One job trains all runs of a method (many short runs), or every run is a job (a cluster)."
+    )
+    training: dict[str, Annotated[dict[str, Any], Some(TrainSettings)]] = Field(
+        description="Training by task, and by dataset what differs there.",
+        json_schema_extra={"required": ["classification", "segmentation"]},
+    )
+    simulation: Annotated[dict[str, Any], Some(Simulation)] = Field(
+        default_factory=dict, description="What the simulator writes."
+    )
+    pretraining: Annotated[dict[str, Any], Some(PretrainSettings)] = Field(
+        default_factory=dict, description="How mini GFMs are pretrained."
+    )
+    weights: Annotated[dict[str, str], Some(Weights)] = Field(
+        default_factory=dict, description="Published size of a GFM."
+    )
+    keep_weights: Literal["all", "first_seed"] = Field(
+        default="all",
+        description="Which runs keep adapter and head, so that they can be tested again: all, or those of the first "
+        "seed. Figures need the adapters of DEFLECT, which are always kept.",
+    )
+    keep_archives: StrictBool = Field(default=True, description="`false` deletes a download once it is unpacked.")
+    unchecked: Distinct[Dataset] = Field(
+        default=(),
+        description="Published datasets whose sizes and statistics may differ from the published ones; records and "
+        "the summary say so.",
+    )
+    as_published: Distinct[Literal["brick_kiln"]] = Field(
+        default=(), description="Datasets whose bands keep the publisher's wrong names."
+    )
+    variants: Variants = Field(default=Variants(), description="Runs beside the main grid.")
 
     @model_validator(mode="after")
     def _every_task_has_training(self) -> StudySettings:
@@ -160,12 +155,9 @@ class Study(StudySettings):
 class Wandb(Settings):
     """Where runs are mirrored."""
 
-    mode: WandbMode = "disabled"
-    """The variable WANDB_MODE wins."""
-    project: str = "deflect"
-    """Project on the server."""
-    entity: str | None = None
-    """Team or user; your own if left out."""
+    mode: WandbMode = Field(default="disabled", description="The variable WANDB_MODE wins.")
+    project: str = Field(default="deflect", description="Project on the server.")
+    entity: str | None = Field(default=None, description="Team or user; your own if left out.")
 
 
 #: The settings of each method of a study.
@@ -177,14 +169,14 @@ Methods: Any = create_model(  # type: ignore[call-overload]
 class ConfigFile(Settings):
     """The content of config.yaml."""
 
-    study: Name
-    """Which of the studies runs."""
-    studies: dict[str, StudySettings]
-    """The studies by name."""
-    methods: Annotated[dict[str, dict[str, Any]], Some(Methods)] = Field(default_factory=dict)
-    """Settings of the methods that differ from their defaults."""
-    wandb: Annotated[dict[str, Any], Some(Wandb)] = Field(default_factory=dict)
-    """Mirror of the runs at Weights & Biases."""
+    study: Name = Field(description="Which of the studies runs.")
+    studies: dict[str, StudySettings] = Field(description="The studies by name.")
+    methods: Annotated[dict[str, dict[str, Any]], Some(Methods)] = Field(
+        default_factory=dict, description="Settings of the methods that differ from their defaults."
+    )
+    wandb: Annotated[dict[str, Any], Some(Wandb)] = Field(
+        default_factory=dict, description="Mirror of the runs at Weights & Biases."
+    )
 
 
 @dataclass(frozen=True)
