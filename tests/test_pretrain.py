@@ -21,8 +21,8 @@ from deflect.gfms.positions import sincos_positions
 from deflect.gfms.pretrain import make_objective, optimise, pretrain
 from deflect.gfms.verify import verify
 from deflect.gfms.views import encode, random_view
-from deflect.settings.checks import read
 from deflect.settings.pretraining import PretrainSettings
+from deflect.settings.reading import read
 
 torch.set_num_threads(1)
 

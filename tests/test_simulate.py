@@ -25,7 +25,7 @@ from deflect.data.simulate import (
     so2sat,
 )
 from deflect.errors import ConfigError
-from deflect.settings.checks import read
+from deflect.settings.reading import read
 from deflect.settings.simulation import SimulationSize
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/real"

@@ -54,14 +54,13 @@ def load(path: Path | None = None, study: str | None = None) -> Config:
 
 def parse(raw: Mapping[str, Any]) -> Config:
     """The content of config.yaml as checked settings, with its study chosen."""
-    from deflect.settings.checks import hint
-    from deflect.settings.checks import read as checked
+    from deflect.settings import reading
     from deflect.settings.study import Config, ConfigFile, Study
 
     try:
-        file = checked(ConfigFile, raw)
+        file = reading.read(ConfigFile, raw)
         if file.study not in file.studies:
-            raise ConfigError(f"study: unknown study {file.study!r}{hint(file.study, file.studies)}")
+            raise ConfigError(f"study: unknown study {file.study!r}{reading.hint(file.study, file.studies)}")
         study = Study.model_construct(name=file.study, **vars(file.studies[file.study]))
         _check_names(study)
     except ConfigError as error:
@@ -71,7 +70,7 @@ def parse(raw: Mapping[str, Any]) -> Config:
 
 def _check_names(study: Study) -> None:
     """Names that depend on files or on other keys: own datasets have a card, variants are inside the study."""
-    from deflect.settings.checks import hint
+    from deflect.settings.reading import hint
 
     where = f"studies.{study.name}"
     for dataset in study.datasets:

@@ -108,7 +108,7 @@ TRAINING = source(
     "data/card.py",
     "data/store.py",
     "settings/__init__.py",
-    "settings/checks.py",
+    "settings/fields.py",
     "settings/methods.py",
     "settings/training.py",
     "spectral/*.py",
@@ -191,7 +191,14 @@ RESULTS = [
     ),
     f"{STUDY.results}/summary.html",
 ]
-ANALYSIS = source("config.py", "report.py", "analysis/*.*", "analysis/figures/*.py")
+ANALYSIS = source(
+    "config.py",
+    "report.py",
+    "settings/__init__.py",
+    "settings/study.py",
+    "analysis/*.*",
+    "analysis/figures/*.py",
+)
 
 
 def shown(kind, name, ending, category):

@@ -14,8 +14,8 @@ from deflect.methods import lora, peft_bridge, selective, slr, vpt
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.methods.inputs import RGBInput
-from deflect.settings.checks import read
 from deflect.settings.methods import CONFIGS, MethodConfig
+from deflect.settings.reading import read
 
 
 class Method(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictBool
 
 from deflect.settings import STATISTICS, Statistic
-from deflect.settings.checks import Count, Natural, OneOrMore, Positive, Settings
+from deflect.settings.fields import Count, Natural, OneOrMore, Positive, Settings
 
 BandUse = Literal["all", "rgb"]
 PatchInit = Literal["repeat", "random", "zero"]

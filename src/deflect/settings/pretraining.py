@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deflect.settings.checks import Count, Fraction, NotNegative, Positive, Settings
+from deflect.settings.fields import Count, Fraction, NotNegative, Positive, Settings
 
 
 class PretrainSettings(Settings):

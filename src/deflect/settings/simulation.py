@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deflect.settings.checks import Count, Natural, Settings
+from deflect.settings.fields import Count, Natural, Settings
 
 
 class SimulationSize(Settings):

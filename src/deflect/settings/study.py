@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, create_model, model_validator
 
 from deflect.settings import DATASETS, GFM, METHODS, TASKS, Dataset, Method, WandbMode
-from deflect.settings.checks import Distinct, Name, Natural, OneOrMore, Settings, Some, read
+from deflect.settings.fields import Distinct, Name, Natural, OneOrMore, Settings, Some
 from deflect.settings.methods import CONFIGS
 from deflect.settings.pretraining import PretrainSettings
+from deflect.settings.reading import read
 from deflect.settings.simulation import Simulation
 from deflect.settings.training import TrainSettings
 

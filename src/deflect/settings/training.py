@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictBool
 
-from deflect.settings.checks import SHOULD, Count, Fraction, Natural, NotNegative, Positive, Rate, Settings, read
+from deflect.settings.fields import SHOULD, Count, Fraction, Natural, NotNegative, Positive, Rate, Settings
+from deflect.settings.reading import read
 
 
 def _rising(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -23,7 +23,7 @@ SCHEMA = 1
 #: What of the package decides the outcome of a run, and what beside it does not.
 CODE = (
     *("bands.py", "data/card.py", "data/store.py"),
-    *("settings/__init__.py", "settings/checks.py", "settings/methods.py", "settings/training.py"),
+    *("settings/__init__.py", "settings/fields.py", "settings/methods.py", "settings/training.py"),
     *("spectral", "gfms", "methods", "heads", "training"),
 )
 NOT_CODE = frozenset(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "progress", "tracking"])

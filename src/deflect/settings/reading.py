@@ -1,70 +1,26 @@
-"""Types with bounds that settings share, and ``read``, whose errors are one line that names the key."""
+"""Reading settings; an error is one line that names the key, what was expected, what was found and the nearest name."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
-from pydantic_core import ErrorDetails, core_schema
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from deflect.errors import ConfigError
+from deflect.settings.fields import SHOULD, Settings
 
-S = TypeVar("S", bound="Settings")
-H = TypeVar("H", bound=Hashable)
+S = TypeVar("S", bound=Settings)
 
 UNKNOWN = "extra_forbidden"
 QUOTED = "'([^']*)'"
-#: How the messages of pydantic begin, behind the type, and those of our own validators that are worded alike.
-SHOULD = "should "
+#: What surrounds the expectation in a message of pydantic.
 WRAPPING = r"^(\w+ )?should (be |have )?| after validation.*| or instance of .*"
 PLAIN = {"a valid tuple": "a list", "a valid dictionary": "a mapping", "match pattern": "a match of the pattern"}
 EXPONENT = " (YAML takes 1e-4 for text: write 1.0e-4 or 0.0001)"
-
-# Strict: YAML has numbers and booleans of its own, so text in their place is a mistake.
-Count = Annotated[int, Field(ge=1, strict=True)]
-Natural = Annotated[int, Field(ge=0, strict=True)]
-Positive = Annotated[float, Field(gt=0, strict=True)]
-NotNegative = Annotated[float, Field(ge=0, strict=True)]
-#: A number between 0 and 1, both excluded.
-Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
-#: A number from 0 to 1, 1 excluded.
-Rate = Annotated[float, Field(ge=0, lt=1, strict=True)]
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9_]+$")]
-
-
-def _distinct(values: tuple[H, ...]) -> tuple[H, ...]:
-    if len(set(values)) < len(values):
-        raise ValueError(f"{SHOULD}be a list without repeats")
-    return values
-
-
-Distinct = Annotated[tuple[H, ...], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
-OneOrMore = Annotated[Distinct[H], Field(min_length=1)]
-
-
-class Settings(BaseModel):
-    """What all settings have in common: they are checked when made, do not change, and know no other keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-@dataclass(frozen=True)
-class Some:
-    """Marks a mapping that holds some settings of ``cls``: it is checked as ``cls`` and kept as it was given."""
-
-    cls: Any
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_wrap_validator_function(_check, handler.generate_schema(self.cls))
-
-
-def _check(given: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Any:
-    validate(given)
-    return given
 
 
 def read(cls: type[S], given: Mapping[str, Any], *where: str) -> S:
