@@ -87,7 +87,7 @@ docs: $(READY) ## regenerate the generated pages of docs/
 	python docs/make/pages.py
 
 pictures: $(READY) ## refresh docs/pictures/ from a finished mini study
-	python docs/pictures.py
+	python docs/make/pictures.py
 
 clean: ## remove results and mini data (never data/raw or weights)
 	rm -rf results data/simulated data/prepared/mini weights/mini

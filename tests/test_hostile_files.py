@@ -23,13 +23,13 @@ import rasterio
 import yaml
 
 from deflect.analysis.records import load_study
-from deflect.config import ConfigError, load
+from deflect.config import load
 from deflect.data.catalog import DATASETS
 from deflect.data.prepare import prepare
 from deflect.data.simulate import simulate
 from deflect.data.sources import Source
 from deflect.data.unpack import unpack
-from deflect.errors import DeflectError
+from deflect.errors import ConfigError, DeflectError
 from deflect.files import read_json
 from deflect.settings.simulation import SimulationSize
 from own_data import CARD, image, write_card, write_folders, write_masks, write_table, write_tiff

@@ -32,7 +32,8 @@ def configuration_page() -> str:
 
 def _keys(node: dict[str, Any], path: str) -> Iterator[tuple[str, str, str, str]]:
     """Rows of the table for a node of the schema and those below it."""
-    node |= SCHEMA["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else {}
+    if "$ref" in node:
+        node = SCHEMA["$defs"][node["$ref"].rpartition("/")[2]]
     inner = {f".{name}": child for name, child in node.get("properties", {}).items()}
     for others in (node.get("additionalProperties"), *node.get("patternProperties", {}).values()):
         inner |= {".NAME": others} if isinstance(others, dict) else {}
@@ -40,7 +41,7 @@ def _keys(node: dict[str, Any], path: str) -> Iterator[tuple[str, str, str, str]
         yield from _keys(child, path + name)
     if not inner:
         default = f"`{json.dumps(node['default'])}`" if "default" in node else ""  # as YAML has it
-        yield f"`{path.removeprefix('.')}`", _type(node), default, node.get("description", "").replace("\n", " ")
+        yield f"`{path.removeprefix('.')}`", _type(node), default, node.get("description", "")
 
 
 def _type(node: dict[str, Any]) -> str:
