@@ -20,11 +20,12 @@ from deflect.data.fetch.file import fetch_file
 from deflect.data.fetch.sources import Source
 from deflect.data.fetch.unpack import unpack
 from deflect.data.prepare import prepare
-from deflect.data.simulate import SimulationSize, simulate
+from deflect.data.simulate import simulate
 from deflect.errors import DeflectError, one_line
 from deflect.files import atomic_path, sha256_file
 from deflect.gfms import build, card_of, gfm_card
 from deflect.gfms.convert import save_weights
+from deflect.settings.simulation import SimulationSize
 from deflect.training.run import train
 from loopback import serve
 from tiny_store import tiny_spec
@@ -55,7 +56,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Raw files, an archive of them, and a store of a run."""
     root = tmp_path_factory.mktemp("source")
-    simulate("so2sat", root / "so2sat", SimulationSize(6, 3, 3), seed=0)
+    simulate("so2sat", root / "so2sat", SimulationSize(train=6, val=3, test=3), seed=0)
     plain = shutil.copytree(root / "so2sat", root / "published", ignore=shutil.ignore_patterns("SIMULATED.json"))
     shutil.make_archive(str(root / "so2sat"), "zip", plain)
     train(tiny_spec(root, "segmentation", "deflect", upernet_channels=32, epochs=2))

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from deflect.data.disk import DiskFullError
+from deflect.settings.training import TrainSettings
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.record import read_record
 from deflect.training.run import train
-from deflect.training.settings import TrainSettings
 from deflect.training.spec import RunSpec
 from tiny_store import tiny_spec
 

@@ -5,7 +5,7 @@ if STUDY.gfm_size == "mini":
     rule pretrain:
         input:
             images="data/simulated/rgb.npy",
-            code=source("gfms/*.*"),
+            code=source("gfms/*.*", "settings/pretraining.py"),
         output:
             weights=f"weights/{STUDY.name}/{{gfm}}.safetensors",
             card=GFM_CARD,
@@ -39,7 +39,7 @@ else:
     rule convert_gfm:
         input:
             stamp="weights/downloads/{gfm}/fetched.json",
-            code=source("gfms/*.*"),
+            code=source("gfms/*.*", "settings/pretraining.py"),
         output:
             card=update(GFM_CARD),
             stamp=touch(f"weights/{STUDY.name}/{{gfm}}.converted"),

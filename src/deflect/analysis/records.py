@@ -18,8 +18,8 @@ import pandas as pd
 
 from deflect.analysis.names import ordered, title
 from deflect.analysis.schema import RecordError, check, get
-from deflect.config import METHODS
 from deflect.files import read_json, sha256_json
+from deflect.settings import METHODS
 
 #: Column of the table of runs -> key of the record.
 COLUMNS = {

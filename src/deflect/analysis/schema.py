@@ -9,6 +9,7 @@ from typing import Any
 
 from deflect.errors import DeflectError
 from deflect.files import read_json, sha256_once
+from deflect.settings import TASKS
 
 SCHEMA = 1
 NUMBER = (int, float)
@@ -92,7 +93,7 @@ def check(record: Any, path: Path) -> None:
     for key, kind in KEYS.items():
         _check_type(record, key, kind, path)
     _require(record["schema"] == SCHEMA, path, "schema", SCHEMA, record["schema"])
-    _require(record["task"] in ("classification", "segmentation"), path, "task", "a known task", record["task"])
+    _require(record["task"] in TASKS, path, "task", "a known task", record["task"])
     metric, value = record["score"]["metric"], record["score"]["value"]
     _require(0 <= value <= 1, path, "score.value", "a fraction from 0 to 1", value)
     found = record["metrics"]["test"].get(metric)

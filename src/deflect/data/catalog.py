@@ -5,7 +5,7 @@
     sheet.bands.names          # ["B01", "B02", ...]
     sheet.stored_names         # ("442|443", "492", ...): what the published files call these bands
 
-docs/datasets.md is made from the catalog by :mod:`deflect.data.catalog_page`.
+docs/datasets.md is made from the catalog by `make docs`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from typing import Any
 import yaml
 
 from deflect.bands import BandSet, bandset
-from deflect.data import SPLITS
 from deflect.data.fetch.sources import Source, published_archives
 from deflect.errors import DeflectError
+from deflect.settings import METRICS, SPLITS
 
 SHEETS = Path(__file__).with_name("catalog.yaml")
 NO_SOURCE = Source("", "")
-METRICS = {"classification": "f1_macro", "segmentation": "mIoU"}
 
 
 class CatalogError(DeflectError):

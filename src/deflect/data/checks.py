@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from deflect.bands import BandStatistics
-from deflect.data import SPLITS
 from deflect.data.catalog import DatasetSheet
 from deflect.errors import DeflectError
+from deflect.settings import SPLITS
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from deflect.bands import BandStatistics
-from deflect.data import SPLITS, checks
+from deflect.data import checks
 from deflect.data.card import (
     CARD,
     PARTS,
@@ -35,6 +35,7 @@ from deflect.data.shards import Plan, make_plan, write_shards
 from deflect.data.simulate import MARKER
 from deflect.data.statistics import Sums, band_statistics, total
 from deflect.files import read_json, sha256_file, sha256_json, write_json
+from deflect.settings import SPLITS
 
 #: Images of train that are looked at before any is written.
 SAMPLE = 64

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deflect.data import SPLITS
 from deflect.data.card import CARD, StoreCard, StoreError, read_card, read_ids, verify_files
+from deflect.settings import SPLITS
 
 __all__ = ["Split", "Store", "StoreCard", "StoreError"]
 

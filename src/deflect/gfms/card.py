@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from deflect.errors import DeflectError
+from deflect.settings import GFMS
 
 POSITIONS = ("gsd_sincos", "learned", "fixed_sincos")
 BLOCKS = ("pre_norm", "post_norm")
@@ -120,7 +121,6 @@ def _mini(card: GFMCard) -> GFMCard:
 
 
 _PUBLISHED = [GFMCard.from_dict(card) for card in yaml.safe_load(Path(__file__).with_name("cards.yaml").read_text())]
-GFMS = tuple(card.name for card in _PUBLISHED if card.size == "full")
 CARDS = {(card.name, card.size): card for card in _PUBLISHED}
 CARDS |= {(name, "mini"): _mini(CARDS[name, "full"]) for name in GFMS}
 

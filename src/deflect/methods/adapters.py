@@ -12,9 +12,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from deflect.bands import BandSet, BandStatistics
+from deflect.errors import MethodError
 from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import MethodError
 from deflect.methods.inputs import RGBInput
 from deflect.methods.registry import adapt_as, method_config
 from deflect.methods.report import parameter_report
@@ -42,9 +42,7 @@ def save_adapter(model: AdaptedGFM, folder: Path) -> None:
 
 def adapter_card(model: AdaptedGFM) -> dict[str, Any]:
     """The content of ``adapter.json``: what ``load_adapter`` needs apart from the tensors."""
-    settings = asdict(model.config)
-    if model.method.startswith("peft:"):
-        del settings["name"]  # it is in ``method``
+    settings = model.config.model_dump(exclude={"name"} if model.method.startswith("peft:") else None)
     return {
         "schema": 1,
         "method": model.method,

@@ -15,9 +15,10 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from deflect.bands import BandError, BandSet, BandStatistics
+from deflect.errors import MethodError
 from deflect.gfms.card import json_fields
 from deflect.gfms.vit import card_of
-from deflect.methods.config import BandUse, MethodError
+from deflect.settings.methods import BandUse
 
 #: Reflectance shown as white where nothing is known about a GFM's pretraining images: about that of Sentinel-2's
 #: true-colour product, whose white is 0.3558.

@@ -10,41 +10,19 @@ Two conventions exist, and their parameter counts and learning dynamics differ:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deflect.errors import MethodError
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import BaselineConfig, MethodError, check_choice, check_positive
 from deflect.methods.selective import tune_norms
+from deflect.settings.methods import LoRAConfig
 
 #: The linear layers of a timm block.
 TARGETS = ("qkv", "proj", "fc1", "fc2")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoRAConfig(BaselineConfig):
-    """Settings of LoRA.
-
-    rank: width r of the update.
-    alpha: the update is scaled by alpha / rank; read by the usual convention only.
-    convention: ``paper`` (biases, LayerNorms tuned, no alpha) or ``usual`` (that of the ``peft`` library).
-    targets: names of the linear layers inside the blocks.
-    """
-
-    rank: int = 16
-    alpha: float = 16.0
-    convention: Literal["paper", "usual"] = "paper"
-    targets: tuple[str, ...] = TARGETS
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(rank=self.rank, alpha=self.alpha)
-        check_choice("convention", self.convention, ("paper", "usual"))
-        object.__setattr__(self, "targets", tuple(self.targets))
 
 
 def add_lora(model: AdaptedGFM) -> None:

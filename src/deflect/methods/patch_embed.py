@@ -18,7 +18,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from deflect.methods.config import PatchInit
+from deflect.settings.methods import PatchInit
 
 
 def embed_patches(embed: nn.Module, pixels: Tensor) -> Tensor:

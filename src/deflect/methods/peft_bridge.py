@@ -5,13 +5,13 @@ https://github.com/huggingface/peft. The library is imported only when such a me
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any, cast
 
+from deflect.errors import MethodError
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import BaselineConfig, MethodError
 from deflect.methods.fingerprint import weight_samples
-from deflect.methods.lora import TARGETS
+from deflect.settings.methods import PeftConfig
 
 #: Names that ``peft`` offers as an option of another method.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -25,24 +25,6 @@ REFUSED = {
     "poly": "it mixes adapters by task and wants a task number with every image",
     "trainable_tokens": "it tunes rows of a word embedding, which an image model does not have",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeftConfig(BaselineConfig):
-    """Settings of a method of ``peft``.
-
-    name: the method, as in ``peft.PeftType`` (any case), or ``dora`` or ``rslora``.
-    options: fields of its configuration in ``peft``, e.g. ``{"r": 16}``.
-    targets: names of the linear layers inside the blocks.
-    """
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-    targets: tuple[str, ...] = TARGETS
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "targets", tuple(self.targets))
 
 
 def add_peft(model: AdaptedGFM) -> None:

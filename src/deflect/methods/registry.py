@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer
 
 from deflect.bands import BandSet, BandStatistics
+from deflect.errors import ConfigError, MethodError
 from deflect.gfms.card import GFMCard
 from deflect.methods import selective
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import MethodConfig, MethodError
-from deflect.methods.deflect import DeflectConfig
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.methods.inputs import RGBInput
-from deflect.methods.lora import LoRAConfig, add_lora
-from deflect.methods.peft_bridge import PeftConfig, add_peft
-from deflect.methods.slr import SLRConfig, add_slr
-from deflect.methods.vpt import PromptedGFM, VPTConfig
-
-METHODS: dict[str, type[MethodConfig]] = {
-    "deflect": DeflectConfig,
-    "lora": LoRAConfig,
-    "slr": SLRConfig,
-    "norm_tuning": selective.NormTuningConfig,
-    "bitfit": selective.BitFitConfig,
-    "patch_embed": selective.PatchEmbedConfig,
-    "frozen": selective.FrozenConfig,
-    "full": selective.FullConfig,
-    "vpt": VPTConfig,
-    "peft": PeftConfig,
-}
+from deflect.methods.lora import add_lora
+from deflect.methods.peft_bridge import add_peft
+from deflect.methods.slr import add_slr
+from deflect.methods.vpt import PromptedGFM
+from deflect.settings.methods import CONFIGS, MethodConfig
+from deflect.settings.reading import read
 
 #: Methods whose forward pass differs from the GFM's.
 MODELS: dict[str, type[AdaptedGFM]] = {"deflect": DeflectedGFM, "vpt": PromptedGFM}
@@ -57,17 +44,13 @@ def method_config(method: str, **settings: Any) -> MethodConfig:
         MethodError: the method or a setting is unknown, or a value is not allowed.
     """
     family, _, name = method.partition(":")
-    if family not in METHODS or (family == "peft") != bool(name):
-        raise MethodError(
-            f"unknown method {method!r}; known: {', '.join(m for m in METHODS if m != 'peft')}, peft:NAME"
-        )
-    if name:
-        settings = {**settings, "name": name}
-    known = [field.name for field in fields(METHODS[family])]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise MethodError(f"{method}: unknown setting {', '.join(unknown)}; known: {', '.join(known)}")
-    return METHODS[family](**settings)
+    if family not in CONFIGS or (family == "peft") != bool(name):
+        known = ", ".join(m for m in CONFIGS if m != "peft")
+        raise MethodError(f"unknown method {method!r}; known: {known}, peft:NAME")
+    try:
+        return read(CONFIGS[family], settings | ({"name": name} if name else {}), method)
+    except ConfigError as error:
+        raise MethodError(str(error)) from None
 
 
 def adapt(
@@ -82,7 +65,7 @@ def adapt(
 
     Args:
         gfm: any timm VisionTransformer that takes RGB images; it is not changed.
-        method: a name in ``METHODS``, or ``peft:NAME``.
+        method: a name in ``deflect.settings.methods.CONFIGS``, or ``peft:NAME``.
         bands: the bands of the images, in the order of their channels. Red, green and blue must be among them.
         statistics: per band, over the training split; needed where extra bands enter the patch embedding.
         card: how the GFM was pretrained; by default the GFM's own ``card``, or else timm's

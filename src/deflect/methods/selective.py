@@ -6,42 +6,10 @@ that was widened for more bands, of every method but frozen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import nn
 
+from deflect.errors import MethodError
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import BandUse, BaselineConfig, MethodError
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrozenConfig(BaselineConfig):
-    """Tune nothing: a probe of the pretrained features.
-
-    bands: ``all`` leaves the wider patch embedding as ``patch_init`` made it.
-    """
-
-    bands: BandUse = "rgb"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PatchEmbedConfig(BaselineConfig):
-    """Tune the patch embedding, kernels and bias, and nothing else."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NormTuningConfig(BaselineConfig):
-    """Tune weight and bias of every LayerNorm in front of the tapped features (Zhao et al., ICLR 2024)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BitFitConfig(BaselineConfig):
-    """Tune every bias of the patch embedding and the blocks, those of LayerNorms too (Ben Zaken et al., ACL 2022)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FullConfig(BaselineConfig):
-    """Tune the whole encoder except sin-cos positions, which are a formula, and the final norm behind the taps."""
 
 
 def tune_patch_embed(model: AdaptedGFM) -> None:

@@ -7,7 +7,6 @@ prompts enter once, in front of the first block, and run through all of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,23 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import BaselineConfig, check_positive
-
-
-@dataclass(frozen=True, kw_only=True)
-class VPTConfig(BaselineConfig):
-    """Settings of visual prompt tuning.
-
-    prompts: number of prompt tokens per block.
-    deep: new prompts at every block, or only in front of the first.
-    """
-
-    prompts: int = 10
-    deep: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(prompts=self.prompts)
+from deflect.settings.methods import VPTConfig
 
 
 class PromptedGFM(AdaptedGFM):

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deflect.data.store import Empty, Window, new_memory
+from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
 from deflect.training.model import Inputs
-from deflect.training.settings import TrainSettings
 
 T = TypeVar("T")
 

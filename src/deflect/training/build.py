@@ -14,10 +14,10 @@ from torchvision.transforms.functional import center_crop
 from deflect.data.store import Split, StoreCard
 from deflect.gfms import load_gfm, taps
 from deflect.methods import AdaptedGFM, adapt_as, method_config
+from deflect.settings.training import TrainSettings
 from deflect.training.batches import Features, fit_to
 from deflect.training.context import Context
 from deflect.training.model import TaskModel, build_head
-from deflect.training.settings import TrainSettings
 
 #: Features of a frozen encoder are kept in memory up to this many bytes per split.
 FEATURE_BYTES = 2 * 1024**3

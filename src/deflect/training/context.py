@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from deflect.progress import bar
+from deflect.settings.training import TrainSettings
 from deflect.training.distributed import Ranks
-from deflect.training.settings import TrainSettings
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

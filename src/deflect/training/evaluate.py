@@ -16,13 +16,13 @@ from deflect.analysis.schema import run_file
 from deflect.data.store import Store
 from deflect.errors import DeflectError
 from deflect.methods import load_adapter
+from deflect.settings.training import TrainSettings
 from deflect.training.build import build_gfm, with_head
 from deflect.training.context import Context
 from deflect.training.distributed import choose_device
 from deflect.training.record import read_record, weights_sha256
 from deflect.training.run import HEAD
 from deflect.training.scoring import score
-from deflect.training.settings import TrainSettings
 
 #: Relative difference of the loss that another device or precision may cause.
 ROUNDING = 0.01

@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-HEADLINE = {"classification": "f1_macro", "segmentation": "mIoU"}
-
 
 class Scores:
     """Collects predictions batch by batch; where they are ``shared``, ``compute`` sums over all processes."""

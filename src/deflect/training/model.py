@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deflect.errors import DeflectError
 from deflect.heads import LinearHead, UPerNet
 from deflect.methods import AdaptedGFM
-from deflect.training.settings import TrainSettings
+from deflect.settings.training import TrainSettings
 
 Inputs = Tensor | list[Tensor]  # images, or the features of images computed before
 

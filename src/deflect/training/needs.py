@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from deflect.config import DATASETS, Config, Study
 from deflect.data.catalog import DatasetSheet, dataset_sheet
 from deflect.data.disk import human
 from deflect.gfms import CARDS, taps
-from deflect.methods.shares import report
+from deflect.methods.report import published_report
+from deflect.settings import DATASETS
+from deflect.settings.study import Config, Study
+from deflect.settings.training import TrainSettings
 from deflect.training.model import build_head
-from deflect.training.settings import TrainSettings
 
 FLOAT = 4
 #: Predictions, history, record and cards of a run.
@@ -76,13 +77,15 @@ def store_bytes(sheet: DatasetSheet) -> int:
 
 @lru_cache
 def gfm_bytes(gfm: str, size: str) -> int:
-    return FLOAT * report("frozen", {}, gfm, size=size).gfm_params
+    return FLOAT * published_report("frozen", {}, gfm, size=size).gfm_params
 
 
 def _runs(study: Study, dataset: str) -> list[tuple[str, str, int]]:
     """GFM, method or variant, and seed of every run on a dataset."""
     part = study.variants if dataset in study.variants.datasets else None
-    grid = [(gfm, method, seed) for gfm in study.gfms for method in study.methods for seed in study.seeds]
+    grid: list[tuple[str, str, int]] = [
+        (gfm, method, seed) for gfm in study.gfms for method in study.methods for seed in study.seeds
+    ]
     if part:
         seeds = part.seeds or study.seeds
         grid += [(gfm, name, seed) for gfm in part.gfms for name in part.settings for seed in seeds]
@@ -109,7 +112,7 @@ def _frozen(value: Any) -> Any:
 
 @cache
 def _tuned(gfm: str, size: str, method: str, settings: Sequence[tuple[str, Any]]) -> int:
-    return report(method, dict(settings), gfm, size=size).tuned_params
+    return published_report(method, dict(settings), gfm, size=size).tuned_params
 
 
 @cache

@@ -21,11 +21,13 @@ from deflect.files import read_json, sha256_file, sha256_json, sha256_once, writ
 NAME = "record.json"
 SCHEMA = 1
 #: What of the package decides the outcome of a run, and what beside it does not.
-CODE = ("bands.py", "data/card.py", "data/store.py", "spectral", "gfms", "methods", "heads", "training")
-NOT_CODE = frozenset(
-    ["methods/shares.py", *(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "progress", "tracking"])]
+CODE = (
+    *("bands.py", "data/card.py", "data/store.py"),
+    *("settings/__init__.py", "settings/fields.py", "settings/methods.py", "settings/training.py"),
+    *("spectral", "gfms", "methods", "heads", "training"),
 )
 PACKAGES = ("torch", "torchvision", "timm", "torchmetrics", "numpy", "safetensors", "peft")
+NOT_CODE = frozenset(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "progress", "tracking"])
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from deflect.files import sha256_file, sha256_json, sha256_once
 from deflect.gfms import card_of
 from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
+from deflect.settings import METRICS
 from deflect.tensors import save_tensors
 from deflect.training import record as records
 from deflect.training.build import build_gfm, build_model, cached_features, calibrate
@@ -42,7 +42,6 @@ from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
 from deflect.training.distributed import alone, choose_device, process_group
 from deflect.training.loop import Fit, fit
-from deflect.training.metrics import HEADLINE
 from deflect.training.model import TaskModel
 from deflect.training.outcomes import deflection_by_class, final_test
 from deflect.training.progress import Progress
@@ -152,7 +151,7 @@ class Run:
             progress.close()
 
     def _record(self, model: TaskModel, fitted: Fit, result: Result, test_s: float) -> dict[str, Any]:
-        spec, card, metric = self.spec, self.card, HEADLINE[self.card.task]
+        spec, card, metric = self.spec, self.card, METRICS[self.card.task]
         config = model.adapted.config
         bands = card.bands.names if config.bands == "all" else [card.bands.names[i] for i in card.bands.rgb]
         head = sum(p.numel() for p in model.head.parameters())
@@ -170,7 +169,7 @@ class Run:
             "confusion": result.confusion,
             "classes": list(card.classes),
             "parameters": parameter_report(model.adapted).to_dict() | {"head_params": head},
-            "settings": {"method": asdict(config), "training": spec.training.to_dict()},
+            "settings": {"method": config.model_dump(), "training": spec.training.to_dict()},
             "fingerprint": self.fingerprint,
             "data": {
                 "store_sha256": card.sha256,

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from deflect.data.store import StoreCard
 from deflect.errors import DeflectError
+from deflect.settings import METRICS
 from deflect.training.batches import Batches, evaluation_batches, fit_to
 from deflect.training.context import Context
-from deflect.training.metrics import HEADLINE, Scores
+from deflect.training.metrics import Scores
 from deflect.training.model import Inputs, TaskModel, cross_entropy_sum
 
 
@@ -117,7 +118,7 @@ class Scorer:
         total, count = self.loss.tolist()
         metrics, confusion = self.scores.compute()
         metrics["loss"] = total / max(count, 1)
-        return Result(metrics[HEADLINE[self.task]], metrics, confusion)
+        return Result(metrics[METRICS[self.task]], metrics, confusion)
 
 
 def score(model: TaskModel, split: Batches, card: StoreCard, context: Context) -> Result:

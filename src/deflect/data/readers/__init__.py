@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deflect.data import SPLITS
 from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.readers.base import RawDataset
 from deflect.data.readers.burn_scars import BurnScars
@@ -17,6 +16,7 @@ from deflect.data.readers.geobench import GeoBench
 from deflect.data.readers.mados import Mados
 from deflect.data.readers.own_data import OwnData
 from deflect.data.readers.own_data_card import CARD, sheet_of
+from deflect.settings import SPLITS
 
 __all__ = ["RawDataset", "ReadError", "read", "sheet_for"]
 

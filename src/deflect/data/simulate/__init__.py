@@ -7,7 +7,6 @@ paper's. Each folder written here holds ``SIMULATED.json``, which says so and ho
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +15,11 @@ from zlib import crc32
 import numpy as np
 from numpy.random import Generator, default_rng
 
-from deflect.data import SPLITS
 from deflect.data.simulate import brick_kiln, burn_scars, forestnet, geobench, mados, so2sat
 from deflect.errors import DeflectError
 from deflect.files import atomic_path, write_json
+from deflect.settings import SPLITS
+from deflect.settings.simulation import SimulationSize
 
 _CLASSIFICATION = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
 _SEGMENTATION = {"burn_scars": burn_scars, "mados": mados}
@@ -31,22 +31,6 @@ MARKER = "SIMULATED.json"
 
 class SimulationError(DeflectError):
     """A dataset that cannot be simulated, a size that the format does not allow, or a folder that holds other data."""
-
-
-@dataclass(frozen=True)
-class SimulationSize:
-    """Samples per split, and the side of an image in pixels (None: as published)."""
-
-    train: int
-    val: int
-    test: int
-    pixels: int | None = None
-
-    def __post_init__(self) -> None:
-        if min(self.train, self.val, self.test) < 1:
-            raise SimulationError(f"every split needs at least one sample, found {asdict(self)}")
-        if self.pixels is not None and self.pixels < 16:
-            raise SimulationError(f"pixels: expected at least 16, found {self.pixels}")
 
 
 def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> None:
@@ -72,7 +56,7 @@ def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> Non
         else:
             _write_mados(aside, size, pixels, seed)
         note = "Simulated images: for running and testing the software, never for results about the paper."
-        write_json(aside / MARKER, {"dataset": dataset, "seed": seed, "size": asdict(size), "note": note})
+        write_json(aside / MARKER, {"dataset": dataset, "seed": seed, "size": size.model_dump(), "note": note})
 
 
 def chance(seed: int, *where: str | int) -> Generator:

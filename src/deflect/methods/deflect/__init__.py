@@ -19,7 +19,3 @@ a block. T and the low-rank maps from x_A to q_A, k_A and v_A are trained. Three
 
 ``model.DeflectedGFM`` embeds by 1, applies 2 and 3 in every block, and then the block's own MLP.
 """
-
-from deflect.methods.deflect.config import SETTINGS, DeflectConfig
-
-__all__ = ["SETTINGS", "DeflectConfig"]

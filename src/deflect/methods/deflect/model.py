@@ -13,13 +13,13 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from deflect.bands import BandError, BandSet
+from deflect.errors import MethodError
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import MethodError
-from deflect.methods.deflect.config import DeflectConfig
 from deflect.methods.deflect.deflection import angle, keep_length, length, length_penalty
 from deflect.methods.deflect.uatt import UntangledAttention, attend, frozen_qkv
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
 from deflect.methods.inputs import Channels, canonical
+from deflect.settings.methods import DeflectConfig
 from deflect.spectral import available
 
 

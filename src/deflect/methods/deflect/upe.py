@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from deflect.bands import BandSet
-from deflect.methods.config import MethodError
+from deflect.errors import MethodError
 from deflect.methods.deflect.deflection import keep_length
 from deflect.methods.inputs import check_reflectance
 from deflect.spectral import count_nonfinite, patches, pixel_statistics, spectral_indices, tidy_

@@ -1,8 +1,8 @@
-"""docs/datasets.md, made from the catalog: ``python -m deflect.data.catalog_page > docs/datasets.md``."""
+"""docs/datasets.md, made from the catalog."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from table import table
 
 from deflect.data.catalog import AS_PUBLISHED, DATASETS, DatasetSheet
 from deflect.data.disk import human
@@ -10,8 +10,7 @@ from deflect.data.fetch.sources import Source
 
 HEAD = """# Datasets
 
-<!-- Made from src/deflect/data/catalog.yaml and sources.csv by
-     `python -m deflect.data.catalog_page > docs/datasets.md`. Do not edit: a test compares. -->
+<!-- Made from src/deflect/data/catalog.yaml and sources.csv by `make docs`. Do not edit: a test compares. -->
 
 `deflect data fetch NAME` downloads, verifies and unpacks a dataset into `data/raw/NAME`; `deflect data status` shows
 what is there and what is missing. A file that you downloaded yourself goes into `data/raw/archives` under the name
@@ -24,20 +23,15 @@ label are -1, and splits are called train, val and test.
 """
 
 
-def catalog_page() -> str:
+def datasets_page() -> str:
     """The page as Markdown."""
     sheets = list(DATASETS.values())
     return "\n".join([HEAD, _overview(sheets), *map(_section, sheets)])
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-
-
 def _overview(sheets: list[DatasetSheet]) -> str:
     head = ("name", "task", "classes", "bands", "pixels", "m per pixel", "train / val / test", "metric", "licence")
-    return _table(
+    return table(
         head,
         (
             (
@@ -86,7 +80,7 @@ def _facts(sheet: DatasetSheet) -> str:
         else "as commonly quoted; a difference is reported, not refused",
         "published statistics": f"{sheet.published_source}; a recomputation may differ by {mean} (mean), {std} (std)",
     }
-    return _table(("fact", "value"), facts.items())
+    return table(("fact", "value"), facts.items())
 
 
 def _bands(sheet: DatasetSheet) -> str:
@@ -96,7 +90,7 @@ def _bands(sheet: DatasetSheet) -> str:
         (band.name, band.role, f"{band.wavelength:g}", f"{band.gsd:g}", f"`{stored}`", f"{mean:.6g}", f"{std:.6g}")
         for band, stored, mean, std in zip(sheet.bands, *columns, strict=True)
     )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _classes(sheet: DatasetSheet) -> str:
@@ -120,7 +114,7 @@ def _file(source: Source) -> str:
     links = ", ".join(f"[{label}]({url})" for label, url in zip(("primary", "second"), addresses, strict=False) if url)
     size = human(source.bytes) if source.bytes else "not stated"
     row = (source.layout, f"`{source.name}`", source.version, size, _checksum(source), links, source.by_hand)
-    return _table(("layout", "file", "version", "size", "checksum", "addresses", "by hand"), [row])
+    return table(("layout", "file", "version", "size", "checksum", "addresses", "by hand"), [row])
 
 
 def _checksum(source: Source) -> str:
@@ -128,7 +122,3 @@ def _checksum(source: Source) -> str:
         if digest := getattr(source, kind):
             return f"{kind} `{digest}`"
     return "recorded on first download"
-
-
-if __name__ == "__main__":
-    print(catalog_page(), end="")
