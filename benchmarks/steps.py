@@ -39,7 +39,7 @@ from deflect.methods import adapt
 from deflect.training.context import Context
 from deflect.training.loop import batch_loss, build_optimizer
 from deflect.training.model import TaskModel, build_head
-from deflect.training.record import device_facts, reset_peak_memory
+from deflect.training.provenance import device_facts, reset_peak_memory
 from deflect.training.settings import TrainSettings
 
 GFMS = {"S": ("dino_mc", "ViT-S/8"), "B": ("cross_scale_mae", "ViT-B/16"), "L": ("scale_mae", "ViT-L/16")}

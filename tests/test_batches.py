@@ -12,8 +12,7 @@ from torch import Tensor
 
 from deflect.data.store import Empty, Window
 from deflect.training.batches import batch_starts, fit_to, flipped, training_batches, training_window
-from deflect.training.context import Context
-from deflect.training.distributed import Ranks
+from deflect.training.context import Context, Ranks
 from deflect.training.settings import TrainSettings
 
 

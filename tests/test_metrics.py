@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from deflect.training.metrics import HEADLINE, Scores, confusions
+from deflect.training.outcomes import confusions
+from deflect.training.scoring import HEADLINE, Scores
 
 CLASSES = ("water", "sand", "reef", "ship")
 

@@ -9,7 +9,7 @@ import pytest
 
 from deflect.analysis import scores, tables
 from deflect.analysis.records import load_records, load_study
-from deflect.analysis.schema import RecordError
+from deflect.record import RecordError
 from make_records import make_run, make_study, seeds
 
 

@@ -1,18 +1,26 @@
-"""Run a py:percent notebook with parameters, and keep an .ipynb whose bytes depend on its content alone."""
+"""Notebooks: run one (py:percent) with parameters to an .ipynb whose bytes depend on its content alone; show results.
+
+A notebook starts with `open_study` and shows every table and figure by `show`.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deflect.errors import DeflectError
 from deflect.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from deflect.analysis.records import StudyRuns
+    from deflect.analysis.render import Table
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +37,27 @@ _KERNEL = {
 
 class NotebookError(DeflectError):
     """A notebook got a parameter it does not have, or one of its cells failed."""
+
+
+def open_study(runs: str, grid: Mapping[str, Any]) -> StudyRuns:
+    """Work in the project's folder from now on, and load the runs of the study that the notebook's parameters name."""
+    from deflect.analysis.records import load_study
+
+    os.chdir(find_root())
+    return load_study(runs, grid)
+
+
+def show(result: Table | Figure, folder: str, name: str) -> None:
+    """Write a table (csv, Markdown, LaTeX) or figure (png, pdf) into ``folder`` and display it."""
+    from IPython.display import Image, Markdown, display
+
+    from deflect.analysis import figures, render
+
+    if isinstance(result, render.Table):
+        result.write(Path(folder) / name)
+        display(Markdown(render.markdown(result.printed)))
+    else:
+        display(Image(figures.save(result, Path(folder) / name)))
 
 
 def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -165,15 +194,3 @@ def _kernel(folder: Path) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """``python -m deflect.analysis.notebook SOURCE OUTPUT [PARAMETERS.json]``."""
-    import json
-
-    source, output, *rest = arguments or sys.argv[1:]
-    execute(source, output, json.loads(Path(rest[0]).read_text()) if rest else {})
-
-
-if __name__ == "__main__":
-    main()

@@ -14,23 +14,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deflect.data.store import Empty, Window, new_memory
+from deflect.data.store import Empty, StoreCard, Window, new_memory
 from deflect.training.context import Context
-from deflect.training.model import Inputs
 from deflect.training.settings import TrainSettings
 
 T = TypeVar("T")
+Inputs = Tensor | list[Tensor]  # images, or the features of images computed before
 
 
 class Batches(Protocol):
     """What the loop needs of a split: ``deflect.data.store.Split`` has it, and so has ``Features`` below."""
+
+    card: StoreCard
 
     def __len__(self) -> int: ...
 
     def stored(self, indices: np.ndarray, empty: Empty, window: Window | None = None) -> tuple[Inputs, Tensor]: ...
 
     def decode(self, stored: Any) -> Inputs:
-        """On their device, what ``stored`` gave as what the model takes."""
+        """What the model takes, from what ``stored`` gave, on the device where it is."""
 
 
 def batch_starts(n: int, context: Context) -> range:
@@ -167,8 +169,8 @@ def ahead(load: Callable[[int], T], starts: range, device: torch.device) -> Iter
 class Features:
     """Features of a frozen encoder, computed once: a split that needs no encoder."""
 
-    def __init__(self, features: list[Tensor], labels: Tensor) -> None:
-        self.features, self.labels = features, labels
+    def __init__(self, features: list[Tensor], labels: Tensor, card: StoreCard) -> None:
+        self.features, self.labels, self.card = features, labels, card
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -12,14 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from deflect.analysis.schema import run_file
 from deflect.data.store import Store
 from deflect.errors import DeflectError
 from deflect.methods import load_adapter
-from deflect.training.build import build_gfm, with_head
-from deflect.training.context import Context
-from deflect.training.distributed import choose_device
-from deflect.training.record import read_record, weights_sha256
+from deflect.record import read_record, run_file
+from deflect.training.context import Context, choose_device
+from deflect.training.model import build_gfm, with_head
+from deflect.training.provenance import weights_sha256
 from deflect.training.run import HEAD
 from deflect.training.scoring import score
 from deflect.training.settings import TrainSettings
@@ -67,7 +66,7 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
 
     Args:
         folder: the run's folder.
-        store, weights: where the prepared data and the GFM's weights lie now; by default where the run found them.
+        store, weights: where the prepared data and the GFM's weights are now; by default where the run found them.
 
     Raises:
         EvaluationError: the data or the weights differ from those of the record, or the head is damaged.
@@ -80,7 +79,7 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
             f"{folder}: kept no weights; train it again with `keep_weights: all` in the study, or name a run of its "
             "first seed"
         )
-    head = run_file(folder, HEAD)
+    head = run_file(folder, HEAD, record)
     data = Store(store or record["paths"]["store"])
     weights = weights or (record["paths"]["weights"] and Path(record["paths"]["weights"]))
     _expect(data.folder, "data", record["data"]["store_sha256"], data.card.sha256)
@@ -95,7 +94,7 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
     threads = torch.get_num_threads()
     torch.set_num_threads(record["device"]["threads"])
     try:
-        result = score(model, data.split("test"), data.card, context)
+        result = score(model, data.split("test"), context)
     finally:
         torch.set_num_threads(threads)
     return Evaluation(folder, record["score"]["metric"], result.metrics, record["metrics"]["test"])

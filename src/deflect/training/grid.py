@@ -8,12 +8,13 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from deflect.config import Config, ConfigError, Study
+from deflect.config import Config, ConfigError
 from deflect.data.store import Store
 from deflect.errors import DeflectError, one_line
-from deflect.training.distributed import world_size
-from deflect.training.run import RunSpec, train
+from deflect.training.context import world_size
+from deflect.training.run import train
 from deflect.training.settings import TrainSettings
+from deflect.training.spec import RunSpec
 
 
 def train_all(specs: Sequence[RunSpec]) -> int:
@@ -88,7 +89,7 @@ def _check(what: str, chosen: Sequence, known: Sequence) -> None:
 
 
 def _spec(config: Config, dataset: str, gfm: str, name: str, seed: int, device: str, threads: int) -> RunSpec:
-    study: Study = config.study
+    study = config.study
     task = Store(study.prepared(dataset)).card.task
     variant = config.method(name)
     return RunSpec(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deflect.training.record import code_sha256, packages, weights_sha256
+from deflect.training.provenance import code_sha256, packages, weights_sha256
 from deflect.training.settings import TrainSettings
 
 

@@ -14,29 +14,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from deflect.analysis import scores
+from deflect.analysis.figures import style
 from deflect.analysis.figures.labels import Label, place
-from deflect.analysis.figures.style import (
-    COLUMN,
-    GREY,
-    PAGE,
-    canvas,
-    empty,
-    folded,
-    method_handles,
-    point,
-    provenance,
-    styled,
-)
-from deflect.analysis.names import ORACLE, ordered, title
-from deflect.analysis.records import Study
-from deflect.analysis.stats import Summary
+from deflect.analysis.figures.style import COLUMN, GREY, PAGE, canvas, empty, point, provenance, styled
+from deflect.analysis.looks import ORACLE, ordered, title
+from deflect.analysis.records import StudyRuns
+from deflect.analysis.scores import Summary
 
 SHARE = "share of GFM parameters tuned (%)"
 SHORT = "parameters tuned (%)"
 
 
 @styled
-def parameter_efficiency(study: Study) -> Figure:
+def parameter_efficiency(study: StudyRuns) -> Figure:
     """Average score over datasets and GFMs against the average share tuned: one mark per method."""
     figure, [[axes]] = canvas(1, 1, COLUMN, 2.75)
     table = scores.averages(study)
@@ -52,13 +42,13 @@ def parameter_efficiency(study: Study) -> Figure:
 
 
 @styled
-def parameter_efficiency_per_gfm(study: Study) -> Figure:
+def parameter_efficiency_per_gfm(study: StudyRuns) -> Figure:
     """The same for each GFM, averaged over datasets."""
     return _panels(study, "gfm", columns=3, share_y=True, label="average score (%)")
 
 
 @styled
-def parameter_efficiency_per_dataset(study: Study) -> Figure:
+def parameter_efficiency_per_dataset(study: StudyRuns) -> Figure:
     """The same for each dataset, averaged over GFMs."""
     return _panels(study, "dataset", columns=3, share_y=False, label="{metric} (%)")
 
@@ -72,33 +62,32 @@ def pareto(x: Sequence[float], y: Sequence[float]) -> list[int]:
     return front
 
 
-def _panels(study: Study, by: str, columns: int, share_y: bool, label: str) -> Figure:
+def _panels(study: StudyRuns, by: str, columns: int, share_y: bool, label: str) -> Figure:
     table = scores.averages(study, [by])
     names = ordered(table[by])
     rows = math.ceil(len(names) / columns)
     figure, grid = canvas(rows, columns, PAGE, 2.1 * rows + 0.4, sharey=share_y)
     provenance(figure, study, _left_out(table))
     panels = [axes for row in grid for axes in row]
-    metrics = dict(zip(study.main.dataset, study.main.metric, strict=True))
     for axes, name in zip(panels, names, strict=False):
         shown = table[table[by] == name].dropna(subset=["mean"])
         _panel(axes, shown) if len(shown) else axes.text(0.5, 0.5, "runs missing", ha="center", color=GREY)
-        axes.set_title(folded(study.title(name), 36))
-        axes.set_ylabel(label.format(metric=title(metrics.get(name, "score"))))
+        axes.set_title(style.folded(study.title(name), 36))
+        axes.set_ylabel(label.format(metric=title(study.metrics.get(name, "score"))))
     for axes in panels[max(len(names) - columns, 0) : len(names)]:
         axes.set_xlabel(SHORT)
-    handles = method_handles(ordered(table.method))
+    methods = ordered(table.method)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     if len(panels) > len(names):
-        panels[-1].legend(handles=handles, loc="center", fontsize=8, labelspacing=0.7)
+        panels[-1].legend(handles=style.method_handles(methods), loc="center", fontsize=8, labelspacing=0.7)
     else:
-        figure.legend(handles=handles, loc="outside upper center", ncols=8, columnspacing=1, handletextpad=0.2)
+        style.method_legend(figure, methods)
     return figure
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> list[float]:
-    """Marks, Pareto front and oracle line of one average; returns where on the x axis each mark stands."""
+    """Marks, Pareto front and oracle line of one average; returns the place of each mark on the x axis."""
     x = _positions(axes, table.tuned_percent)
     y = table["mean"].tolist()
     front = pareto(x, y)
@@ -136,10 +125,8 @@ def _positions(axes: Axes, shares: pd.Series) -> list[float]:
 def _label(axes: Axes, table: pd.DataFrame, x: list[float]) -> None:
     """Direct labels in a dark ink, off the oracle's line and the Pareto front."""
     rows = table.to_dict("records")
-    labels = [
-        Label(at, row["mean"], np.nan_to_num(row["ci95"]), title(row["method"]))
-        for at, row in zip(x, rows, strict=True)
-    ]
+    errors = np.nan_to_num(table.ci95)
+    labels = [Label(*mark) for mark in zip(x, table["mean"], errors, map(title, table.method), strict=True)]
     front = pareto(x, table["mean"].tolist())
     across = [(x[i], labels[i].y, x[j], labels[i].y) for i, j in itertools.pairwise(front)]
     upward = [(x[j], labels[i].y, x[j], labels[j].y) for i, j in itertools.pairwise(front)]
@@ -153,6 +140,6 @@ def _left_out(table: pd.DataFrame) -> str:
     return f"runs missing: {', '.join(map(title, lost))}" if lost else ""
 
 
-def _extent(study: Study) -> str:
+def _extent(study: StudyRuns) -> str:
     datasets, gfms = study.main.dataset.nunique(), study.main.gfm.nunique()
     return f"{datasets} dataset{'s' * (datasets > 1)} × {gfms} GFM{'s' * (gfms > 1)}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -11,34 +9,31 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deflect.analysis.figures.style import PAGE, canvas, empty, folded, provenance, styled
-from deflect.analysis.names import ordered, title
-from deflect.analysis.records import Study
-from deflect.analysis.schema import run_file
+from deflect.analysis.looks import ordered, title
+from deflect.analysis.records import StudyRuns, run_arrays
 
+DEFLECTION = "deflection.npz"
 ANGLE = "angle to the frozen displacement (°)"
 _GFM_LINES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
 
 
-def load_deflection(study: Study) -> pd.DataFrame:
+def load_deflection(study: StudyRuns) -> pd.DataFrame:
     """``deflection.npz`` of every DEFLECT run of the main grid, long.
 
     Columns dataset, gfm, seed, block (from 1), class, count (test tokens), angle (degrees), length (ratio).
     """
     parts = []
     for row in study.main[study.main.method == "deflect"].itertuples():
-        path = Path(row.folder) / "deflection.npz"
-        if not path.exists():
+        if not (row.folder / DEFLECTION).exists():
             continue
-        with np.load(run_file(path.parent, path.name), allow_pickle=False) as file:
-            angle, length = np.degrees(file["angle"]), file["length"]
-            count, classes = file["count"], file["classes"].astype(str)
-        blocks, width = angle.shape
+        found = run_arrays(row.folder, row.record, DEFLECTION, ["angle", "length", "count", "classes"])
+        blocks, width = found["angle"].shape
         part = {
             "block": np.repeat(np.arange(1, blocks + 1), width),
-            "class": np.tile(classes, blocks),
-            "count": np.tile(count, blocks),
-            "angle": angle.ravel(),
-            "length": length.ravel(),
+            "class": np.tile(found["classes"].astype(str), blocks),
+            "count": np.tile(found["count"], blocks),
+            "angle": np.degrees(found["angle"]).ravel(),
+            "length": found["length"].ravel(),
         }
         parts.append(pd.DataFrame(part).assign(dataset=row.dataset, gfm=row.gfm, seed=row.seed))
     columns = ["block", "class", "count", "angle", "length", "dataset", "gfm", "seed"]
@@ -47,7 +42,7 @@ def load_deflection(study: Study) -> pd.DataFrame:
 
 
 @styled
-def inside_deflect(study: Study) -> Figure:
+def inside_deflect(study: StudyRuns) -> Figure:
     """Angle (top) and length (bottom) by block, a column per dataset and a line per GFM: mean over all test tokens.
 
     The band reaches from the class that is turned least to the one that is turned most.
@@ -90,7 +85,7 @@ def by_block(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 @styled
-def inside_deflect_classes(study: Study, gfm: str) -> Figure:
+def inside_deflect_classes(study: StudyRuns, gfm: str) -> Figure:
     """Angle by class (down) and block (across) for one GFM, a panel per dataset."""
     table = load_deflection(study)
     table = table[table.gfm == gfm]

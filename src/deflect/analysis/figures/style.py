@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from deflect.analysis.figures.fonts import BASE, fit, fitted
-from deflect.analysis.names import look
-from deflect.analysis.records import Study
-from deflect.analysis.stats import Summary
+from deflect.analysis.looks import look
+from deflect.analysis.records import StudyRuns
+from deflect.analysis.scores import Summary
 from deflect.files import atomic_path
 
 #: Widths in inches of one and of two columns of a conference page.
@@ -119,20 +119,10 @@ def point(axes: Axes, method: str, x: float, y: Summary) -> None:
     style = look(method)
     size = 8.5 if style.marker == "*" else 5.5
     error = y.ci95 if y.n > 1 else None
-    axes.errorbar(
-        x,
-        y.mean,
-        yerr=error,
-        color=style.colour,
-        marker=style.marker,
-        markersize=size,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        elinewidth=0.9,
-        capsize=2,
-        linestyle="none",
-        zorder=5 + _ON_TOP.index(style.marker) / 10,
-    )
+    mark: Any = {"marker": style.marker, "markersize": size, "markeredgecolor": "white", "markeredgewidth": 0.5}
+    order = 5 + _ON_TOP.index(style.marker) / 10
+    interval: Any = {"yerr": error, "elinewidth": 0.9, "capsize": 2}
+    axes.errorbar(x, y.mean, **interval, **mark, color=style.colour, linestyle="none", zorder=order)
 
 
 def method_handles(methods: Iterable[str], lines: bool = False) -> list[Line2D]:
@@ -143,7 +133,13 @@ def method_handles(methods: Iterable[str], lines: bool = False) -> list[Line2D]:
     return [Line2D([], [], color=s.colour, marker=s.marker, linestyle="none", label=s.label) for s in looks]
 
 
-def provenance(figure: Figure, study: Study, *more: str) -> None:
+def method_legend(figure: Figure, methods: Iterable[str]) -> None:
+    """The marks of methods in one line above the panels."""
+    handles = method_handles(methods)
+    figure.legend(handles=handles, loc="outside upper center", ncols=8, columnspacing=1, handletextpad=0.2)
+
+
+def provenance(figure: Figure, study: StudyRuns, *more: str) -> None:
     """The line under a figure: what the images are, the study, the seeds, and what is not shown."""
     seeds = study.main.seed.nunique()
     parts = [study.data, f"study {study.name}", f"{seeds} seed{'s' if seeds > 1 else ''}", *filter(None, more)]
