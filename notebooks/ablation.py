@@ -3,7 +3,7 @@
 #
 # What each part of DEFLECT is worth, and how the patch embedding of the other methods should start on extra bands.
 #
-# * Input: `runs` (a folder of run records; runs beside the main grid have folders such as `deflect+rank=1`).
+# * Input: `runs` (a folder of run records; runs outside the main grid have folders such as `deflect+rank=1`).
 # * Output: tables `ablation` and `patch_embed` (csv, Markdown, LaTeX) in `tables`.
 
 # %% tags=["parameters"]

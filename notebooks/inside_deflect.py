@@ -31,7 +31,7 @@ show(draw.inside_deflect_classes(study, gfm), figures, "inside_deflect_classes")
 
 # %% [markdown]
 # How much a step of one standard deviation in each feature moves the queries, keys and values of all blocks. A large
-# share says that a feature is heard, not that the score would fall without it: the ablation tells that.
+# share means that a feature is used, not that the score would fall without it; for that see the ablation.
 
 # %%
 show(draw.index_importance(study), figures, "index_importance")

@@ -1,4 +1,4 @@
-"""Paired bootstrap over test images, from the predictions that every run leaves beside its record.
+"""Paired bootstrap over test images, from the predictions that every run keeps.
 
 All runs of a dataset are scored on the same resampled images, so that the difficulty of the images cancels in the
 difference of two methods. F1 and IoU of a class need only its hits and its total (times it is the truth plus times

@@ -44,7 +44,7 @@ def load_references(path: Path | str) -> pd.DataFrame:
 
 
 def comparison(study: StudyRuns, references: pd.DataFrame) -> Table:
-    """Known cells first, each of our candidate metrics beside them; then our cells that the paper leaves unknown.
+    """Known cells first, each with our candidate metrics; then our cells that the paper leaves unknown.
 
     Verdicts (inside or outside the tolerance or range) need a study that is comparable: real data, published GFMs.
     """

@@ -1,6 +1,6 @@
-"""From a folder of run records to one table of runs, with everything that does not belong kept apart and named.
+"""From a folder of run records to one table of runs, with those that do not belong listed apart.
 
-A run has the folder ``{dataset}/{gfm}/{method}/seed{seed}`` of its study. Runs beside the main grid (ablations) have
+A run has the folder ``{dataset}/{gfm}/{method}/seed{seed}`` of its study. Runs outside the main grid (ablations) have
 the name of a variant in place of the method's, either free or of the form ``lora+init=random``.
 """
 
@@ -127,7 +127,7 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
 
     Args:
         folder: e.g. ``results/mini/runs``.
-        grid: the runs that should exist: ``datasets``, ``gfms``, ``methods``, ``seeds`` and, for runs beside the main
+        grid: the runs that should exist: ``datasets``, ``gfms``, ``methods``, ``seeds`` and, for runs outside the main
             grid, ``variants`` with ``names``, ``datasets``, ``gfms``, ``seeds``. Without it, the smallest full grid
             around the runs that were found. ``titles``: of a user's own datasets, where they have any.
 

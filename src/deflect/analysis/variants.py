@@ -1,4 +1,4 @@
-"""Runs beside the main grid: the ablation and the study of the patch embedding's initialisation.
+"""Runs outside the main grid: the ablation and the study of the patch embedding's initialisation.
 
 A variant is compared with its own method of the main grid on equal datasets, GFMs and seeds, run by run.
 """
@@ -49,7 +49,7 @@ def patch_embed(study: StudyRuns) -> Table:
 
 
 def ablation(study: StudyRuns) -> Table:
-    """Every variant of a method beside that method, per dataset and on average over datasets and GFMs.
+    """Every variant of a method next to that method, per dataset and on average over datasets and GFMs.
 
     ``difference`` is variant minus method over equal runs, in percentage points, with its interval over seeds. A
     variant that lacks a run that another variant of the method has shows a gap, not an average over fewer runs.

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN as IMAGENET_MEAN
+from timm.data.constants import IMAGENET_DEFAULT_STD as IMAGENET_STD
 from torch import Tensor, nn
 
 from deflect.bands import BandError, BandSet, BandStatistics
 from deflect.methods.config import BandUse
 from deflect.methods.reflectance import check_means
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 #: Reflectance shown as white where nothing is known about a GFM's pretraining images: about that of Sentinel-2's
 #: true-colour product, whose white is 0.3558.

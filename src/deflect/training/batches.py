@@ -126,11 +126,9 @@ def evaluation_batches(split: Batches, context: Context) -> Iterator[tuple[np.nd
 
 def memory(device: torch.device) -> Empty:
     """Where batches are gathered: for CUDA in pinned memory, which torch keeps and hands out again."""
-    return pinned_memory if device.type == "cuda" else new_memory
-
-
-def pinned_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, pin_memory=True)
+    if device.type != "cuda":
+        return new_memory
+    return lambda shape, dtype: torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
 def to_device(inputs: Inputs, labels: Tensor, split: Batches, device: torch.device) -> tuple[Inputs, Tensor]:

@@ -1,4 +1,4 @@
-"""What every step of a run needs to know: how to train, from which seed, on which device, beside which processes.
+"""What every step of a run needs to know: how to train, from which seed, on which device, among which processes.
 
 Several devices work through ``torch.distributed``: start ``torchrun --nproc-per-node 4 -m deflect train ...``. Each
 process takes every ``world``-th image of a batch, gradients are averaged by ``DistributedDataParallel``, and rank 0

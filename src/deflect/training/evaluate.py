@@ -33,7 +33,7 @@ class EvaluationError(DeflectError):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Test metrics found now beside those of the record."""
+    """Test metrics found now, and those of the record."""
 
     folder: Path
     metric: str
@@ -47,7 +47,7 @@ class Evaluation:
 
     @property
     def agrees(self) -> bool:
-        """Whether rounding can explain the difference. The loss tells: a score moves in steps of whole predictions."""
+        """Whether rounding can explain the difference. By the loss: a score moves in steps of whole predictions."""
         return math.isclose(self.found["loss"], self.recorded["loss"], rel_tol=ROUNDING)
 
     def __str__(self) -> str:

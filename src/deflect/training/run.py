@@ -64,7 +64,7 @@ def _train(spec: RunSpec) -> dict[str, Any]:
     store = Store(spec.store)
     identity = spec.identity(store.card.sha256)
     if finished := finished_record(spec.out, sha256_json(identity)):
-        (spec.out / CHECKPOINT).unlink(missing_ok=True)  # of a process killed right behind its record
+        (spec.out / CHECKPOINT).unlink(missing_ok=True)  # of a process killed right after writing its record
         return finished
     store.verify()
     if spec.threads:
@@ -79,7 +79,7 @@ def _train(spec: RunSpec) -> dict[str, Any]:
 def finished_record(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     """The record in ``folder`` if it is of this very run; touched, so that a workflow sees it as done now.
 
-    A workflow may have put an older record back beside files of another run; it counts for nothing.
+    A workflow may have put back an older record, with files of another run; it does not count.
     """
     path = folder / NAME
     if not path.is_file():
@@ -186,7 +186,7 @@ class Run:
         }
 
     def _write(self, model: TaskModel, fitted: Fit, record: dict[str, Any], arrays: Mapping[str, Any]) -> None:
-        """Write all files aside, move them in place, the record last; only then the checkpoint may go."""
+        """Write all files to a temporary folder, move them in place, the record last; then delete the checkpoint."""
         out = self.spec.out
         deflected = model.adapted if isinstance(model.adapted, DeflectedGFM) else None
         out.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ class Run:
                 found = deflection_by_class(deflected, self.store.split("test"), self.context.alone)
                 np.savez_compressed(aside / "deflection.npz", **found)
             record["files"] = {file.name: sha256_file(file) for file in sorted(aside.iterdir())}
-            (out / NAME).unlink(missing_ok=True)  # no older record beside new files
+            (out / NAME).unlink(missing_ok=True)  # no older record with new files
             for name in (adapters.WEIGHTS, adapters.CARD, HEAD):
                 (out / name).unlink(missing_ok=True)  # of an older run that kept them
             for file in aside.iterdir():

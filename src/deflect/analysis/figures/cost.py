@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from deflect.analysis import scores
 from deflect.analysis.figures.style import PAGE, canvas, empty, method_legend, point, provenance, styled
 from deflect.analysis.records import StudyRuns, devices
-from deflect.analysis.scores import Summary
 
 MEASURES = {"step_ms": "time per training step (ms)", "peak_mb": "peak memory (MB)"}
 
@@ -24,7 +23,7 @@ def cost(study: StudyRuns) -> Figure:
         return empty(figure, "No method has all of its runs.")
     for axes, (measure, label) in zip(panels, MEASURES.items(), strict=True):
         for row in table.itertuples():
-            point(axes, row.method, getattr(row, measure), Summary(row.mean, row.std, row.ci95, row.n))
+            point(axes, getattr(row, measure), row)
         axes.set_xlabel(label)
         axes.margins(0.18, 0.15)
         axes.set_xlim(0, 1.15 * table[measure].max())  # else a hundredth more memory looks like a lot

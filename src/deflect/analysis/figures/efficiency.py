@@ -16,24 +16,22 @@ from matplotlib.lines import Line2D
 from deflect.analysis import scores
 from deflect.analysis.figures import style
 from deflect.analysis.figures.labels import Label, place
-from deflect.analysis.figures.style import COLUMN, GREY, PAGE, canvas, empty, point, provenance, styled
 from deflect.analysis.looks import ORACLE, ordered, title
 from deflect.analysis.records import StudyRuns
-from deflect.analysis.scores import Summary
 
 SHARE = "share of GFM parameters tuned (%)"
 SHORT = "parameters tuned (%)"
 
 
-@styled
+@style.styled
 def parameter_efficiency(study: StudyRuns) -> Figure:
     """Average score over datasets and GFMs against the average share tuned: one mark per method."""
-    figure, [[axes]] = canvas(1, 1, COLUMN, 2.75)
+    figure, [[axes]] = style.canvas(1, 1, style.COLUMN, 2.75)
     table = scores.averages(study)
     shown = table.dropna(subset=["mean"])
-    provenance(figure, study, _extent(study), _left_out(table))
+    style.provenance(figure, study, _extent(study), _left_out(table))
     if shown.empty:
-        return empty(figure, "No method has all of its runs.")
+        return style.empty(figure, "No method has all of its runs.")
     x = _panel(axes, shown)
     axes.set_xlabel(SHARE)
     axes.set_ylabel("average score (%)")
@@ -41,13 +39,13 @@ def parameter_efficiency(study: StudyRuns) -> Figure:
     return figure
 
 
-@styled
+@style.styled
 def parameter_efficiency_per_gfm(study: StudyRuns) -> Figure:
     """The same for each GFM, averaged over datasets."""
     return _panels(study, "gfm", columns=3, share_y=True, label="average score (%)")
 
 
-@styled
+@style.styled
 def parameter_efficiency_per_dataset(study: StudyRuns) -> Figure:
     """The same for each dataset, averaged over GFMs."""
     return _panels(study, "dataset", columns=3, share_y=False, label="{metric} (%)")
@@ -66,12 +64,12 @@ def _panels(study: StudyRuns, by: str, columns: int, share_y: bool, label: str) 
     table = scores.averages(study, [by])
     names = ordered(table[by])
     rows = math.ceil(len(names) / columns)
-    figure, grid = canvas(rows, columns, PAGE, 2.1 * rows + 0.4, sharey=share_y)
-    provenance(figure, study, _left_out(table))
+    figure, grid = style.canvas(rows, columns, style.PAGE, 2.1 * rows + 0.4, sharey=share_y)
+    style.provenance(figure, study, _left_out(table))
     panels = [axes for row in grid for axes in row]
     for axes, name in zip(panels, names, strict=False):
         shown = table[table[by] == name].dropna(subset=["mean"])
-        _panel(axes, shown) if len(shown) else axes.text(0.5, 0.5, "runs missing", ha="center", color=GREY)
+        _panel(axes, shown) if len(shown) else axes.text(0.5, 0.5, "runs missing", ha="center", color=style.GREY)
         axes.set_title(style.folded(study.title(name), 36))
         axes.set_ylabel(label.format(metric=title(study.metrics.get(name, "score"))))
     for axes in panels[max(len(names) - columns, 0) : len(names)]:
@@ -93,10 +91,9 @@ def _panel(axes: Axes, table: pd.DataFrame) -> list[float]:
     front = pareto(x, y)
     axes.step([x[i] for i in front], [y[i] for i in front], where="post", color="#BBBBBB", lw=1, zorder=1)
     for row, position in zip(table.itertuples(), x, strict=True):
-        value = Summary(row.mean, row.std, row.ci95, row.n)
-        point(axes, row.method, position, value)
+        style.point(axes, position, row)
         if row.method == ORACLE:
-            axes.axhline(value.mean, color="black", lw=0.8, ls=(0, (4, 2)), zorder=2)
+            axes.axhline(row.mean, color="black", lw=0.8, ls=(0, (4, 2)), zorder=2)
     axes.margins(y=0.12)
     return x
 
@@ -113,8 +110,8 @@ def _positions(axes: Axes, shares: pd.Series) -> list[float]:
         ticks, labels = [zero, *ticks], ["0", *labels]
         at = {"xdata": [(zero * low) ** 0.5], "ydata": [0.0], "transform": axes.get_xaxis_transform()}
         with mpl.rc_context({"text.parse_math": True}):  # a sign between dollars is a marker
-            for style in ({"marker": "s", "ms": 5, "color": "white"}, {"marker": "$//$", "ms": 5, "color": "black"}):
-                axes.add_line(Line2D(**at, **style, mew=0.1, clip_on=False, zorder=9))  # type: ignore[arg-type]
+            for mark in ({"marker": "s", "ms": 5, "color": "white"}, {"marker": "$//$", "ms": 5, "color": "black"}):
+                axes.add_line(Line2D(**at, **mark, mew=0.1, clip_on=False, zorder=9))  # type: ignore[arg-type]
     axes.set_xscale("log")
     axes.set_xticks(ticks, labels)
     axes.set_xticks(np.outer(10.0 ** np.arange(decade, 2), np.arange(2, 10)).ravel(), minor=True)

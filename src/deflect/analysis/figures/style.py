@@ -19,7 +19,6 @@ from matplotlib.lines import Line2D
 from deflect.analysis.figures.fonts import BASE, fit, fitted
 from deflect.analysis.looks import look
 from deflect.analysis.records import StudyRuns
-from deflect.analysis.scores import Summary
 from deflect.files import atomic_path
 
 #: Widths in inches of one and of two columns of a conference page.
@@ -114,15 +113,14 @@ def folded(title: str, width: int = 16) -> str:
 _ON_TOP = "DsovP^X*"
 
 
-def point(axes: Axes, method: str, x: float, y: Summary) -> None:
-    """The mark of a method, with its interval where there is one."""
-    style = look(method)
+def point(axes: Axes, x: float, row: Any) -> None:
+    """The mark of a method at its average score, with its interval where there is one; a row of `scores.averages`."""
+    style = look(row.method)
     size = 8.5 if style.marker == "*" else 5.5
-    error = y.ci95 if y.n > 1 else None
     mark: Any = {"marker": style.marker, "markersize": size, "markeredgecolor": "white", "markeredgewidth": 0.5}
     order = 5 + _ON_TOP.index(style.marker) / 10
-    interval: Any = {"yerr": error, "elinewidth": 0.9, "capsize": 2}
-    axes.errorbar(x, y.mean, **interval, **mark, color=style.colour, linestyle="none", zorder=order)
+    interval: Any = {"yerr": row.ci95 if row.n > 1 else None, "elinewidth": 0.9, "capsize": 2}
+    axes.errorbar(x, row.mean, **interval, **mark, color=style.colour, linestyle="none", zorder=order)
 
 
 def method_handles(methods: Iterable[str], lines: bool = False) -> list[Line2D]:
