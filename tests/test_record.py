@@ -303,6 +303,7 @@ def test_training_imports_only_the_core() -> None:
         "requests",
         "peft",
         "torchmetrics",
+        "deflect.analysis",
     }
     code = f"import sys, deflect.training.run; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

@@ -186,7 +186,14 @@ RESULTS = [
     ),
     f"{STUDY.results}/summary.html",
 ]
-ANALYSIS = source("config.py", "report.py", "analysis/*.*", "analysis/figures/*.py")
+ANALYSIS = source(
+    "config.py",
+    "report.py",
+    "record.py",
+    "composite.py",
+    "analysis/*.*",
+    "analysis/figures/*.py",
+)
 
 
 def shown(kind, name, ending, category):

@@ -35,20 +35,15 @@ def ranks(study: StudyRuns, resamples: int = 10_000, seed: int = 0) -> Table:
 
 def _rank(cells: pd.DataFrame) -> pd.DataFrame:
     """Ranks over the cells in which every method but the oracle has a score; equal scores share a rank."""
-    methods = [method for method in cells.columns if method != ORACLE]
-    whole = cells[methods].dropna()
-    places = whole.rank(axis=1, ascending=False, method="average")
-    rows = [
-        {
-            "method": method,
-            "mean_rank": round(places[method].mean(), 4) if method in places else math.nan,
-            "wins": int((whole[method] == whole.max(axis=1)).sum()) if method in places and len(whole) else math.nan,
-            "cells": len(whole),
-            "average": round(cells[method].mean(skipna=False), 4),
-        }
-        for method in cells.columns
-    ]
-    return pd.DataFrame(rows).sort_values("mean_rank", kind="stable")
+    whole = cells.drop(columns=ORACLE, errors="ignore").dropna()
+    wins = whole.eq(whole.max(axis=1), axis=0).sum() if len(whole) else math.nan
+    frame = pd.DataFrame(index=cells.columns).assign(
+        mean_rank=whole.rank(axis=1, ascending=False, method="average").mean().round(4),
+        wins=wins,
+        cells=len(whole),
+        average=cells.mean(skipna=False).round(4),
+    )
+    return frame.rename_axis("method").reset_index().sort_values("mean_rank", kind="stable")
 
 
 def _tests(study: StudyRuns, resamples: int, seed: int) -> pd.DataFrame:

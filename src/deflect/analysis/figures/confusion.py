@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deflect.analysis.figures.style import PAGE, folded, provenance, styled
+from deflect.analysis.figures.style import LIGHT, PAGE, folded, heatmap, provenance, styled
 from deflect.analysis.looks import FLOOR, ORACLE, ordered, title
 from deflect.analysis.records import StudyRuns
 
@@ -51,12 +51,10 @@ def total_confusion(runs: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _panel(axes: Axes, percent: NDArray[np.float64], classes: Sequence[str]) -> None:
-    axes.set_facecolor("#EEEEEE")  # classes that the test split does not have
-    axes.grid(False)
-    numbers = {"annot": len(percent) <= _NUMBERED and bool(np.isfinite(percent).any()), "fmt": ".0f"}
-    cells = {"vmin": 0, "vmax": 100, "cmap": "Blues", "cbar": False, "linewidths": 0.3, "linecolor": "white"}
-    names = {"xticklabels": False, "yticklabels": list(classes) or False}
-    sns.heatmap(percent, ax=axes, **numbers, annot_kws={"fontsize": 7}, **cells, **names)
-    axes.tick_params(axis="y", labelsize=5.5, length=0, rotation=0, pad=1)
-    if not np.isfinite(percent).any():
+    axes.set_facecolor(LIGHT)  # classes that the test split does not have
+    found = bool(np.isfinite(percent).any())
+    numbers: Any = {"annot": found and len(percent) <= _NUMBERED, "fmt": ".0f", "annot_kws": {"fontsize": 7}}
+    lines: Any = {"linewidths": 0.3, "linecolor": "white", "xticklabels": False}
+    heatmap(axes, percent, 5.5, list(classes) or False, vmax=100, cmap="Blues", **numbers, **lines)
+    if not found:
         axes.text(0.5, 0.5, "runs missing", ha="center", va="center", transform=axes.transAxes)

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deflect.analysis.figures.style import COLUMN, empty, folded, provenance, styled
+from deflect.analysis.figures.style import COLUMN, LIGHT, empty, folded, heatmap, provenance, styled
 from deflect.analysis.looks import ordered
 from deflect.analysis.records import StudyRuns
 from deflect.bands import ROLES, BandSet
@@ -43,12 +42,8 @@ def index_importance(study: StudyRuns) -> Figure:
     wide = table.groupby(["feature", "dataset"]).share.mean().unstack("dataset")
     wide = wide.loc[_reading_order(wide.index), ordered(wide.columns)].rename(columns=study.title)
     axes = figure.subplots()
-    axes.grid(False)
-    axes.set_facecolor("#EEEEEE")
-    cells = {"vmin": 0, "cmap": "Blues", "cbar": False, "linewidths": 0.3, "yticklabels": True}
-    sns.heatmap(wide, ax=axes, **cells, annot=True, fmt=".1f", annot_kws={"fontsize": 5.5})
-    axes.set(xlabel="", ylabel="")
-    axes.tick_params(axis="both", labelsize=6, length=0, rotation=0, pad=1)
+    axes.set_facecolor(LIGHT)
+    heatmap(axes, wide, 6, cmap="Blues", annot=True, fmt=".1f", annot_kws={"fontsize": 5.5}, linewidths=0.3)
     axes.xaxis.tick_top()
     axes.set_xticklabels([folded(name, max(8, *map(len, name.split()))) for name in wide.columns])
     return figure

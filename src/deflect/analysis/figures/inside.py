@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deflect.analysis.figures.style import PAGE, canvas, empty, folded, provenance, styled
+from deflect.analysis.figures.style import PAGE, canvas, empty, folded, heatmap, provenance, styled
 from deflect.analysis.looks import ordered, title
 from deflect.analysis.records import StudyRuns, run_arrays
 
@@ -99,10 +98,8 @@ def inside_deflect_classes(study: StudyRuns, gfm: str) -> Figure:
     grid = figure.subplots(len(datasets), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
     top = max(float(angles.max().max()) for angles in shown)
     for axes, dataset, angles in zip(grid, datasets, shown, strict=True):
-        axes.grid(False)
-        sns.heatmap(angles, ax=axes, vmin=0, vmax=top, cmap="cividis", cbar=False, yticklabels=True, xticklabels=True)
-        axes.set(title=folded(study.title(dataset), 48), xlabel="", ylabel="")
-        axes.tick_params(axis="both", labelsize=5.5, length=0, rotation=0, pad=1)
+        heatmap(axes, angles, 5.5, vmax=top, cmap="cividis", xticklabels=True)
+        axes.set_title(folded(study.title(dataset), 48))
     grid[-1].set_xlabel("block")
     bar = figure.colorbar(grid[0].collections[0], ax=list(grid), location="right", aspect=40, pad=0.02)
     bar.set_label(ANGLE)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
 import matplotlib as mpl
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,7 +24,7 @@ from deflect.files import atomic_path
 
 #: Widths in inches of one and of two columns of a conference page.
 COLUMN, PAGE = 3.4, 7.0
-GREY = "#666666"
+GREY, LIGHT = "#666666", "#EEEEEE"
 #: Every setting that a reader's own matplotlibrc could change starts from matplotlib's defaults.
 STYLE: Any = {
     "font.family": BASE,
@@ -121,6 +122,14 @@ def point(axes: Axes, x: float, row: Any) -> None:
     order = 5 + _ON_TOP.index(style.marker) / 10
     interval: Any = {"yerr": row.ci95 if row.n > 1 else None, "elinewidth": 0.9, "capsize": 2}
     axes.errorbar(x, row.mean, **interval, **mark, color=style.colour, linestyle="none", zorder=order)
+
+
+def heatmap(axes: Axes, values: Any, labelsize: float, names: list[str] | bool = True, **options: Any) -> None:
+    """Values from 0 on as colours, with the ``names`` of the rows (True: those of a table) close to the cells."""
+    axes.grid(False)
+    sns.heatmap(values, ax=axes, vmin=0, cbar=False, yticklabels=names, **options)
+    axes.set(xlabel="", ylabel="")
+    axes.tick_params(axis="both", labelsize=labelsize, length=0, rotation=0, pad=1)
 
 
 def method_handles(methods: Iterable[str], lines: bool = False) -> list[Line2D]:
