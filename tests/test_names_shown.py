@@ -106,12 +106,12 @@ def test_tables_escape_what_their_format_reads_as_marks() -> None:
 
 def test_signs_that_no_font_has_are_named_once_with_the_remedy(tmp_path: Path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [font_manager.findfont("DejaVu Sans")])
-    for cached in (fonts._search, fonts._tell):
+    for cached in (fonts._search, fonts._warn):
         cached.cache_clear()
     study = study_of(tmp_path, monkeypatch, CJK)
     figures.confusion_matrices(study)
     figures.inside_deflect_classes(study, "scale_mae")
-    assert caplog.text.count("no installed font has the signs 林 森 水 田") == 1
+    assert caplog.text.count("no installed font has the characters 林 森 水 田") == 1
     assert "fonts-noto-cjk" in caplog.text
     fonts._search.cache_clear()
 
@@ -120,9 +120,9 @@ def test_an_installed_font_that_has_the_signs_is_taken(tmp_path: Path, monkeypat
     """Stands in for a CJK font: DejaVu Sans Mono under a base that lacks a letter of it."""
     mono = font_manager.findfont("DejaVu Sans Mono")
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [mono])
-    base = fonts._signs(font_manager.findfont("DejaVu Sans")) - {"é"}
-    signs = fonts._signs
-    monkeypatch.setattr(fonts, "_signs", lambda path: signs(path) if path == mono else base)
+    base = fonts._characters(font_manager.findfont("DejaVu Sans")) - {"é"}
+    signs = fonts._characters
+    monkeypatch.setattr(fonts, "_characters", lambda path: signs(path) if path == mono else base)
     fonts._search.cache_clear()
     figure = figures.confusion_matrices(study_of(tmp_path, monkeypatch, ["é", "e"]))
     families = {text.get_text(): text.get_fontfamily() for text in figure.findobj(Text)}

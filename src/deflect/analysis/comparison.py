@@ -60,7 +60,7 @@ def _place(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _beside(study: StudyRuns, reference: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of one known number: one per GFM it is about and per metric of ours that may be meant."""
+    """The rows of one known number: one per GFM it is about and per metric of ours that it may be."""
     gfms = ordered(study.main.gfm) if reference["gfm"] == "*" else [reference["gfm"]]
     shared = {key: value for key, value in reference.items() if key in COLUMNS}
     shared |= {"paper": reference["value"], "paper_share": reference["share"]}

@@ -40,7 +40,7 @@ class NotebookError(DeflectError):
 
 
 def open_study(runs: str, grid: Mapping[str, Any]) -> StudyRuns:
-    """Work in the project's folder from now on, and load the runs of the study that the notebook's parameters name."""
+    """Change to the project's folder and load the runs of the study that the notebook's parameters name."""
     from deflect.analysis.records import load_study
 
     os.chdir(find_root())

@@ -83,7 +83,7 @@ class StudyRuns:
 
     @property
     def simulated(self) -> bool:
-        """Whether any of the datasets is simulated; a user's own dataset beside simulated ones is real."""
+        """Whether any of the datasets is simulated; a user's own dataset is real also among simulated ones."""
         return bool(self.runs.simulated.any())
 
     @property
@@ -222,7 +222,7 @@ def _warnings(study: StudyRuns) -> Iterator[str]:
     by_dataset = [(study.title(str(dataset)), group) for dataset, group in study.runs.groupby("dataset")]
     for dataset, group in by_dataset:
         if any(record["data"].get("unchecked") for record in group.record):
-            yield f"{dataset}: sizes and statistics were not held against the published ones."
+            yield f"{dataset}: sizes and statistics were not compared with the published ones."
     for dataset, group in by_dataset:
         # Different models with the same metrics to all digits: a sign that a setting or a seed had no effect.
         for _, equal in group.groupby(group.record.map(lambda record: json.dumps(record["metrics"], sort_keys=True))):

@@ -40,7 +40,7 @@ class PrintedTable:
 
 
 class Table(NamedTuple):
-    """A result twice: tidy for programs, printed for readers."""
+    """A result in two forms: tidy for programs, printed for readers."""
 
     frame: pd.DataFrame
     printed: PrintedTable
@@ -61,7 +61,7 @@ def ranked(means: Sequence[float], intervals: Sequence[float], unranked: Sequenc
 
 
 def marks(values: Sequence[float], decimals: int = 1) -> list[str]:
-    """ "best" for the highest value and "second" for the next, as printed; equal print gets an equal mark."""
+    """ "best" for the highest value and "second" for the next, as printed; what prints alike gets the same mark."""
     printed = [round(value, decimals) if math.isfinite(value) else -math.inf for value in values]
     best, second = [*sorted(set(printed) - {-math.inf}, reverse=True)[:2], None, None][:2]
     return ["best" if v == best else "second" if v == second else "" for v in printed]
@@ -76,7 +76,7 @@ def score(mean: float, ci95: float = math.nan, decimals: int = 1) -> str:
 
 
 def signed(value: float, decimals: int = 1) -> str:
-    """``+1.2`` or ``−1.2``, with the sign of minus."""
+    """``+1.2`` or ``−1.2``, with a minus sign."""
     return f"{value:+.{decimals}f}".replace("-", "−")
 
 

@@ -137,5 +137,5 @@ def _duration(seconds: float) -> str:
 
 
 def _lines(tag: str, texts: Iterable[str]) -> str:
-    """Each text, but for empty ones, as an HTML element of its own."""
+    """One HTML element per text; empty texts are left out."""
     return "\n".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts if text)

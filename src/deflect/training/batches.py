@@ -45,7 +45,7 @@ def batch_starts(n: int, context: Context) -> range:
 
 
 def fit_to(images: Tensor, size: int) -> Tensor:
-    """Bilinear resize of (B, C, H, W) to a square of ``size``, antialiased; nothing where it fits already."""
+    """Bilinear, antialiased resize of (B, C, H, W) to a square of ``size``; images of that size stay as they are."""
     if images.shape[-2:] == (size, size):
         return images
     shrinks = images.shape[-1] > size  # the antialiasing kernel is several times slower and only acts when shrinking
@@ -132,7 +132,7 @@ def memory(device: torch.device) -> Empty:
 
 
 def to_device(inputs: Inputs, labels: Tensor, split: Batches, device: torch.device) -> tuple[Inputs, Tensor]:
-    """Move a batch in its stored, small types, without waiting for the copy; there decode it."""
+    """Move a batch in its stored, small types, without waiting for the copy, and decode it there."""
     if isinstance(inputs, Tensor):
         inputs = moved(inputs, device)
     return split.decode(inputs), moved(labels, device).long()

@@ -1,4 +1,4 @@
-"""Checkpoints: from where a killed run goes on.
+"""Checkpoints, from which a killed run goes on.
 
 A checkpoint is written between two epochs, under a temporary name and then renamed. All randomness of an epoch comes
 from the seed and the epoch's number, so a checkpoint holds no random state and a resumed run ends as an unkilled one.

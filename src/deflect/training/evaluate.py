@@ -47,7 +47,7 @@ class Evaluation:
 
     @property
     def agrees(self) -> bool:
-        """Whether rounding can explain the difference. By the loss: a score moves in steps of whole predictions."""
+        """Whether rounding can explain the difference. Judged by the loss, since a score moves in steps."""
         return math.isclose(self.found["loss"], self.recorded["loss"], rel_tol=ROUNDING)
 
     def __str__(self) -> str:

@@ -25,7 +25,7 @@ from deflect.training.settings import TrainSettings
 
 @dataclass
 class Fit:
-    """How far training is.
+    """Progress and results of training.
 
     ``history`` has one row per epoch: epoch (from 1), lr, train_loss, val_loss, val_score, seconds. ``best`` is the
     state of the model after ``best_epoch``, and ``val`` its validation metrics.
@@ -97,7 +97,7 @@ def fit(
 
 
 def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW over every trainable parameter; one fused kernel, which is also the quickest on the CPU."""
+    """AdamW over every trainable parameter; one fused kernel, which is the fastest on the CPU too."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise TrainingError("nothing to train: neither the encoder nor the head has a trainable parameter")

@@ -36,7 +36,7 @@ def disk_needs(config: Config) -> dict[str, int]:
     return {
         "downloads and unpacked files": sum(map(raw_bytes, sheets)),
         "prepared data": sum(map(store_bytes, sheets)),
-        # with the conversion the download, which holds a decoder or a teacher as well
+        # the converted file, and the download, which holds a decoder or a teacher as well
         "weights of the GFMs": sum(sizes.values()) * (1 if study.gfm_size == "mini" else 3),
         "runs": sum(_run_bytes(config, sheet, *run) for sheet in sheets for run in _runs(study, sheet.name)),
         "checkpoint of the largest run": 4 * max(sizes.values()) if "full" in study.methods and sheets else 0,

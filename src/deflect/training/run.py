@@ -85,16 +85,17 @@ def finished_record(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     record = read_record(folder)
-    files = record.get("files", {}).items()
-    whole = all((folder / name).is_file() and sha256_once(folder / name) == digest for name, digest in files)
-    if record["fingerprint"] != fingerprint or not whole:
+    if record["fingerprint"] != fingerprint:
         return None
+    for name, digest in record.get("files", {}).items():
+        if not (folder / name).is_file() or sha256_once(folder / name) != digest:
+            return None
     path.touch()
     return record
 
 
 class Run:
-    """A run under way."""
+    """A run in progress."""
 
     def __init__(self, spec: RunSpec, store: Store, identity: Mapping[str, Any], context: Context) -> None:
         self.spec, self.store, self.card, self.context = spec, store, store.card, context

@@ -1,4 +1,4 @@
-"""Which classes are taken for which: confusion matrices on the test split."""
+"""Which classes are confused: confusion matrices on the test split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Score against share of the GFM's parameters tuned (Fig. 1a of the paper), whole and in panels."""
+"""Score against share of the GFM's parameters tuned (Fig. 1a of the paper), in one panel and by GFM or dataset."""
 
 from __future__ import annotations
 

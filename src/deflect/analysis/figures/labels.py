@@ -95,7 +95,7 @@ def _mark(axes: Axes, label: Label) -> Bbox:
 
 
 def _line(axes: Axes, line: Line) -> Bbox:
-    """A horizontal or vertical line with room beside it, in pixels."""
+    """The box of a horizontal or vertical line with a margin, in pixels."""
     (x0, y0), (x1, y1) = axes.transData.transform([line[:2], line[2:]])
     return Bbox.from_extents(x0, min(y0, y1), x1, max(y0, y1)).padded(2)
 

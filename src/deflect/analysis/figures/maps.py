@@ -1,4 +1,4 @@
-"""Segmentation maps: the same test images as every method sees and labels them."""
+"""Segmentation maps: the same test images with the predictions of every method."""
 
 from __future__ import annotations
 

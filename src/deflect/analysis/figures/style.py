@@ -83,7 +83,7 @@ def save(figure: Figure, base: Path | str) -> Path:
     for kind in kinds:
         with atomic_path(base.with_name(f"{base.name}.{kind}")) as aside:
             aside.write_bytes(encode(figure, kind))
-        figure.set_layout_engine("none")  # the places are found; finding them again would take most of the time
+        figure.set_layout_engine("none")  # the layout is done; doing it again would take most of the time
     return base.with_name(f"{base.name}.png")
 
 
@@ -93,7 +93,7 @@ def encode(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
     buffer = io.BytesIO()
     with _style():
         if fitted(figure):
-            mpl.rcParams["pdf.fonttype"] = 3  # type 42 loses the signs of OpenType fonts such as Noto CJK
+            mpl.rcParams["pdf.fonttype"] = 3  # type 42 loses the characters of OpenType fonts such as Noto CJK
         figure.savefig(buffer, format=kind, metadata=dict.fromkeys(dates[kind]))
     return buffer.getvalue()
 
@@ -106,11 +106,11 @@ def canvas(rows: int, columns: int, width: float, height: float, **kwargs: objec
 
 
 def folded(title: str, width: int = 16) -> str:
-    """A title as lines of ``width`` signs, for a place that is small; what does not fit in three is cut off."""
+    """A title in up to three lines of ``width`` characters; the rest is cut off."""
     return "\n".join(textwrap.wrap(title, width, max_lines=3, placeholder="…"))
 
 
-#: Markers from the lowest to the topmost, so that of marks at one place every one still shows.
+#: Markers from the lowest to the topmost, so that marks at the same place all remain visible.
 _ON_TOP = "DsovP^X*"
 
 
@@ -155,6 +155,6 @@ def provenance(figure: Figure, study: StudyRuns, *more: str) -> None:
 
 
 def empty(figure: Figure, text: str) -> Figure:
-    """A figure that says why it shows nothing."""
+    """A figure with a message in place of data."""
     figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY, wrap=True)
     return figure
