@@ -14,6 +14,8 @@ from deflect.errors import DeflectError
 from deflect.files import read_json, sha256_once, write_json
 
 NAME = "record.json"
+#: Files of a run in the same folder, beyond the adapter's.
+HISTORY, PREDICTIONS, DEFLECTION, HEAD = "history.csv", "predictions.npz", "deflection.npz", "head.safetensors"
 SCHEMA = 1
 REMEDY = "delete the run's folder and train it again"
 

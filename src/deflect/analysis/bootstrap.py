@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deflect.analysis.records import run_arrays
+from deflect.record import PREDICTIONS
 
 Array = NDArray[np.float64]
 CHUNK = 2000
-PREDICTIONS = "predictions.npz"
 
 
 def f1_macro(hit: Array, total: Array) -> Array:

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from deflect.analysis import scores
-from deflect.analysis.bootstrap import PREDICTIONS, Array, bootstrap_scores, holm, image_confusions, two_sided_p
+from deflect.analysis.bootstrap import Array, bootstrap_scores, holm, image_confusions, two_sided_p
 from deflect.analysis.bootstrap import score as score_of
 from deflect.analysis.looks import ORACLE, ordered, title
 from deflect.analysis.records import StudyRuns
 from deflect.analysis.render import GAP, Cell, PrintedTable, Table, score, signed, span
 from deflect.analysis.tables import gap_notes
-from deflect.record import RecordError
+from deflect.record import PREDICTIONS, RecordError
 
 REFERENCE = "deflect"
 LEVEL = 0.05

@@ -15,11 +15,10 @@ from torch import nn
 from deflect.data.store import Store
 from deflect.errors import DeflectError
 from deflect.methods import load_adapter
-from deflect.record import read_record, run_file
+from deflect.record import HEAD, read_record, run_file
 from deflect.training.context import Context, choose_device
 from deflect.training.model import build_gfm, with_head
 from deflect.training.provenance import weights_sha256
-from deflect.training.run import HEAD
 from deflect.training.scoring import score
 from deflect.training.settings import TrainSettings
 

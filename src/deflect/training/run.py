@@ -34,7 +34,7 @@ from deflect.data.store import Store
 from deflect.files import sha256_file, sha256_json, sha256_once
 from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
-from deflect.record import NAME, SCHEMA, read_record, write_record
+from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
 from deflect.tensors import save_tensors
 from deflect.training import provenance
 from deflect.training.checkpoint import Checkpoint
@@ -46,7 +46,7 @@ from deflect.training.scoring import HEADLINE, Result, score
 from deflect.training.spec import RunSpec
 from deflect.training.tracking import Progress, Tracker, wandb_mode
 
-CHECKPOINT, HEAD = "checkpoint.pt", "head.safetensors"
+CHECKPOINT = "checkpoint.pt"
 
 
 def train(spec: RunSpec) -> dict[str, Any]:
@@ -199,11 +199,11 @@ class Run:
                 save_adapter(model.adapted, aside)
             if self.spec.keep_weights:
                 save_tensors(model.head.state_dict(), aside / HEAD)
-            write_history(aside / "history.csv", fitted.history)
-            np.savez_compressed(aside / "predictions.npz", **arrays)
+            write_history(aside / HISTORY, fitted.history)
+            np.savez_compressed(aside / PREDICTIONS, **arrays)
             if deflected:
                 found = deflection_by_class(deflected, self.store.split("test"), self.context.alone)
-                np.savez_compressed(aside / "deflection.npz", **found)
+                np.savez_compressed(aside / DEFLECTION, **found)
             record["files"] = {file.name: sha256_file(file) for file in sorted(aside.iterdir())}
             (out / NAME).unlink(missing_ok=True)  # no older record with new files
             for name in (adapters.WEIGHTS, adapters.CARD, HEAD):

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from deflect.analysis.figures.style import PAGE, canvas, folded, method_handles, provenance, styled
 from deflect.analysis.looks import look, ordered, title
 from deflect.analysis.records import StudyRuns
-from deflect.record import REMEDY, RecordError, run_file
+from deflect.record import HISTORY, REMEDY, RecordError, run_file
 
 
 @styled
@@ -43,15 +43,15 @@ def load_history(study: StudyRuns) -> pd.DataFrame:
     """
     parts = []
     for row in study.main.itertuples():
-        path = row.folder / "history.csv"
+        path = row.folder / HISTORY
         if not path.exists():
             continue
-        part = pd.read_csv(run_file(row.folder, path.name, row.record))
+        part = pd.read_csv(run_file(row.folder, HISTORY, row.record))
         if missing := {"epoch", "val_score"} - set(part.columns):
             raise RecordError(f"{path}: no column {', '.join(sorted(missing))}; {REMEDY}")
         parts.append(part.assign(dataset=row.dataset, gfm=row.gfm, method=row.method, seed=row.seed))
     if not parts:
-        raise RecordError(f"{study.name}: no run has a history.csv; train the runs again")
+        raise RecordError(f"{study.name}: no run has a {HISTORY}; train the runs again")
     return pd.concat(parts, ignore_index=True)
 
 

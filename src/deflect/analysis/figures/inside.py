@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from deflect.analysis.figures.style import PAGE, canvas, empty, folded, heatmap, provenance, styled
 from deflect.analysis.looks import ordered, title
 from deflect.analysis.records import StudyRuns, run_arrays
+from deflect.record import DEFLECTION
 
-DEFLECTION = "deflection.npz"
 ANGLE = "angle to the frozen displacement (°)"
 _GFM_LINES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
 

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from deflect.analysis.bootstrap import PREDICTIONS
 from deflect.analysis.figures.style import PAGE, empty, provenance, styled
 from deflect.analysis.looks import ordered, title
 from deflect.analysis.records import StudyRuns, run_arrays
@@ -22,7 +21,7 @@ from deflect.bands import BandSet
 from deflect.composite import composite
 from deflect.data.card import read_ids
 from deflect.files import read_json
-from deflect.record import REMEDY, RecordError
+from deflect.record import PREDICTIONS, REMEDY, RecordError
 
 UNLABELLED, RIGHT, WRONG = "#FFFFFF", "#DDDDDD", "#B2182B"
 #: Two classes: background and target. More: by position in the dataset's list.
