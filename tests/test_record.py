@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import output_page
 import pytest
 import torch
 
 from deflect.data.store import Store
-from deflect.docs import DOCS, output_page
 from deflect.gfms import build as build_vit
 from deflect.gfms import gfm_card
 from deflect.record import RecordError, read_record, write_record
@@ -220,7 +220,7 @@ def test_records_are_checked_when_written_and_when_read(finished: dict[str, RunS
 
 
 def test_output_page_lists_the_record_that_the_code_defines() -> None:
-    assert (DOCS / "output.md").read_text() == output_page(), "run `make docs`"
+    assert output_page.PAGE.read_text() == output_page.output_page(), "run `make docs`"
 
 
 def test_wandb_is_off_by_default_the_variable_wins_and_a_misspelt_mode_is_told(

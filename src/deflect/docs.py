@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deflect.analysis.render import pipe_table
 from deflect.data.catalog_page import catalog_page
 from deflect.methods.shares import methods_page
-from deflect.record import FIELDS, type_name
 from deflect.schema import schema
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -58,21 +55,12 @@ def _type(node: dict[str, Any]) -> str:
     return str(node.get("type", "any"))
 
 
-def output_page() -> str:
-    """docs/output.md with the entries of the run record made anew; the text around them is kept."""
-    rows = [[f"`{key}`", type_name(field.type), field.meaning] for key, field in FIELDS.items()]
-    made = f"<!-- made: record -->\n{pipe_table(['key', 'type', 'meaning'], rows)}<!-- end -->"
-    page = (DOCS / "output.md").read_text()
-    return re.sub(r"<!-- made: record -->\n.*?<!-- end -->", lambda _: made, page, flags=re.DOTALL)
-
-
 def pages() -> dict[Path, str]:
     """Every generated page and what must stand in it."""
     return {
         DOCS / "configuration.md": configuration_page(),
         DOCS / "datasets.md": catalog_page(),
         DOCS / "methods.md": methods_page(),
-        DOCS / "output.md": output_page(),
     }
 
 
