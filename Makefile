@@ -81,13 +81,13 @@ lock: ## resolve the newest versions of all dependencies into requirements.lock 
 	$(BIN)/python workflow/envs/update.py
 
 schema: $(READY) ## regenerate workflow/schemas/ from the code
-	python -m deflect.schema
+	python docs/make/pages.py workflow/schemas/config.schema.json
 
 docs: $(READY) ## regenerate the generated pages of docs/
-	python -m deflect.docs
+	python docs/make/pages.py
 
 pictures: $(READY) ## refresh docs/pictures/ from a finished mini study
-	python docs/pictures.py
+	python docs/make/pictures.py
 
 clean: ## remove results and mini data (never data/raw or weights)
 	rm -rf results data/simulated data/prepared/mini weights/mini

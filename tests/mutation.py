@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 #: Module -> its files under src/deflect, and the tests that must notice, the quickest first.
 MODULES: dict[str, tuple[str, list[str]]] = {
     "methods": ("methods/**/*.py", ["deflect", "methods", "misuse", "adapters", "export"]),
+    "settings": ("settings/*.py", ["config", "methods", "training"]),
     "spectral": ("spectral/*.py", ["spectral", "measured_pixels", "misuse", "deflect"]),
     "heads": ("heads/*.py", ["heads", "training"]),
     "training": ("training/*.py", ["metrics", "batches", "training", "record", "training_faults", "resume"]),

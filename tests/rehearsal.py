@@ -72,7 +72,8 @@ def simulate_published(folder: Path, dataset: str, share: float) -> None:
     """The files of a dataset, packed as published, below ``folder``/server."""
     from deflect.data.catalog import DATASETS
     from deflect.data.readers.burn_scars import SHARE
-    from deflect.data.simulate import SimulationSize, simulate
+    from deflect.data.simulate import simulate
+    from deflect.settings.simulation import SimulationSize
 
     splits = {split: max(4, round(share * n)) for split, n in DATASETS[dataset].splits.items()}
     if dataset == "burn_scars":  # a tenth of the training folder is the validation split

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from datasets_page import datasets_page
 
 from deflect.data.catalog import AS_PUBLISHED, DATASETS, CatalogError, dataset_sheet
-from deflect.data.catalog_page import catalog_page
 from deflect.data.sources import all_sources, shards
 
 PAGE = Path(__file__).parents[1] / "docs" / "datasets.md"
 
 
 def test_page_is_made_from_the_catalog() -> None:
-    assert PAGE.read_text() == catalog_page(), "run: python -m deflect.data.catalog_page > docs/datasets.md"
+    assert PAGE.read_text() == datasets_page(), "run `make docs`"
 
 
 def test_split_sizes_and_classes_are_those_of_the_publishers() -> None:

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from methods_page import BAND_SETS
 from torch import Tensor, nn
 
 from deflect.bands import SENTINEL2, BandError
 from deflect.gfms import load_gfm
 from deflect.methods import MethodError, adapt, adapt_as, method_config
-from deflect.methods.deflect import SETTINGS
 from deflect.methods.deflect.deflection import angle, deflect, length, length_penalty
 from deflect.methods.deflect.model import DeflectedGFM
-from deflect.methods.shares import BAND_SETS, report
+from deflect.methods.report import published_report
+from deflect.settings.methods import BUDGETS
 from tiny_gfm import BANDS, VARIANTS, images, optimise, tiny
 
 torch.set_num_threads(1)
@@ -102,7 +103,7 @@ def test_4_spectral_tokens_ignore_where_pixels_lie_and_spatial_tokens_do_not() -
 @pytest.mark.parametrize(("setting", "low", "high"), [("table2", 0.15, 0.25), ("table4", 0.25, 0.31)])
 @pytest.mark.parametrize("dataset", BAND_SETS)
 def test_5_budget_on_scale_mae(setting: str, low: float, high: float, dataset: str) -> None:
-    found = report("deflect", SETTINGS[setting], bands=BAND_SETS[dataset])
+    found = published_report("deflect", BUDGETS[setting], bands=BAND_SETS[dataset])
     assert found.gfm_params == 303_301_632
     assert low < found.tuned_percent < high
 

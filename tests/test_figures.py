@@ -30,10 +30,10 @@ from deflect.analysis.records import load_study
 from deflect.analysis.summary import economy, summary
 from deflect.bands import HLS_S30, BandSet
 from deflect.composite import composite
-from deflect.config import METHODS
 from deflect.files import read_json, write_json
 from deflect.record import RecordError, read_record
 from deflect.report import segmentation_datasets
+from deflect.settings import METHODS
 from make_records import BLOCKS, PIXELS, make_run, make_store, make_study
 from own_data import write_card
 

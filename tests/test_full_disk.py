@@ -16,13 +16,14 @@ import torch
 
 from deflect.data import disk
 from deflect.data.prepare import prepare
-from deflect.data.simulate import SimulationSize, simulate
+from deflect.data.simulate import simulate
 from deflect.data.sources import Source
 from deflect.data.unpack import unpack
 from deflect.errors import DeflectError, one_line
 from deflect.files import atomic_path, sha256_file
 from deflect.gfms import build, card_of, gfm_card
 from deflect.gfms.convert import save_weights
+from deflect.settings.simulation import SimulationSize
 from deflect.training.run import train
 from tiny_store import tiny_spec
 
@@ -51,7 +52,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Raw files, an archive of them, and a store of a run."""
     root = tmp_path_factory.mktemp("source")
-    simulate("so2sat", root / "so2sat", SimulationSize(6, 3, 3), seed=0)
+    simulate("so2sat", root / "so2sat", SimulationSize(train=6, val=3, test=3), seed=0)
     plain = shutil.copytree(root / "so2sat", root / "published", ignore=shutil.ignore_patterns("SIMULATED.json"))
     shutil.make_archive(str(root / "so2sat"), "zip", plain)
     train(tiny_spec(root, "segmentation", "deflect", upernet_channels=32, epochs=2))

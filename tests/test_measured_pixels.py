@@ -13,11 +13,11 @@ import torch
 from deflect.bands import bandset
 from deflect.data.prepare import prepare
 from deflect.data.readers import read
-from deflect.methods.config import MethodError
-from deflect.methods.deflect.config import DeflectConfig
+from deflect.errors import MethodError
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
+from deflect.settings.methods import DeflectConfig
+from deflect.settings.training import TrainSettings
 from deflect.training.batches import training_window
-from deflect.training.settings import TrainSettings
 from own_data import BANDS, image, write_folders, write_tiff
 
 

@@ -54,7 +54,6 @@ COVERED = {
     "make schema": "test_schema_is_the_one_that_the_code_generates",
     "make test": "runs these very tests",
     "python -m deflect": "what every rule calls; test_a_small_study_reaches_its_report",
-    "python -m deflect.data.catalog_page > docs/datasets.md": "test_page_is_made_from_the_catalog",
     "python -m venv": "the rehearsal's stand-in for conda; rehearsed_conda.py",
     "snakemake --cores 1 results/mini/figures/parameter_efficiency.png": "test_one_figure_alone",
     "snakemake --cores 4 --config study=paper --until fetch fetch_gfm": "downloads; planned here",

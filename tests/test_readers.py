@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 from deflect.data.catalog import AS_PUBLISHED, DATASETS
 from deflect.data.readers import RawDataset, ReadError, read
 from deflect.data.readers.burn_scars import validation_indices
-from deflect.data.simulate import SimulationSize, simulate
+from deflect.data.simulate import simulate
+from deflect.settings.simulation import SimulationSize
 
 FIXTURE = Path(__file__).parent / "fixtures" / "geobench"
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real"

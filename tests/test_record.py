@@ -19,11 +19,11 @@ from deflect.data.store import Store
 from deflect.gfms import build as build_vit
 from deflect.gfms import gfm_card
 from deflect.record import RecordError, read_record, write_record
+from deflect.settings.training import TrainSettings
 from deflect.training import provenance
 from deflect.training.evaluate import Evaluation, EvaluationError, evaluate
 from deflect.training.outcomes import sample_rows
 from deflect.training.run import train
-from deflect.training.settings import TrainSettings
 from deflect.training.spec import RunSpec
 from deflect.training.tracking import sample_maps, wandb_mode
 from tiny_store import tiny_spec, tiny_store
@@ -176,7 +176,7 @@ OTHER_TRAINING = {
 
 
 @pytest.mark.parametrize(
-    "setting", sorted(set(TrainSettings.__dataclass_fields__) - {"checkpoint_every", "checkpoint_minutes"})
+    "setting", sorted(set(TrainSettings.model_fields) - {"checkpoint_every", "checkpoint_minutes"})
 )
 def test_every_training_setting_is_part_of_the_identity(tmp_path: Path, setting: str) -> None:
     changed = tiny_spec(tmp_path, **{setting: OTHER_TRAINING[setting]})

@@ -17,9 +17,9 @@ import torch
 
 from deflect.data.disk import DiskFullError
 from deflect.record import read_record
+from deflect.settings.training import TrainSettings
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.run import train
-from deflect.training.settings import TrainSettings
 from deflect.training.spec import RunSpec
 from tiny_store import tiny_spec
 

@@ -17,7 +17,6 @@ import tifffile
 
 from deflect.data.simulate import (
     SimulationError,
-    SimulationSize,
     brick_kiln,
     chance,
     forestnet,
@@ -25,14 +24,17 @@ from deflect.data.simulate import (
     simulate,
     so2sat,
 )
+from deflect.errors import ConfigError
+from deflect.settings.reading import read
+from deflect.settings.simulation import SimulationSize
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/real"
 SIZES = {
-    "so2sat": SimulationSize(17, 3, 4, 32),
-    "brick_kiln": SimulationSize(6, 2, 2, 64),
-    "forestnet": SimulationSize(12, 2, 3, 48),
-    "burn_scars": SimulationSize(9, 3, 4, 48),
-    "mados": SimulationSize(22, 11, 11, 48),
+    "so2sat": SimulationSize(train=17, val=3, test=4, pixels=32),
+    "brick_kiln": SimulationSize(train=6, val=2, test=2, pixels=64),
+    "forestnet": SimulationSize(train=12, val=2, test=3, pixels=48),
+    "burn_scars": SimulationSize(train=9, val=3, test=4, pixels=48),
+    "mados": SimulationSize(train=22, val=11, test=11, pixels=48),
 }
 GEOBENCH = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
 
@@ -63,7 +65,7 @@ def test_same_seed_same_bytes_other_seed_other_pixels(raw: Path, tmp_path: Path,
 
 
 def test_a_sample_does_not_depend_on_how_many_there_are(raw: Path, tmp_path: Path) -> None:
-    simulate("so2sat", tmp_path / "few", SimulationSize(2, 1, 1, 32), seed=0)
+    simulate("so2sat", tmp_path / "few", SimulationSize(train=2, val=1, test=1, pixels=32), seed=0)
     few, many = digest(tmp_path / "few"), digest(raw / "so2sat")
     assert few["id_0001.hdf5"] == many["id_0001.hdf5"]
 
@@ -72,9 +74,9 @@ def test_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(SimulationError, match="can simulate so2sat"):
         simulate("eurosat", tmp_path / "x", SIZES["so2sat"], 0)
     with pytest.raises(SimulationError, match="divisible by 6"):
-        simulate("mados", tmp_path / "x", SimulationSize(1, 1, 1, 64), 0)
-    with pytest.raises(SimulationError, match="at least one"):
-        SimulationSize(1, 0, 1, 64)
+        simulate("mados", tmp_path / "x", SimulationSize(train=1, val=1, test=1, pixels=64), 0)
+    with pytest.raises(ConfigError, match=r"sizes\.val: expected greater than or equal to 1, found 0"):
+        read(SimulationSize, {"train": 1, "val": 0, "test": 1, "pixels": 64}, "sizes")
     assert not (tmp_path / "x").exists()
 
 
@@ -83,11 +85,11 @@ def test_never_replaces_real_data_but_does_replace_its_own(tmp_path: Path) -> No
     real.mkdir()
     (real / "id_0000.hdf5").write_bytes(b"a download")
     with pytest.raises(SimulationError, match="not simulated"):
-        simulate("so2sat", real, SimulationSize(1, 1, 1, 32), 0)
+        simulate("so2sat", real, SimulationSize(train=1, val=1, test=1, pixels=32), 0)
     assert (real / "id_0000.hdf5").read_bytes() == b"a download"
     (real / "id_0000.hdf5").unlink()
-    simulate("so2sat", real, SimulationSize(2, 1, 1, 32), 0)
-    simulate("so2sat", real, SimulationSize(1, 1, 1, 32), 0)
+    simulate("so2sat", real, SimulationSize(train=2, val=1, test=1, pixels=32), 0)
+    simulate("so2sat", real, SimulationSize(train=1, val=1, test=1, pixels=32), 0)
     assert len(list(real.glob("*.hdf5"))) == 3
     assert "never" in json.loads((real / "SIMULATED.json").read_text())["note"]
 

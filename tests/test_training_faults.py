@@ -20,6 +20,7 @@ from deflect.files import read_json, write_json
 from deflect.methods import load_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import read_record
+from deflect.settings.training import TrainSettings
 from deflect.training import loop
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
@@ -29,7 +30,6 @@ from deflect.training.model import build_gfm, with_head
 from deflect.training.outcomes import labels_once
 from deflect.training.run import train
 from deflect.training.scoring import score, windows
-from deflect.training.settings import TrainSettings
 from tiny_store import tiny_spec, tiny_store
 
 torch.set_num_threads(1)

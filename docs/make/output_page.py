@@ -16,7 +16,3 @@ def output_page() -> str:
     rows = [[f"`{key}`", type_name(field.type), field.meaning] for key, field in FIELDS.items()]
     made = f"<!-- made: record -->\n{pipe_table(['key', 'type', 'meaning'], rows)}<!-- end -->"
     return re.sub(r"<!-- made: record -->\n.*?<!-- end -->", lambda _: made, PAGE.read_text(), flags=re.DOTALL)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(output_page())

@@ -7,11 +7,15 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deflect.config import DATASETS, GFMS, INSTALL, Config, ConfigError, load
-from deflect.errors import DeflectError, one_line
+from deflect.config import INSTALL, load
+from deflect.errors import ConfigError, DeflectError, one_line
 from deflect.places import make_usable
+from deflect.settings import DATASETS, GFMS
+
+if TYPE_CHECKING:
+    from deflect.settings.study import Config
 
 WARNING = "warning: "
 
@@ -160,7 +164,8 @@ def _data_verify(args: argparse.Namespace) -> None:
 
 
 def _data_simulate(args: argparse.Namespace) -> None:
-    from deflect.data.simulate import SimulationSize, simulate, simulate_rgb
+    from deflect.data.simulate import simulate, simulate_rgb
+    from deflect.settings.simulation import SimulationSize
 
     config = load(args.config, args.study)
     study, settings = config.study, config.study.simulation

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from deflect.errors import DeflectError
 from deflect.files import read_json, sha256_once, write_json
+from deflect.settings import TASKS
 
 NAME = "record.json"
 #: Files of a run in the same folder, beyond the adapter's.
@@ -160,7 +161,7 @@ def check(record: Any, path: Path, complete: bool = False) -> None:
     for key in _unknown(record) if complete else ():
         raise RecordError(f"{path}: key {key}: no such entry in deflect.record.FIELDS")
     _require(record["schema"] == SCHEMA, path, "schema", SCHEMA, record["schema"])
-    _require(record["task"] in ("classification", "segmentation"), path, "task", "a known task", record["task"])
+    _require(record["task"] in TASKS, path, "task", "a known task", record["task"])
     metric, value = record["score"]["metric"], record["score"]["value"]
     _require(0 <= value <= 1, path, "score.value", "a fraction from 0 to 1", value)
     found = record["metrics"]["test"].get(metric)

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deflect.config import DATASETS, Config, Study, of_project
+from deflect.config import of_project
 from deflect.errors import DeflectError
 from deflect.files import atomic_path, write_json
+from deflect.settings import DATASETS
+from deflect.settings.study import Config, Study
 
 #: Each notebook with its outputs: what it writes into tables/ (csv, md, tex) and into figures/ (png, pdf).
 NOTEBOOKS: dict[str, dict[str, list[str]]] = {

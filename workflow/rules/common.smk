@@ -11,7 +11,7 @@ from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from deflect.cli import WARNING
-from deflect.config import DATASETS, SHELL_PREFIX, hand_down
+from deflect.config import SHELL_PREFIX, hand_down
 from deflect.config import read as read_config
 from deflect.config import parse as parse_config
 from deflect.data.manifest import files_below
@@ -19,6 +19,7 @@ from deflect.errors import DeflectError
 from deflect.files import sha256_json
 from deflect.places import make_usable
 from deflect.report import NOTEBOOKS, PRESENT_RUNS, grid, segmentation_datasets
+from deflect.settings import DATASETS
 
 try:
     # Snakemake keeps the last of a key given twice, deflect refuses it.
@@ -106,6 +107,10 @@ GFM_CARD = f"weights/{STUDY.name}/{{gfm}}.json"
 TRAINING = source(
     "data/card.py",
     "data/store.py",
+    "settings/__init__.py",
+    "settings/fields.py",
+    "settings/methods.py",
+    "settings/training.py",
     "spectral/*.py",
     "gfms/*.py",
     "methods/*.py",
@@ -191,6 +196,8 @@ ANALYSIS = source(
     "report.py",
     "record.py",
     "composite.py",
+    "settings/__init__.py",
+    "settings/study.py",
     "analysis/*.*",
     "analysis/figures/*.py",
 )

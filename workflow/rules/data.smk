@@ -5,7 +5,7 @@
 # folder and no stamp, by which Snakemake knows that it has to run again.
 rule simulate:
     input:
-        code=source("data/simulate/*.py"),
+        code=source("data/simulate/*.py", "settings/simulation.py"),
     output:
         mark=update("data/simulated/{dataset}/SIMULATED.json"),
         stamp=touch("data/simulated/{dataset}.finished"),
@@ -24,7 +24,7 @@ rule simulate:
 
 rule simulate_rgb:
     input:
-        code=source("data/simulate/*.py"),
+        code=source("data/simulate/*.py", "settings/simulation.py"),
     output:
         images="data/simulated/rgb.npy",
     log:

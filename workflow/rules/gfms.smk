@@ -5,7 +5,7 @@ if STUDY.gfm_size == "mini":
     rule pretrain:
         input:
             images="data/simulated/rgb.npy",
-            code=source("gfms/*.py"),
+            code=source("gfms/*.py", "settings/pretraining.py"),
         output:
             weights=f"weights/{STUDY.name}/{{gfm}}.safetensors",
             card=GFM_CARD,

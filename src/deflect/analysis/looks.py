@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from deflect.config import DATASETS, GFMS, METHODS
+from deflect.settings import DATASETS, GFMS, METHODS
 
 #: The upper reference (full fine-tuning) and the lower one (a head on the frozen RGB GFM).
 ORACLE, FLOOR = "full", "frozen"

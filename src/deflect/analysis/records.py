@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from deflect.analysis.looks import ordered, title
-from deflect.config import METHODS
 from deflect.files import sha256_json
 from deflect.record import NAME, REMEDY, RecordError, get, read_record, run_file
+from deflect.settings import METHODS
 
 #: Column of the table of runs -> key of the record.
 COLUMNS = {name: name for name in ("study", "dataset", "task", "gfm", "method", "seed", "simulated", "finished")} | {

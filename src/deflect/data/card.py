@@ -9,10 +9,9 @@ from typing import Any
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import DeflectError
 from deflect.files import read_json, read_text, sha256_json, sha256_once, write_json
+from deflect.settings import TASKS
 
 CARD = "store.json"
-SPLITS = ("train", "val", "test")
-TASKS = ("classification", "segmentation")
 #: The files of a split, behind ``{split}.``.
 PARTS = ("images.npy", "labels.npy", "ids.txt")
 

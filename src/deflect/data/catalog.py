@@ -5,7 +5,7 @@
     sheet.bands.names          # ["B01", "B02", ...]
     sheet.stored_names         # ("442|443", "492", ...): what the published files call these bands
 
-docs/datasets.md is made from the catalog by :mod:`deflect.data.catalog_page`.
+docs/datasets.md is made from the catalog by `make docs`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import yaml
 from deflect.bands import BandSet, bandset
 from deflect.data.sources import Source, sources_of
 from deflect.errors import DeflectError
+from deflect.settings import METRICS, SPLITS
 
 SHEETS = Path(__file__).with_name("catalog.yaml")
-METRICS = {"classification": "f1_macro", "segmentation": "mIoU"}
 
 
 class CatalogError(DeflectError):
@@ -93,7 +93,7 @@ class DatasetSheet:
                 raise CatalogError(f"{self.name}: {len(self.bands)} bands but {len(values)} {what}")
         if self.metric != METRICS.get(self.task):
             raise CatalogError(f"{self.name}: task {self.task!r} and metric {self.metric!r} do not go together")
-        if list(self.splits) != ["train", "val", "test"]:
+        if tuple(self.splits) != SPLITS:
             raise CatalogError(f"{self.name}: splits must be train, val, test, found {', '.join(self.splits)}")
 
     @property

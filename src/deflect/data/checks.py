@@ -14,6 +14,7 @@ import numpy as np
 from deflect.bands import BandStatistics
 from deflect.data.catalog import DatasetSheet
 from deflect.errors import DeflectError
+from deflect.settings import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path, sampl
 
 
 def _counts(sizes: dict[str, int]) -> str:
-    return "/".join(str(sizes[split]) for split in ("train", "val", "test"))
+    return "/".join(str(sizes[split]) for split in SPLITS)
 
 
 def _rounded(values: np.ndarray) -> tuple[float, ...]:

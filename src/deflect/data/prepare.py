@@ -19,7 +19,6 @@ from deflect.data import checks
 from deflect.data.card import (
     CARD,
     PARTS,
-    SPLITS,
     StoreCard,
     StoreError,
     hash_name,
@@ -35,6 +34,7 @@ from deflect.data.readers.base import RawDataset
 from deflect.data.shards import Plan, band_sums, make_plan, reflectance_of, write_shards
 from deflect.data.simulate import MARKER
 from deflect.files import read_json, sha256_file, sha256_json, write_json
+from deflect.settings import SPLITS
 
 #: Images of train that are looked at before any is written.
 SAMPLE = 64

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deflect.data.card import CARD, SPLITS, StoreCard, StoreError, read_card, read_ids, verify_files
+from deflect.data.card import CARD, StoreCard, StoreError, read_card, read_ids, verify_files
+from deflect.settings import SPLITS
 
-__all__ = ["SPLITS", "Split", "Store", "StoreCard", "StoreError"]
+__all__ = ["Split", "Store", "StoreCard", "StoreError"]
 
 
 Indices = Sequence[int] | np.ndarray | Tensor

@@ -11,6 +11,7 @@ from math import floor
 from typing import Any
 
 from deflect.errors import DeflectError
+from deflect.settings import GFMS
 
 KINDS = ("gsd_sincos", "learned", "fixed_sincos")
 BLOCKS = ("pre_norm", "post_norm")
@@ -214,7 +215,6 @@ def _mini(card: GFMCard) -> GFMCard:
 
 _PUBLISHED = (_SCALE_MAE, _DINO_MC, _CROSS_SCALE, _CROSS_SCALE_LARGE)
 CARDS = {(card.name, card.size): card for card in (*_PUBLISHED, *map(_mini, _PUBLISHED[:3]))}
-GFMS = ("scale_mae", "dino_mc", "cross_scale_mae")
 
 
 def gfm_card(name: str, size: str = "full") -> GFMCard:

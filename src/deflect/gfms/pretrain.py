@@ -8,7 +8,6 @@ same machine and same number of threads give the same bytes.
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
 from math import cos, pi
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,49 +22,13 @@ from deflect.gfms.convert import save_weights
 from deflect.gfms.distill import SelfDistillation
 from deflect.gfms.masked import CrossScaleReconstruction, MaskedReconstruction
 from deflect.gfms.vit import SinCosViT, build
+from deflect.settings.pretraining import PretrainSettings
 
 if TYPE_CHECKING:
-    from deflect.config import Study
+    from deflect.settings.study import Study
 
 log = logging.getLogger(__name__)
 Objective = MaskedReconstruction | SelfDistillation
-
-
-@dataclass(frozen=True)
-class PretrainSettings:
-    """How a mini GFM is pretrained.
-
-    Attributes:
-        steps: optimiser steps.
-        batch_size: images per step.
-        lr: peak learning rate of AdamW, after a tenth of the steps; a half cosine brings it to 0.
-        weight_decay: of matrices; vectors, positions and tokens have none.
-        mask_ratio: share of patches that masked reconstruction hides (MAE).
-        min_side: smallest crop, as a share of the image's side.
-        gsd: metres per pixel of the images (Scale-MAE's positions).
-        prototypes: width of the distilled output (DINO).
-        momentum: of the teacher at the start (DINO).
-    """
-
-    steps: int = 200
-    batch_size: int = 32
-    lr: float = 3e-3
-    weight_decay: float = 0.05
-    mask_ratio: float = 0.75
-    min_side: float = 0.5
-    gsd: float = 10.0
-    prototypes: int = 64
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 2:
-            raise GFMError("pretraining: batch_size must be at least 2, because images are told apart within a batch")
-        for name in ("steps", "lr", "gsd", "prototypes"):
-            if not getattr(self, name) > 0:
-                raise GFMError(f"pretraining: {name} must be positive, found {getattr(self, name)}")
-        for name in ("mask_ratio", "min_side", "momentum"):
-            if not 0 < getattr(self, name) < 1:
-                raise GFMError(f"pretraining: {name} must lie between 0 and 1, found {getattr(self, name)}")
 
 
 def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSettings, seed: int) -> GFMCard:
@@ -87,8 +50,8 @@ def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSetting
     gfm = objective.gfm
     if isinstance(gfm, SinCosViT):
         gfm.set_gsd(1.0)  # the reference; whoever loads the weights sets the distance of their own images
-    origin = {"pretrained_on": f"{len(rgb)} RGB images", "settings": asdict(settings), "seed": seed, "loss": losses[-1]}
-    return save_weights(gfm.state_dict(), card, out, origin)
+    origin = {"pretrained_on": f"{len(rgb)} RGB images", "settings": settings.model_dump(), "seed": seed}
+    return save_weights(gfm.state_dict(), card, out, origin | {"loss": losses[-1]})
 
 
 def pretrain_study(study: Study, name: str) -> GFMCard:

@@ -12,9 +12,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from deflect.bands import BandSet, BandStatistics
+from deflect.errors import MethodError
 from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import MethodError
 from deflect.methods.inputs import RGBInput
 from deflect.methods.registry import adapt_as, method_config
 from deflect.methods.report import parameter_report
@@ -42,7 +42,7 @@ def save_adapter(model: AdaptedGFM, folder: Path) -> None:
 
 def adapter_card(model: AdaptedGFM) -> dict[str, Any]:
     """What ``load_adapter`` and a reader need to know beside the tensors."""
-    settings = {key: value for key, value in asdict(model.config).items() if (model.method, key) != _peft_name(model)}
+    settings = model.config.model_dump(exclude={"name"} if model.method.startswith("peft:") else None)
     return {
         "schema": 1,
         "method": model.method,
@@ -113,8 +113,3 @@ def _unshared(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """One name per tensor: methods such as VeRA show the same projection in every layer."""
     first: dict[tuple[int, torch.Size], str] = {}
     return {n: v for n, v in state.items() if first.setdefault((v.data_ptr() or id(v), v.shape), n) == n}
-
-
-def _peft_name(model: AdaptedGFM) -> tuple[str, str]:
-    """The setting that ``peft:NAME`` already holds."""
-    return model.method, "name" if model.method.startswith("peft:") else ""

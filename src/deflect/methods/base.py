@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from deflect.bands import BandSet, BandStatistics
-from deflect.methods.config import MethodConfig, MethodError
+from deflect.errors import MethodError
 from deflect.methods.fingerprint import fingerprint, positions_fingerprint
 from deflect.methods.inputs import Channels, Normalise, RGBInput, canonical
 from deflect.methods.patch_embed import embed_patches, widen_patch_embed
 from deflect.methods.reflectance import check_reflectance
+from deflect.settings.methods import MethodConfig
 from deflect.spectral.pixel_set import recorded
 
 

@@ -15,8 +15,8 @@ from timm.data.constants import IMAGENET_DEFAULT_STD as IMAGENET_STD
 from torch import Tensor, nn
 
 from deflect.bands import BandError, BandSet, BandStatistics
-from deflect.methods.config import BandUse
 from deflect.methods.reflectance import check_means
+from deflect.settings.methods import BandUse
 
 #: Reflectance shown as white where nothing is known about a GFM's pretraining images: about that of Sentinel-2's
 #: true-colour product, whose white is 0.3558.

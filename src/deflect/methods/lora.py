@@ -10,55 +10,33 @@ Two conventions exist, and their parameter counts and learning dynamics differ:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deflect.methods.config import BaselineConfig, MethodError, check_choice, check_positive
-from deflect.methods.norm_tuning import tune_norms
+from deflect.errors import MethodError
+from deflect.methods.selective import train_norms, train_widened_patch_embed
+from deflect.settings.methods import LoRAConfig
 
 if TYPE_CHECKING:
     from deflect.methods.base import AdaptedGFM
 
-#: The linear layers of a timm block.
-TARGETS = ("qkv", "proj", "fc1", "fc2")
+
+def apply(model: AdaptedGFM, config: LoRAConfig) -> None:
+    """Put a low-rank update beside the linear layers of the blocks."""
+    replace_linears(model.gfm.blocks, config.targets, lambda linear: lora_layer(linear, config))
+    if config.convention == "paper":
+        train_norms(model)
+    train_widened_patch_embed(model)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoRAConfig(BaselineConfig):
-    """Settings of LoRA.
-
-    rank: width r of the update.
-    alpha: the update is scaled by alpha / rank; read by the usual convention only.
-    convention: ``paper`` (biases, LayerNorms tuned, no alpha) or ``usual`` (that of the ``peft`` library).
-    targets: names of the linear layers inside the blocks.
-    """
-
-    rank: int = 16
-    alpha: float = 16.0
-    convention: Literal["paper", "usual"] = "paper"
-    targets: tuple[str, ...] = TARGETS
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(rank=self.rank, alpha=self.alpha)
-        check_choice("convention", self.convention, ("paper", "usual"))
-        object.__setattr__(self, "targets", tuple(self.targets))
-
-    def apply(self, model: AdaptedGFM) -> None:
-        replace_linears(model.gfm.blocks, self.targets, self.layer)
-        if self.convention == "paper":
-            tune_norms(model)
-        super().apply(model)
-
-    def layer(self, linear: nn.Linear) -> LoRALinear:
-        """The layer that takes the place of ``linear``."""
-        if self.convention == "paper":
-            return LoRALinear(linear, self.rank, scale=1.0, bias=True)
-        return LoRALinear(linear, self.rank, scale=self.alpha / self.rank, bias=False)
+def lora_layer(linear: nn.Linear, config: LoRAConfig) -> LoRALinear:
+    """The layer that takes the place of ``linear``."""
+    if config.convention == "paper":
+        return LoRALinear(linear, config.rank, scale=1.0, bias=True)
+    return LoRALinear(linear, config.rank, scale=config.alpha / config.rank, bias=False)
 
 
 class LoRALinear(nn.Linear):

@@ -1,4 +1,4 @@
-"""Patch embedding of more than three bands, and the method that tunes nothing else.
+"""Patch embedding of more than three bands.
 
 The pretrained kernels go to the bands whose *identity* is red, green and blue. The extra bands start as
 
@@ -12,25 +12,14 @@ The paper documents the first two and finds that neither wins everywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from deflect.methods.config import BaselineConfig, MethodError, PatchInit
-
-if TYPE_CHECKING:
-    from deflect.methods.base import AdaptedGFM
-
-
-@dataclass(frozen=True, kw_only=True)
-class PatchEmbedConfig(BaselineConfig):
-    """Tune the patch embedding, kernels and bias, and nothing else."""
-
-    def apply(self, model: AdaptedGFM) -> None:
-        model.gfm.patch_embed.requires_grad_(True)
+from deflect.errors import MethodError
+from deflect.settings.methods import PatchInit
 
 
 def embed_patches(embed: nn.Module, pixels: Tensor) -> Tensor:

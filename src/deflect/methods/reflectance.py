@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deflect.bands import BandSet
-from deflect.methods.config import MethodError
+from deflect.errors import MethodError
 
 #: Share of a band's pixels that may be below -0.05: noise and over-correction give a little, a z-score gives half.
 NEGATIVE_SHARE = 0.25

@@ -3,58 +3,60 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from timm.models.vision_transformer import VisionTransformer
 
 from deflect.bands import BandSet, BandStatistics
+from deflect.errors import ConfigError, MethodError
+from deflect.methods import lora, peft_bridge, selective, slr, vpt
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.bitfit import BitFitConfig
-from deflect.methods.config import MethodConfig, MethodError
-from deflect.methods.deflect import DeflectConfig
-from deflect.methods.frozen import FrozenConfig
-from deflect.methods.full import FullConfig
+from deflect.methods.deflect.model import DeflectedGFM
 from deflect.methods.inputs import RGBInput
-from deflect.methods.lora import LoRAConfig
-from deflect.methods.norm_tuning import NormTuningConfig
-from deflect.methods.patch_embed import PatchEmbedConfig
-from deflect.methods.peft_bridge import PeftConfig
-from deflect.methods.slr import SLRConfig
-from deflect.methods.vpt import VPTConfig
+from deflect.settings.methods import CONFIGS, MethodConfig
+from deflect.settings.reading import read
 
-METHODS: dict[str, type[MethodConfig]] = {
-    "deflect": DeflectConfig,
-    "lora": LoRAConfig,
-    "slr": SLRConfig,
-    "norm_tuning": NormTuningConfig,
-    "bitfit": BitFitConfig,
-    "patch_embed": PatchEmbedConfig,
-    "frozen": FrozenConfig,
-    "full": FullConfig,
-    "vpt": VPTConfig,
-    "peft": PeftConfig,
+
+class Method(NamedTuple):
+    """How a method adapts a GFM.
+
+    apply: changes a model in place; its GFM arrives frozen, its patch embedding already fits the bands.
+    model: class of the adapted model; most methods change only parameters and layers of the GFM.
+    """
+
+    apply: Callable[[AdaptedGFM, Any], None]
+    model: type[AdaptedGFM] = AdaptedGFM
+
+
+METHODS: dict[str, Method] = {
+    "deflect": Method(selective.nothing, DeflectedGFM),
+    "lora": Method(lora.apply),
+    "slr": Method(slr.apply),
+    "norm_tuning": Method(selective.norm_tuning),
+    "bitfit": Method(selective.bitfit),
+    "patch_embed": Method(selective.patch_embed),
+    "frozen": Method(selective.nothing),
+    "full": Method(selective.full),
+    "vpt": Method(vpt.apply, vpt.PromptedGFM),
+    "peft": Method(peft_bridge.apply),
 }
 
 
 def method_config(method: str, **settings: Any) -> MethodConfig:
-    """The checked configuration of ``method``, defaults filled in. ``peft:NAME`` names a method of ``peft``.
+    """The checked settings of ``method``, defaults filled in. ``peft:NAME`` names a method of ``peft``.
 
     Raises:
         MethodError: the method or a setting is unknown, or a value is not allowed.
     """
     family, _, name = method.partition(":")
-    if family not in METHODS or (family == "peft") != bool(name):
-        raise MethodError(
-            f"unknown method {method!r}; known: {', '.join(m for m in METHODS if m != 'peft')}, peft:NAME"
-        )
-    if name:
-        settings = {**settings, "name": name}
-    known = [field.name for field in fields(METHODS[family])]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise MethodError(f"{method}: unknown setting {', '.join(unknown)}; known: {', '.join(known)}")
-    return METHODS[family](**settings)
+    if family not in CONFIGS or (family == "peft") != bool(name):
+        known = ", ".join(m for m in CONFIGS if m != "peft")
+        raise MethodError(f"unknown method {method!r}; known: {known}, peft:NAME")
+    try:
+        return read(CONFIGS[family], settings | ({"name": name} if name else {}), method)
+    except ConfigError as error:
+        raise MethodError(str(error)) from None
 
 
 def adapt(
@@ -97,8 +99,9 @@ def adapt_as(
     if not isinstance(bands, BandSet):
         raise MethodError(f"bands: expected a BandSet, as deflect.bandset(sensor, names) gives, found {bands!r}")
     rgb = RGBInput.of(gfm, card)
-    model = config.model_class()(copy.deepcopy(gfm), method, config, bands, statistics, rgb)
-    config.apply(model)
+    how = METHODS[method.partition(":")[0]]
+    model = how.model(copy.deepcopy(gfm), method, config, bands, statistics, rgb)
+    how.apply(model, config)
     model.released = frozenset(model.trainable_names())
     model.card = model.card if card is None else card
     return model.to(next(gfm.parameters()).device)

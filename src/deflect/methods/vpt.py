@@ -7,42 +7,24 @@ prompts enter once, in front of the first block, and run through all of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import BaselineConfig, check_positive
+from deflect.methods.selective import train_widened_patch_embed
+from deflect.settings.methods import VPTConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class VPTConfig(BaselineConfig):
-    """Settings of visual prompt tuning.
-
-    prompts: number of prompt tokens per block.
-    deep: new prompts at every block, or only in front of the first.
-    """
-
-    prompts: int = 10
-    deep: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(prompts=self.prompts)
-
-    def model_class(self) -> type[AdaptedGFM]:
-        return PromptedGFM
-
-    def apply(self, model: AdaptedGFM) -> None:
-        """Prompts start uniform, with the bound of Xavier's rule for the patch embedding, as in the paper's code."""
-        fan = 3 * math.prod(model.patch_size) + model.embed_dim
-        sets = model.depth if self.deep else 1
-        like: Any = model.gfm.patch_embed.proj.weight
-        prompts = like.new_empty(sets, self.prompts, model.embed_dim)
-        model.prompts = nn.Parameter(nn.init.uniform_(prompts, -math.sqrt(6 / fan), math.sqrt(6 / fan)))
-        super().apply(model)
+def apply(model: AdaptedGFM, config: VPTConfig) -> None:
+    """Add prompts, uniform with the bound of Xavier's rule for the patch embedding, as in the paper's code."""
+    fan = 3 * math.prod(model.patch_size) + model.embed_dim
+    sets = model.depth if config.deep else 1
+    like: Any = model.gfm.patch_embed.proj.weight
+    prompts = like.new_empty(sets, config.prompts, model.embed_dim)
+    model.prompts = nn.Parameter(nn.init.uniform_(prompts, -math.sqrt(6 / fan), math.sqrt(6 / fan)))
+    train_widened_patch_embed(model)
 
 
 class PromptedGFM(AdaptedGFM):

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-#: Statistics of a set of pixels. ``std`` is that of the population; ``qNN`` the percentile, linearly interpolated.
-STATISTICS = ("mean", "std", "min", "max", "q10", "q25", "q75", "q90")
+from deflect.settings import STATISTICS
 
 
 def patches(image: Tensor, patch_size: tuple[int, int]) -> Tensor:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deflect.data.store import Empty, StoreCard, Window, new_memory
+from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
-from deflect.training.settings import TrainSettings
 
 T = TypeVar("T")
 Inputs = Tensor | list[Tensor]  # images, or the features of images computed before

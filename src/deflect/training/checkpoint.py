@@ -17,7 +17,7 @@ import torch
 from deflect.data.disk import DiskFullError, require_space
 from deflect.errors import flat
 from deflect.files import atomic_path
-from deflect.training.settings import TrainSettings
+from deflect.settings.training import TrainSettings
 
 
 class Checkpoint:

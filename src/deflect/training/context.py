@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from deflect.data.disk import lock
 from deflect.errors import DeflectError
 from deflect.progress import bar
-from deflect.training.settings import TrainSettings
+from deflect.settings.training import TrainSettings
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -16,11 +16,11 @@ from deflect.data.store import Store
 from deflect.errors import DeflectError
 from deflect.methods import load_adapter
 from deflect.record import HEAD, read_record, run_file
+from deflect.settings.training import TrainSettings
 from deflect.training.context import Context, choose_device
 from deflect.training.model import build_gfm, with_head
 from deflect.training.provenance import weights_sha256
 from deflect.training.scoring import score
-from deflect.training.settings import TrainSettings
 
 #: Relative difference of the loss that another device or precision may cause.
 ROUNDING = 0.01

@@ -8,12 +8,12 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from deflect.config import Config, ConfigError
 from deflect.data.store import Store
-from deflect.errors import DeflectError, one_line
+from deflect.errors import ConfigError, DeflectError, one_line
+from deflect.settings.study import Config
+from deflect.settings.training import TrainSettings
 from deflect.training.context import world_size
 from deflect.training.run import train
-from deflect.training.settings import TrainSettings
 from deflect.training.spec import RunSpec
 
 

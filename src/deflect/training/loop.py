@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deflect.settings.training import TrainSettings
 from deflect.training.batches import Batches, Inputs, batch_starts, training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
 from deflect.training.model import TaskModel, cross_entropy_sum
 from deflect.training.scoring import TrainingError, score
-from deflect.training.settings import TrainSettings
 
 
 @dataclass

@@ -17,9 +17,9 @@ from deflect.errors import DeflectError
 from deflect.gfms import load_gfm, taps
 from deflect.heads import LinearHead, UPerNet
 from deflect.methods import AdaptedGFM, adapt_as, method_config
+from deflect.settings.training import TrainSettings
 from deflect.training.batches import Features, Inputs, fit_to
 from deflect.training.context import Context
-from deflect.training.settings import TrainSettings
 
 #: Features of a frozen encoder are kept in memory up to this many bytes per split.
 FEATURE_BYTES = 2 * 1024**3

@@ -9,13 +9,14 @@ from functools import cache
 
 import torch
 
-from deflect.config import DATASETS, Config, Study
 from deflect.data.catalog import DatasetSheet, dataset_sheet
 from deflect.data.disk import human
 from deflect.gfms import CARDS, taps
-from deflect.methods.shares import report
+from deflect.methods.report import published_report
+from deflect.settings import DATASETS
+from deflect.settings.study import Config, Study
+from deflect.settings.training import TrainSettings
 from deflect.training.model import build_head
-from deflect.training.settings import TrainSettings
 
 FLOAT = 4
 #: Predictions, history, record and cards of a run.
@@ -77,7 +78,7 @@ def store_bytes(sheet: DatasetSheet) -> int:
 
 @cache
 def gfm_bytes(gfm: str, size: str) -> int:
-    return FLOAT * report("frozen", {}, gfm, size=size).gfm_params
+    return FLOAT * published_report("frozen", {}, gfm, size=size).gfm_params
 
 
 def _runs(study: Study, dataset: str) -> list[tuple[str, str, int]]:
@@ -106,7 +107,7 @@ def _run_bytes(config: Config, sheet: DatasetSheet, gfm: str, name: str, seed: i
 @cache
 def _tuned(gfm: str, size: str, method: str, settings: str) -> int:
     """``settings`` as JSON, by which the cache can compare them."""
-    return report(method, json.loads(settings), gfm, size=size).tuned_params
+    return published_report(method, json.loads(settings), gfm, size=size).tuned_params
 
 
 @cache

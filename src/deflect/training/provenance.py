@@ -18,10 +18,12 @@ import deflect
 from deflect.files import sha256_file, sha256_json, sha256_once
 
 #: What of the package decides the outcome of a run, and what beside it does not.
-CODE = ("bands.py", "data/card.py", "data/store.py", "spectral", "gfms", "methods", "heads", "training")
-NOT_CODE = frozenset(
-    ["methods/shares.py", *(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "tracking"])]
+CODE = (
+    *("bands.py", "data/card.py", "data/store.py"),
+    *("settings/__init__.py", "settings/fields.py", "settings/methods.py", "settings/training.py"),
+    *("spectral", "gfms", "methods", "heads", "training"),
 )
+NOT_CODE = frozenset(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "tracking"])
 PACKAGES = ("deflect", "torch", "torchvision", "timm", "torchmetrics", "numpy", "safetensors", "peft")
 
 

@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from deflect.files import sha256_file, sha256_json, sha256_once
 from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
+from deflect.settings import METRICS
 from deflect.tensors import save_tensors
 from deflect.training import provenance
 from deflect.training.checkpoint import Checkpoint
@@ -42,7 +42,7 @@ from deflect.training.context import Context, choose_device, process_group, run_
 from deflect.training.loop import Fit, fit
 from deflect.training.model import TaskModel, build_gfm, build_model, cached_features, calibrate
 from deflect.training.outcomes import Predictions, deflection_by_class
-from deflect.training.scoring import HEADLINE, Result, score
+from deflect.training.scoring import Result, score
 from deflect.training.spec import RunSpec
 from deflect.training.tracking import Progress, Tracker, wandb_mode
 
@@ -156,14 +156,14 @@ class Run:
             "band_setting": config.bands,
             "bands": bands,
             "simulated": card.simulated,
-            "score": {"metric": HEADLINE[card.task], "value": result.score, "val": fitted.best_score},
+            "score": {"metric": METRICS[card.task], "value": result.score, "val": fitted.best_score},
             "metrics": {"test": result.metrics, "val": fitted.val},
             "best_epoch": fitted.best_epoch,
             "epochs": len(fitted.history),
             "confusion": result.confusion,
             "classes": list(card.classes),
             "parameters": parameter_report(model.adapted).to_dict() | {"head_params": head},
-            "settings": {"method": asdict(config), "training": spec.training.to_dict()},
+            "settings": {"method": config.model_dump(), "training": spec.training.to_dict()},
             "fingerprint": self.fingerprint,
             "data": {
                 "store_sha256": card.sha256,

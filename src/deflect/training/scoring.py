@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from deflect.errors import DeflectError
+from deflect.settings import METRICS
 from deflect.training.batches import Batches, Inputs, evaluation_batches, fit_to
 from deflect.training.context import Context
 from deflect.training.model import TaskModel, cross_entropy_sum
 
-HEADLINE = {"classification": "f1_macro", "segmentation": "mIoU"}
 #: Gets row numbers in the split, predicted classes and true ones of some images.
 Keep = Callable[[np.ndarray, Tensor, Tensor], None]
 
@@ -68,7 +68,7 @@ def score(model: TaskModel, split: Batches, context: Context, keep: Keep | None 
     total, count = loss.tolist()
     metrics, confusion = scores.compute()
     metrics["loss"] = total / max(count, 1)
-    return Result(metrics[HEADLINE[card.task]], metrics, confusion)
+    return Result(metrics[METRICS[card.task]], metrics, confusion)
 
 
 def predictions(model: TaskModel, split: Batches, context: Context) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:

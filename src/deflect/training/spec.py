@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deflect.settings.training import TrainSettings
 from deflect.training.provenance import code_sha256, packages, weights_sha256
-from deflect.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)

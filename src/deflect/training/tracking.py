@@ -18,10 +18,9 @@ from deflect.composite import composite
 from deflect.data.store import Split
 from deflect.errors import DeflectError
 from deflect.progress import bar
+from deflect.settings import WANDB_MODES
 from deflect.training.outcomes import sample_rows
 from deflect.training.spec import RunSpec
-
-MODES = ("disabled", "offline", "online")
 
 
 class Progress:
@@ -58,8 +57,8 @@ def wandb_mode(settings: Mapping[str, Any]) -> str:
         DeflectError: it is none of the three.
     """
     mode = os.environ.get("WANDB_MODE") or settings.get("mode") or "disabled"
-    if mode not in MODES:
-        raise DeflectError(f"wandb.mode (or WANDB_MODE): expected {', '.join(MODES)}, found {mode!r}")
+    if mode not in WANDB_MODES:
+        raise DeflectError(f"wandb.mode (or WANDB_MODE): expected {', '.join(WANDB_MODES)}, found {mode!r}")
     return str(mode)
 
 

@@ -12,6 +12,7 @@ from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.readers.base import RawDataset
 from deflect.data.readers.faults import ReadError
 from deflect.data.readers.folder_card import CARD, sheet_of
+from deflect.settings import SPLITS
 
 __all__ = ["RawDataset", "ReadError", "read", "sheet_for"]
 
@@ -43,7 +44,7 @@ def read(name: str, folder: Path | str, split: str, sheet: DatasetSheet | None =
             under its published, wrong, band names.
     """
     folder = Path(folder)
-    if split not in ("train", "val", "test"):
+    if split not in SPLITS:
         raise ReadError(f"split must be train, val or test, found {split!r}")
     sheet = sheet or sheet_for(name, folder)
     return _reader(name, folder)(folder, split, sheet)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from deflect.data.card import SPLITS
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.faults import ReadError, reading
 from deflect.data.readers.folder_card import CARD, read_card, stored_bands
@@ -23,6 +22,7 @@ from deflect.data.readers.folder_files import composed, few, find, note_left_out
 from deflect.data.readers.folder_tables import drawn, read_ids, read_table, refuse_empty
 from deflect.data.readers.statements import check_image, check_nodata, check_place, equal, unstated
 from deflect.data.readers.tiff import Tiff, read_tiff
+from deflect.settings import SPLITS
 
 log = logging.getLogger(__name__)
 

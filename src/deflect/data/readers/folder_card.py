@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 
 from deflect.bands import SENSORS, Band, BandError, BandSet
-from deflect.data.card import SPLITS
-from deflect.data.catalog import METRICS, DatasetSheet
+from deflect.data.catalog import DatasetSheet
 from deflect.data.readers.faults import ReadError
 from deflect.errors import DeflectError, flat
 from deflect.files import LONGEST_YAML, parse_yaml, read_text
+from deflect.settings import METRICS, SPLITS
 
 CARD = "card.yaml"
 MASK_CLASSES = 128  # stores keep masks in 8 bits, with -1 for none

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from deflect.data.card import SPLITS
 from deflect.data.readers.faults import ReadError, refuse_repeated
 from deflect.data.readers.folder_card import CARD
 from deflect.data.readers.folder_files import ENDINGS, composed, few, find
 from deflect.files import LONGEST_TEXT, require_file
+from deflect.settings import SPLITS
 
 
 def without_ending(name: str) -> str:

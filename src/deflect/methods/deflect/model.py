@@ -12,13 +12,13 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from deflect.errors import MethodError
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import MethodError
-from deflect.methods.deflect.config import DeflectConfig
 from deflect.methods.deflect.deflection import angle, deflect, length, length_penalty
 from deflect.methods.deflect.uatt import UntangledAttention, displacement, frozen_qkv
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
 from deflect.methods.inputs import Channels, canonical
+from deflect.settings.methods import DeflectConfig
 
 
 @dataclass

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from deflect.bands import BandError, BandSet
-from deflect.methods.config import MethodError
-from deflect.methods.deflect.config import DeflectConfig
+from deflect.errors import MethodError
 from deflect.methods.deflect.deflection import length
 from deflect.methods.reflectance import check_reflectance
+from deflect.settings.methods import DeflectConfig
 from deflect.spectral import available, count_nonfinite, patches, pixel_statistics, spectral_indices, tidy_
 from deflect.spectral.indices import require
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 #: Pixels of a window that Chromium keeps for its own bars, and leaves empty in a screenshot.
 FRAME = 143
 PICTURES = ROOT / "docs/pictures"

@@ -1,10 +1,10 @@
-"""docs/datasets.md, made from the catalog: ``python -m deflect.data.catalog_page > docs/datasets.md``."""
+"""docs/datasets.md, made from the catalog."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from deflect.analysis.render import pipe_table
 from deflect.data.catalog import AS_PUBLISHED, DATASETS, DatasetSheet
 from deflect.data.disk import human
 from deflect.data.sources import Source
@@ -12,8 +12,7 @@ from deflect.data.sources import Source
 SHARDS = "sha256 of each in [webdataset_shards.sha256](../src/deflect/data/webdataset_shards.sha256)"
 HEAD = """# Datasets
 
-<!-- Made from src/deflect/data/catalog.yaml and sources.csv by
-     `python -m deflect.data.catalog_page > docs/datasets.md`. Do not edit: a test compares. -->
+<!-- Made from src/deflect/data/catalog.yaml and sources.csv by `make docs`. Do not edit: a test compares. -->
 
 `deflect data fetch NAME` downloads, verifies and unpacks a dataset into `data/raw/NAME`; `deflect data status` shows
 what is there and what is missing. A file that you downloaded yourself goes into `data/raw/archives` under the name
@@ -25,20 +24,15 @@ label are -1, and splits are called train, val and test.
 """
 
 
-def catalog_page() -> str:
+def datasets_page() -> str:
     """The page as Markdown."""
     sheets = list(DATASETS.values())
     return "\n".join([HEAD, _overview(sheets), *map(_section, sheets)])
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-
-
 def _overview(sheets: list[DatasetSheet]) -> str:
     head = ("name", "task", "classes", "bands", "pixels", "m per pixel", "train / val / test", "metric", "licence")
-    return _table(
+    return pipe_table(
         head,
         (
             (
@@ -87,7 +81,7 @@ def _facts(sheet: DatasetSheet) -> str:
         else "as commonly quoted; a difference is reported, not refused",
         "published statistics": f"{sheet.published_source}; a recomputation may differ by {mean} (mean), {std} (std)",
     }
-    return _table(("fact", "value"), facts.items())
+    return pipe_table(("fact", "value"), facts.items())
 
 
 def _bands(sheet: DatasetSheet) -> str:
@@ -97,7 +91,7 @@ def _bands(sheet: DatasetSheet) -> str:
         (band.name, band.role, f"{band.wavelength:g}", f"{band.gsd:g}", f"`{stored}`", f"{mean:.6g}", f"{std:.6g}")
         for band, stored, mean, std in zip(sheet.bands, *columns, strict=True)
     )
-    return _table(head, rows)
+    return pipe_table(head, rows)
 
 
 def _classes(sheet: DatasetSheet) -> str:
@@ -125,7 +119,7 @@ def _files(sheet: DatasetSheet) -> str:
             rows[f"{path.parent}/shard_*.tar"] = _file(source, f"{path.parent}/shard_*.tar", SHARDS)
         else:
             rows[source.name] = _file(source, source.name, _checksum(source))
-    return _table(("layout", "file", "version", "size", "checksum", "addresses", "by hand"), rows.values())
+    return pipe_table(("layout", "file", "version", "size", "checksum", "addresses", "by hand"), rows.values())
 
 
 def _file(source: Source, name: str, checksum: str) -> tuple[object, ...]:
@@ -142,7 +136,3 @@ def _checksum(source: Source) -> str:
         if digest := getattr(source, kind):
             return f"{kind} `{digest}`"
     return "recorded on first download"
-
-
-if __name__ == "__main__":
-    print(catalog_page(), end="")
