@@ -41,7 +41,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
 }
 #: Tests that start processes take long and are left out, and so is the module that they are for.
 QUICK = "not processes and not process_that and not sigkill"
-STARTS_PROCESSES = "distributed.py"
+STARTS_PROCESSES = "context.py"
 #: Lines that no test is for.
 LEFT_OUT = ("TYPE_CHECKING", "log.", "print(")
 

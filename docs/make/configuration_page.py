@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from table import table
-
+from deflect.analysis.render import pipe_table
 from deflect.settings.study import ConfigFile
 
 SCHEMA = ConfigFile.model_json_schema()
@@ -27,7 +26,7 @@ def schema() -> str:
 
 def configuration_page() -> str:
     """Every key of config.yaml with its type, default and meaning."""
-    return HEAD + table(["key", "type", "default", "meaning"], _keys(SCHEMA, ""))
+    return HEAD + pipe_table(["key", "type", "default", "meaning"], _keys(SCHEMA, ""))
 
 
 def _keys(node: dict[str, Any], path: str) -> Iterator[tuple[str, str, str, str]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from table import table
-
+from deflect.analysis.render import pipe_table
 from deflect.data.catalog import AS_PUBLISHED, DATASETS, DatasetSheet
 from deflect.data.disk import human
 from deflect.data.fetch.sources import Source
@@ -31,7 +30,7 @@ def datasets_page() -> str:
 
 def _overview(sheets: list[DatasetSheet]) -> str:
     head = ("name", "task", "classes", "bands", "pixels", "m per pixel", "train / val / test", "metric", "licence")
-    return table(
+    return pipe_table(
         head,
         (
             (
@@ -80,7 +79,7 @@ def _facts(sheet: DatasetSheet) -> str:
         else "as commonly quoted; a difference is reported, not refused",
         "published statistics": f"{sheet.published_source}; a recomputation may differ by {mean} (mean), {std} (std)",
     }
-    return table(("fact", "value"), facts.items())
+    return pipe_table(("fact", "value"), facts.items())
 
 
 def _bands(sheet: DatasetSheet) -> str:
@@ -90,7 +89,7 @@ def _bands(sheet: DatasetSheet) -> str:
         (band.name, band.role, f"{band.wavelength:g}", f"{band.gsd:g}", f"`{stored}`", f"{mean:.6g}", f"{std:.6g}")
         for band, stored, mean, std in zip(sheet.bands, *columns, strict=True)
     )
-    return table(head, rows)
+    return pipe_table(head, rows)
 
 
 def _classes(sheet: DatasetSheet) -> str:
@@ -114,7 +113,7 @@ def _file(source: Source) -> str:
     links = ", ".join(f"[{label}]({url})" for label, url in zip(("primary", "second"), addresses, strict=False) if url)
     size = human(source.bytes) if source.bytes else "not stated"
     row = (source.layout, f"`{source.name}`", source.version, size, _checksum(source), links, source.by_hand)
-    return table(("layout", "file", "version", "size", "checksum", "addresses", "by hand"), [row])
+    return pipe_table(("layout", "file", "version", "size", "checksum", "addresses", "by hand"), [row])
 
 
 def _checksum(source: Source) -> str:

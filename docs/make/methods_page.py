@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from table import table
-
+from deflect.analysis.render import pipe_table
 from deflect.bands import LANDSAT8, SENTINEL2, bandset
 from deflect.gfms import CARDS
 from deflect.methods.report import SO2SAT, ParameterReport, published_report
@@ -52,7 +51,7 @@ def shares() -> str:
         reports = [published_report(method, settings, gfm) for gfm in GFMS]
         reports.append(published_report(method, settings | {"bands": "rgb"}))
         rows.append([title, f"{reports[0].tuned_params:,}", *(_percent(r) for r in reports)])
-    return table(["method", f"numbers on {titles[0]}", *titles, f"{titles[0]}, RGB only"], rows)
+    return pipe_table(["method", f"numbers on {titles[0]}", *titles, f"{titles[0]}, RGB only"], rows)
 
 
 def budgets() -> str:
@@ -61,7 +60,7 @@ def budgets() -> str:
     for title, bands in BAND_SETS.items():
         percents = [_percent(published_report("deflect", setting, bands=bands)) for setting in BUDGETS.values()]
         rows.append([title, len(bands), len(available(bands)), *percents])
-    return table(["dataset", "bands", "indices", *(f"`{name}`" for name in BUDGETS)], rows)
+    return pipe_table(["dataset", "bands", "indices", *(f"`{name}`" for name in BUDGETS)], rows)
 
 
 def indices() -> str:
@@ -70,7 +69,7 @@ def indices() -> str:
     for name, index in INDICES.items():
         datasets = [title for title, bands in BAND_SETS.items() if name in available(bands)]
         rows.append([name, index.spyndex, ", ".join(index.roles), ", ".join(datasets)])
-    return table(["index", "name in Spyndex", "roles", "computable for"], rows)
+    return pipe_table(["index", "name in Spyndex", "roles", "computable for"], rows)
 
 
 def settings() -> str:
@@ -78,7 +77,7 @@ def settings() -> str:
     owners = {"every method": MethodConfig, "every method but deflect": BaselineConfig}
     owners |= {name: cls for name, cls in CONFIGS.items() if cls is not BaselineConfig}
     rows = [[owner, f"`{n}`", *rest] for owner, cls in owners.items() for n, *rest in _own_fields(cls)]
-    return table(["method", "setting", "default", "meaning"], rows)
+    return pipe_table(["method", "setting", "default", "meaning"], rows)
 
 
 def _own_fields(cls: type[MethodConfig]) -> Iterator[tuple[str, str, str]]:

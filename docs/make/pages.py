@@ -8,6 +8,7 @@ from pathlib import Path
 from configuration_page import configuration_page, schema
 from datasets_page import datasets_page
 from methods_page import methods_page
+from output_page import output_page
 
 ROOT = Path(__file__).parents[2]
 #: How each file is made.
@@ -16,6 +17,7 @@ PAGES = {
     "docs/configuration.md": configuration_page,
     "docs/datasets.md": datasets_page,
     "docs/methods.md": methods_page,
+    "docs/output.md": output_page,
 }
 
 if __name__ == "__main__":

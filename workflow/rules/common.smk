@@ -194,6 +194,8 @@ RESULTS = [
 ANALYSIS = source(
     "config.py",
     "report.py",
+    "record.py",
+    "composite.py",
     "settings/__init__.py",
     "settings/study.py",
     "analysis/*.*",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deflect.settings.training import TrainSettings
-from deflect.training.record import code_sha256, packages, weights_sha256
+from deflect.training.provenance import code_sha256, packages, weights_sha256
 
 
 @dataclass(frozen=True)

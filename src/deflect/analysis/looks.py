@@ -1,7 +1,7 @@
 """The order, label, colour and mark of every method, GFM, dataset and metric, the same in all tables and figures.
 
-Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), told apart by colour-blind readers; the marks differ as
-well, so that figures stay readable in grey.
+Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind readers can tell apart; the marks
+differ as well, so that figures stay readable in grey.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The record of a run: what determined it, what came out, and what it cost. Tables and figures read nothing else."""
+"""What a run record says of code, packages, weights, device and memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,43 +15,16 @@ from typing import Any
 import torch
 
 import deflect
-from deflect.files import read_json, sha256_file, sha256_json, sha256_once, write_json
+from deflect.files import sha256_file, sha256_json, sha256_once
 
-NAME = "record.json"
-SCHEMA = 1
 #: What of the package decides the outcome of a run, and what beside it does not.
 CODE = (
     *("bands.py", "data/card.py", "data/store.py"),
     *("settings/__init__.py", "settings/fields.py", "settings/methods.py", "settings/training.py"),
     *("spectral", "gfms", "methods", "heads", "training"),
 )
+NOT_CODE = frozenset(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "tracking"])
 PACKAGES = ("torch", "torchvision", "timm", "torchmetrics", "numpy", "safetensors", "peft")
-NOT_CODE = frozenset(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "progress", "tracking"])
-
-
-def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write ``record.json`` atomically, checked like a record that is read."""
-    from deflect.analysis.schema import check
-
-    check(record, Path(folder) / NAME)
-    write_json(Path(folder) / NAME, dict(record), seal=True)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read and check the record in a run's folder.
-
-    Raises:
-        RecordError: the file is no record of this schema; the message names key, expected and found.
-        FileNotFoundError: the run has not finished.
-    """
-    from deflect.analysis.schema import check
-
-    path = Path(folder) / NAME
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: this run has not finished; train it with `deflect train`")
-    record = read_json(path)
-    check(record, path)
-    return dict(record)
 
 
 @lru_cache
