@@ -2,24 +2,40 @@
 #   snakemake --cores all                                                        everything
 #   snakemake --cores 1 results/mini/figures/parameter_efficiency.png           one figure
 #   snakemake --cores all --config study=paper                                   the paper's grid
+import os
+import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
 
 min_version("9.0")
 
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+from deflect.config import of_project
+from deflect.workflow import PRESENT_RUNS, warnings
 
 # With `--directory`, or from another folder: the config.yaml there, else the project's.
-HERE = Path("config.yaml")
+CONFIG_FILE = of_project("config.yaml")
 
 
-configfile: str(HERE if HERE.exists() else Path(workflow.basedir) / HERE)
+configfile: str(CONFIG_FILE)
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/data.smk"
-include: "workflow/rules/gfms.smk"
-include: "workflow/rules/runs.smk"
+
+
+if os.environ.get(PRESENT_RUNS):
+    # `deflect report` shows the runs that are there. No other rule, nothing else that could run.
+    RECORDS, FINISHED = (
+        list(filter(os.path.exists, files)) for files in (RECORDS, FINISHED)
+    )
+else:
+
+    include: "workflow/rules/data.smk"
+    include: "workflow/rules/gfms.smk"
+    include: "workflow/rules/runs.smk"
+
+
 include: "workflow/rules/report.smk"
 
 
@@ -27,12 +43,12 @@ report: "workflow/report/workflow.rst"
 
 
 onsuccess:
-    for line in warned():
+    for line in warnings(STUDY):
         logger.warning(line)
 
 
 onerror:
-    for line in warned():
+    for line in warnings(STUDY):
         logger.warning(line)
     logger.error(
         f"`deflect --study {STUDY.name} report` makes tables and figures of the runs that are finished."
@@ -42,8 +58,9 @@ onerror:
 rule all:
     default_target: True
     input:
-        MAIN_RECORDS,
-        VARIANT_RECORDS,
-        STAMPS,
-        RESULTS,
-        f"{STUDY.results}/report.html",
+        RECORDS,
+        FINISHED,
+        rules.results.input,
+        rules.report.output,
+    message:
+        "everything of study {STUDY.name} is there"

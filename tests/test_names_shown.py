@@ -145,7 +145,6 @@ def test_what_a_notebook_warns_of_stands_in_the_log_of_its_command(tmp_path: Pat
 def test_warnings_of_a_command_are_marked(tmp_path: Path, monkeypatch, capsys) -> None:
     shutil.copy("config.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DEFLECT_CONFIG", raising=False)
     text = Path("config.yaml").read_text().replace("[so2sat, brick_kiln,", "[fields, so2sat, brick_kiln,", 1)
     Path("config.yaml").write_text(text)
     write_folders(Path("data/raw/fields"))

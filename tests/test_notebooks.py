@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from deflect import report
 from deflect.analysis.notebook import NotebookError, execute, find_root, parameter_names
 from make_records import make_run, make_store, make_study
 
@@ -59,9 +59,11 @@ def parameters(name: str, folder: Path) -> dict[str, object]:
 
 def test_every_notebook_is_listed_here_and_in_the_workflow():
     assert {path.stem for path in NOTEBOOKS.glob("*.py")} == set(OUTPUTS)
+    rules = (ROOT / "workflow/rules/report.smk").read_text()
+    outputs = re.findall(r"^rule notebook_(\w+):.*?output:(.*?)log:", rules, re.MULTILINE | re.DOTALL)
     declared = {
-        name: {f"{kind}/{base}" for kind in ("tables", "figures") for base in outputs[kind]}
-        for name, outputs in report.NOTEBOOKS.items()
+        name: {f"{kind}s/{base}" for kind, base in re.findall(r'(table|figure)\("(\w+)"\)', text)}
+        for name, text in outputs
     }
     written = {
         name: {base for base in bases if "segmentation_maps" not in base} for name, (_, bases) in OUTPUTS.items()

@@ -17,7 +17,6 @@ CONFIG = Path(__file__).parents[1] / "config.yaml"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """``data/raw/fields`` of a project whose study has it; its class ``forest`` lies elsewhere, behind a link."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DEFLECT_CONFIG", raising=False)
     config = yaml.safe_load(CONFIG.read_text())
     config["studies"]["mini"]["datasets"] = ["brick_kiln", "fields"]
     del config["studies"]["mini"]["variants"]

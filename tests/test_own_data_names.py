@@ -12,6 +12,7 @@ from unicodedata import normalize
 import pytest
 
 from deflect.config import read as read_config
+from deflect.data.manifest import folder_sha256
 from deflect.data.prepare import prepare
 from deflect.data.readers import ReadError, read, sheet_for
 from deflect.data.store import Store
@@ -90,6 +91,42 @@ def test_names_with_signs_of_other_tools_reach_the_store(tmp_path: Path) -> None
     prepare("own", tmp_path / "raw", tmp_path / "store")
     store = Store(tmp_path / "store")
     assert {name for split in ("train", "val", "test") for name in store.split(split).ids} == set(names)
+
+
+CHANGES: dict[str, Change] = {
+    "another image": lambda f: write_tiff(f / "field/field_0.tif", image(77)),
+    "an older file": lambda f: os.utime(f / "field/field_0.tif", (1e9, 1e9)),
+    "a new file": lambda f: (f / "field/new.tif").touch(),
+    "a new folder": lambda f: write_tiff(f / "meadow/a.tif", image(1)),
+    "a lost file": lambda f: (f / "field/field_0.tif").unlink(),
+    "a new name": lambda f: (f / "field/field_0.tif").rename(f / "field/field_x.tif"),
+    "braces": lambda f: (f / "field/{site}_0.tif").touch(),
+    "a line break": lambda f: (f / "field/a\nb.tif").touch(),
+    "no UTF-8": lambda f: (f / "field/\udce9.tif").touch(),
+    "behind a link": lambda f: (f.parent / "elsewhere/a.tif").touch(),
+    "the card": lambda f: write_card(f, scale=0.0002),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_change_of_a_folder_changes_its_hash(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "fields"
+    write_folders(folder, per_class=2)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "field/above").symlink_to(folder)
+    before = folder_sha256(folder)
+    assert folder_sha256(folder) == before
+    CHANGES[name](folder)
+    assert folder_sha256(folder) != before
+
+
+def test_hidden_files_and_the_manifest_do_not_change_the_hash(tmp_path: Path) -> None:
+    write_folders(tmp_path, per_class=1)
+    before = folder_sha256(tmp_path)
+    for name in ("manifest.json", ".DS_Store", "field/._field_0.tif"):
+        (tmp_path / name).touch()
+    assert folder_sha256(tmp_path) == before
 
 
 # ---------------------------------------------------------------------- splits
@@ -251,7 +288,7 @@ def test_a_key_given_twice_is_refused_in_card_and_configuration(tmp_path: Path) 
 
 
 def snakemake(project: Path, *options: str) -> str:
-    environment = {k: v for k, v in os.environ.items() if k not in ("DEFLECT_CONFIG", "PYTHONPATH")}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = ["snakemake", "--cores", "1", *options]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
@@ -271,7 +308,7 @@ def test_braces_in_a_name_do_not_stop_the_workflow_and_warnings_reach_its_end(tm
     text = snakemake(tmp_path, target)
     assert "Nothing to be done" in snakemake(tmp_path, "-n", target)
     write_tiff(raw / "field/{site}_0.tif", image(77))
-    assert "rule prepare" in snakemake(tmp_path, "-n", target)
+    assert "prepare fields" in snakemake(tmp_path, "-n", target)
     assert "warning: data/raw/fields: files that are not read: 1 not named .tif" in text
     (tmp_path / "config.yaml").write_text(config + "study: paper\n")
     assert "key 'study' is given twice" in snakemake(tmp_path, "-n", target)

@@ -66,6 +66,7 @@ COVERED = {
     "snakemake --report": "test_a_small_study_reaches_its_report",
     "snakemake --workflow-profile workflow/profiles/slurm --config study=paper": "needs a cluster; planned here",
     "snakemake -n": "planned here",
+    "snakemake -np": "test_printed_commands_can_be_repeated_by_hand",
     "snakemake -s PROJECT/Snakefile": "test_a_small_study_reaches_its_report",
     "source .venv/bin/activate": "the environment that `make env` makes and these tests run in",
     "wandb sync": "needs an account",

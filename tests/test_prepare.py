@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import yaml
 
 from deflect import cli, config
 from deflect.data import shards
@@ -72,7 +72,7 @@ def test_a_study_may_keep_the_published_band_names(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     settings = config.read(ROOT / "config.yaml")
     settings["studies"]["mini"]["as_published"] = ["brick_kiln"]
-    monkeypatch.setenv("DEFLECT_CONFIG", json.dumps(settings))
+    Path("config.yaml").write_text(yaml.safe_dump(settings))
     simulate("brick_kiln", Path("data/simulated/brick_kiln"), SMALL, seed=2)
     assert cli.main(["data", "prepare", "brick_kiln"]) == 0
     split = Store("data/prepared/mini/brick_kiln").split("train")
@@ -139,7 +139,7 @@ def test_a_store_of_the_same_files_and_code_is_kept(raw: Path, tmp_path: Path, m
     prepare("so2sat", folder, tmp_path / "store")
     assert content(tmp_path / "store") == whole
     inode = array.stat().st_ino
-    monkeypatch.setattr("deflect.data.prepare._code", lambda: "another version")
+    monkeypatch.setattr("deflect.data.prepare.code_sha256", lambda step: "another version")
     prepare("so2sat", folder, tmp_path / "store")
     assert array.stat().st_ino != inode
 

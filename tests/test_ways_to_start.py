@@ -29,7 +29,7 @@ def start(way: str, project: Path, folder: Path, *targets: str, install_pins: bo
         options = ["-s", str(project / "Snakefile")]
     elif way == "directory":
         options = ["--directory", str(folder / "another folder")]
-    hidden = ("DEFLECT_CONFIG", "DEFLECT_SOURCE", "PYTHONPATH", "VIRTUAL_ENV")
+    hidden = ("PYTHONPATH", "VIRTUAL_ENV")
     environment = {key: value for key, value in os.environ.items() if key not in hidden} | {"PATH": path}
     if way == "poor_machine":  # no HOME to write to, and sockets below TMPDIR would have too long paths
         (long := folder / ("a_batch_job_" * 8)).mkdir()

@@ -20,7 +20,7 @@ COMMANDS = [
     ("data verify so2sat", 2, "run `deflect data fetch so2sat`"),
     ("data simulate --rgb", 0, ""),
     ("data prepare mados", 2, "data/simulated/mados"),
-    ("notebook tables", 2, f"references/paper.csv: not found; {CLONE}"),
+    ("notebook tables", 2, f"notebooks/tables.py: not found; {CLONE}"),
     ("summary", 2, "no run records; train first"),
     ("report", 2, "no finished runs"),
     ("doctor", 0, "config: study mini"),

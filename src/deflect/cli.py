@@ -13,11 +13,10 @@ from deflect.config import INSTALL, load
 from deflect.errors import ConfigError, DeflectError, one_line
 from deflect.places import make_usable
 from deflect.settings import DATASETS, GFMS
+from deflect.workflow import WARNING, write_index
 
 if TYPE_CHECKING:
     from deflect.settings.study import Config
-
-WARNING = "warning: "
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
     notebooks = _command(commands, "notebook", _notebook, "execute notebooks of the study: tables and figures")
     notebooks.add_argument("notebooks", nargs="+", metavar="NAME", help="a file of notebooks/, without .py")
+    _command(commands, "records", _records, "list the finished runs with the hashes of their records in one file")
     _command(commands, "summary", _summary, "write the two-minute page and metrics.json")
     _command(commands, "report", _report, "rebuild tables, figures and report from finished runs, training nothing")
     _command(commands, "doctor", _doctor, "check the environment, configuration and DVC for known traps")
@@ -270,6 +270,10 @@ def _evaluate(args: argparse.Namespace) -> int:
         print(found)
         failed += not found.agrees
     return int(failed > 0)
+
+
+def _records(args: argparse.Namespace) -> None:
+    print(write_index(load(args.config, args.study).study))
 
 
 def _notebook(args: argparse.Namespace) -> None:

@@ -5,9 +5,7 @@ Importing this module takes milliseconds; pydantic is imported when a configurat
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +26,7 @@ INSTALL = "run `make env` in a clone of the project, or `pip install 'deflect-gf
 
 
 def read(path: Path | None = None) -> dict[str, Any]:
-    """The plain configuration: from ``path``, else from the workflow that calls us, else from config.yaml."""
-    if path is None and "DEFLECT_CONFIG" in os.environ:
-        return dict(json.loads(os.environ["DEFLECT_CONFIG"]))
+    """The plain configuration, from ``path`` or else from config.yaml."""
     path = path or Path("config.yaml")
     if not path.exists():
         raise ConfigError(f"{path}: not found; run from the project's folder or give --config FILE")
@@ -103,20 +99,3 @@ def of_project(path: str) -> Path:
     raise ConfigError(
         f"{path}: not found; this command needs the files of the project: run it in a clone of its repository"
     )
-
-
-#: What every shell command of a workflow starts with. Snakemake takes PYTHONPATH away from jobs in a conda environment;
-#: set here, after the environment is active, it stays. Doubled braces because Snakemake formats the line.
-SHELL_PREFIX = 'set -euo pipefail; export PYTHONPATH="$DEFLECT_SOURCE${{PYTHONPATH:+:$PYTHONPATH}}"; '
-
-
-def hand_down(raw: Mapping[str, Any], source: Path, conda: bool) -> None:
-    """Give the commands that a workflow starts this very configuration, whatever its options changed, and this code.
-
-    ``source`` is the folder of the package. Without ``conda``, ``python`` is the interpreter that runs Snakemake, also
-    where its environment is not activated; with it, the ``python`` of the conda environment must stay the first.
-    """
-    os.environ["DEFLECT_CONFIG"] = json.dumps(dict(raw))
-    os.environ["DEFLECT_SOURCE"] = str(source)
-    if not conda:
-        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

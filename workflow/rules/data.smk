@@ -4,8 +4,6 @@
 # The simulator replaces a dataset's folder as a whole; its mark inside stands for all of it. A failed job leaves the older
 # folder and no stamp, by which Snakemake knows that it has to run again.
 rule simulate:
-    input:
-        code=source("data/simulate/*.py", "settings/simulation.py"),
     output:
         mark=update("data/simulated/{dataset}/SIMULATED.json"),
         stamp=touch("data/simulated/{dataset}.finished"),
@@ -14,17 +12,19 @@ rule simulate:
     conda:
         "../envs/deflect.yml"
     params:
+        deflect=deflect,
+        code=code_sha256("simulate"),
         settings=lambda w: [
             STUDY.simulation["seed"],
             STUDY.simulation["sizes"].get(w.dataset),
         ],
+    message:
+        "simulate {wildcards.dataset}"
     shell:
-        "python -m deflect data simulate {wildcards.dataset} &> {log}"
+        "{params.deflect} data simulate {wildcards.dataset} &> {log}"
 
 
 rule simulate_rgb:
-    input:
-        code=source("data/simulate/*.py", "settings/simulation.py"),
     output:
         images="data/simulated/rgb.npy",
     log:
@@ -32,11 +32,15 @@ rule simulate_rgb:
     conda:
         "../envs/deflect.yml"
     params:
+        deflect=deflect,
+        code=code_sha256("simulate"),
         settings=[
             STUDY.simulation.get(key) for key in ("seed", "rgb_images", "rgb_pixels")
         ],
+    message:
+        "simulate RGB images for pretraining"
     shell:
-        "python -m deflect data simulate --rgb &> {log}"
+        "{params.deflect} data simulate --rgb &> {log}"
 
 
 # A stamp is the output, never the data: Snakemake deletes the outputs of a failed job, and a download is precious.
@@ -50,8 +54,12 @@ rule fetch:
         "../envs/deflect.yml"
     resources:
         download=1,
+    params:
+        deflect=deflect,
+    message:
+        "fetch {wildcards.dataset}"
     shell:
-        "python -m deflect data fetch {wildcards.dataset} &> {log}"
+        "{params.deflect} data fetch {wildcards.dataset} &> {log}"
 
 
 # The card alone is an output, with the hash of every array: `update` copies what it keeps, and the arrays are large. The
@@ -59,7 +67,6 @@ rule fetch:
 rule prepare:
     input:
         raw=raw_files,
-        code=source("data/*.*", "data/readers/*.py"),
     output:
         card=update(STORE),
         stamp=touch(f"data/prepared/{STUDY.name}/{{dataset}}.finished"),
@@ -69,8 +76,14 @@ rule prepare:
         "../envs/deflect.yml"
     threads: 1 if STUDY.simulated else 4
     params:
-        as_published=lambda w: w.dataset in STUDY.as_published,
-        unchecked=lambda w: w.dataset in STUDY.unchecked,
-        state=state,
+        deflect=deflect,
+        code=code_sha256("prepare"),
+        files=own_files,
+        settings=lambda w: [
+            w.dataset in STUDY.as_published,
+            w.dataset in STUDY.unchecked,
+        ],
+    message:
+        "prepare {wildcards.dataset}"
     shell:
-        "python -m deflect data prepare {wildcards.dataset} --jobs {threads} &> {log}"
+        "{params.deflect} data prepare {wildcards.dataset} --jobs {threads} &> {log}"

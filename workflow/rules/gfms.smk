@@ -5,7 +5,6 @@ if STUDY.gfm_size == "mini":
     rule pretrain:
         input:
             images="data/simulated/rgb.npy",
-            code=source("gfms/*.*", "settings/pretraining.py"),
         output:
             weights=f"weights/{STUDY.name}/{{gfm}}.safetensors",
             card=GFM_CARD,
@@ -14,9 +13,13 @@ if STUDY.gfm_size == "mini":
         conda:
             "../envs/deflect.yml"
         params:
+            deflect=deflect,
+            code=code_sha256("pretrain"),
             settings=STUDY.pretraining,
+        message:
+            "pretrain {wildcards.gfm}"
         shell:
-            "python -m deflect gfm pretrain {wildcards.gfm} &> {log}"
+            "{params.deflect} gfm pretrain {wildcards.gfm} &> {log}"
 
 else:
 
@@ -31,15 +34,17 @@ else:
         resources:
             download=1,
         params:
+            deflect=deflect,
             variant=lambda w: STUDY.weights.get(w.gfm),
+        message:
+            "fetch {wildcards.gfm}"
         shell:
-            "python -m deflect gfm fetch {wildcards.gfm} &> {log}"
+            "{params.deflect} gfm fetch {wildcards.gfm} &> {log}"
 
     # The card alone is an output: `update` copies what it keeps, and the weights are large.
     rule convert_gfm:
         input:
             stamp="weights/downloads/{gfm}/fetched.json",
-            code=source("gfms/*.*", "settings/pretraining.py"),
         output:
             card=update(GFM_CARD),
             stamp=touch(f"weights/{STUDY.name}/{{gfm}}.converted"),
@@ -47,5 +52,10 @@ else:
             f"results/logs/convert/{STUDY.name}/{{gfm}}.log",
         conda:
             "../envs/deflect.yml"
+        params:
+            deflect=deflect,
+            code=code_sha256("convert"),
+        message:
+            "convert and verify {wildcards.gfm}"
         shell:
-            "(python -m deflect gfm convert {wildcards.gfm} && python -m deflect gfm verify {wildcards.gfm}) &> {log}"
+            "({params.deflect} gfm convert {wildcards.gfm} && {params.deflect} gfm verify {wildcards.gfm}) &> {log}"

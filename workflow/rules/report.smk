@@ -1,72 +1,216 @@
 # Notebooks, tables, figures, the summary page and the HTML report: all from run records.
 
-# One rule per notebook, so that asking for one figure runs one notebook.
-for name in NOTEBOOKS:
 
-    rule:
-        name:
-            f"notebook_{name}"
-        input:
-            records=MAIN_RECORDS + VARIANT_RECORDS + STAMPS,
-            stores=stores(SEGMENTATION) if name == "qualitative" else [],
-            notebook=of_project(f"notebooks/{name}.py"),
-            references=of_project("references/paper.csv") if name == "tables" else [],
-            code=ANALYSIS,
-        output:
-            **outputs_of(name),
-        log:
-            f"results/logs/notebooks/{STUDY.name}/{name}.log",
-        conda:
-            "../envs/deflect.yml"
-        params:
-            name=name,
-            grid=grid(STUDY),
-        shell:
-            "python -m deflect notebook {params.name} &> {log}"
+# One file that changes when a record does, so that a notebook need not depend on thousands of them.
+rule records:
+    input:
+        records=RECORDS,
+        finished=FINISHED,
+    output:
+        index=INDEX,
+    log:
+        f"results/logs/records/{STUDY.name}.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+    message:
+        "list the finished runs"
+    shell:
+        "{params.deflect} records &> {log}"
+
+
+rule notebook_tables:
+    input:
+        index=INDEX,
+        source=of_project("notebooks/tables.py"),
+        references=of_project("references/paper.csv"),
+    output:
+        notebook=f"{RESULTS}/notebooks/tables.ipynb",
+        main=table("main"),
+        ranks=table("ranks"),
+        comparison=table("comparison"),
+    log:
+        f"results/logs/notebooks/{STUDY.name}/tables.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=grid(STUDY),
+    message:
+        "execute notebook tables"
+    shell:
+        "{params.deflect} notebook tables &> {log}"
+
+
+rule notebook_ablation:
+    input:
+        index=INDEX,
+        source=of_project("notebooks/ablation.py"),
+    output:
+        notebook=f"{RESULTS}/notebooks/ablation.ipynb",
+        ablation=table("ablation"),
+        patch_embed=table("patch_embed"),
+    log:
+        f"results/logs/notebooks/{STUDY.name}/ablation.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=grid(STUDY),
+    message:
+        "execute notebook ablation"
+    shell:
+        "{params.deflect} notebook ablation &> {log}"
+
+
+rule notebook_parameter_efficiency:
+    input:
+        index=INDEX,
+        source=of_project("notebooks/parameter_efficiency.py"),
+    output:
+        notebook=f"{RESULTS}/notebooks/parameter_efficiency.ipynb",
+        parameter_efficiency=figure("parameter_efficiency"),
+    log:
+        f"results/logs/notebooks/{STUDY.name}/parameter_efficiency.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=grid(STUDY),
+    message:
+        "execute notebook parameter_efficiency"
+    shell:
+        "{params.deflect} notebook parameter_efficiency &> {log}"
+
+
+rule notebook_panels:
+    input:
+        index=INDEX,
+        source=of_project("notebooks/panels.py"),
+    output:
+        notebook=f"{RESULTS}/notebooks/panels.ipynb",
+        parameter_efficiency_per_gfm=figure("parameter_efficiency_per_gfm"),
+        parameter_efficiency_per_dataset=figure("parameter_efficiency_per_dataset"),
+        cost=figure("cost"),
+    log:
+        f"results/logs/notebooks/{STUDY.name}/panels.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=grid(STUDY),
+    message:
+        "execute notebook panels"
+    shell:
+        "{params.deflect} notebook panels &> {log}"
+
+
+rule notebook_qualitative:
+    input:
+        index=INDEX,
+        source=of_project("notebooks/qualitative.py"),
+        stores=expand(STORE, dataset=SEGMENTATION),
+    output:
+        notebook=f"{RESULTS}/notebooks/qualitative.ipynb",
+        training_curves=figure("training_curves"),
+        confusion_matrices=figure("confusion_matrices"),
+        segmentation_maps=[
+            figure(f"segmentation_maps_{dataset}", "segmentation")
+            for dataset in SEGMENTATION
+        ],
+    log:
+        f"results/logs/notebooks/{STUDY.name}/qualitative.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=grid(STUDY),
+    message:
+        "execute notebook qualitative"
+    shell:
+        "{params.deflect} notebook qualitative &> {log}"
+
+
+rule notebook_inside_deflect:
+    input:
+        index=INDEX,
+        source=of_project("notebooks/inside_deflect.py"),
+    output:
+        notebook=f"{RESULTS}/notebooks/inside_deflect.ipynb",
+        inside_deflect=figure("inside_deflect"),
+        inside_deflect_classes=figure("inside_deflect_classes"),
+        index_importance=figure("index_importance"),
+    log:
+        f"results/logs/notebooks/{STUDY.name}/inside_deflect.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=grid(STUDY),
+    message:
+        "execute notebook inside_deflect"
+    shell:
+        "{params.deflect} notebook inside_deflect &> {log}"
 
 
 rule summary:
     input:
-        records=MAIN_RECORDS + VARIANT_RECORDS + STAMPS,
+        index=INDEX,
         references=of_project("references/paper.csv"),
-        code=ANALYSIS,
     output:
-        page=report(
-            f"{STUDY.results}/summary.html",
-            caption="../report/summary.rst",
-            category="Summary",
-            labels={"name": "two-minute summary", "format": "html"},
-        ),
-        metrics=f"{STUDY.results}/metrics.json",
-        averages=f"{STUDY.results}/averages.csv",
+        page=shown(f"{RESULTS}/summary.html", "Summary"),
+        metrics=f"{RESULTS}/metrics.json",
+        averages=f"{RESULTS}/averages.csv",
     log:
         f"results/logs/summary/{STUDY.name}.log",
     conda:
         "../envs/deflect.yml"
     params:
+        deflect=deflect,
+        code=code_sha256("report"),
         grid=grid(STUDY),
+    message:
+        "write the summary"
     shell:
-        "python -m deflect summary &> {log}"
+        "{params.deflect} summary &> {log}"
 
 
 rule results:
     input:
-        RESULTS,
+        rules.notebook_tables.output,
+        rules.notebook_ablation.output,
+        rules.notebook_parameter_efficiency.output,
+        rules.notebook_panels.output,
+        rules.notebook_qualitative.output,
+        rules.notebook_inside_deflect.output,
+        rules.summary.output,
 
 
 # Snakemake writes its own report; called for the finished results under this very configuration, it finds everything there.
 rule report:
     input:
-        RESULTS,
-        captions=sorted(
-            str(path) for path in Path(workflow.basedir).glob("workflow/report/*.rst")
-        ),
+        rules.results.input,
+        captions=sorted(of_project("workflow/report").glob("*.rst")),
     output:
-        html=f"{STUDY.results}/report.html",
+        html=f"{RESULTS}/report.html",
     log:
         f"results/logs/report/{STUDY.name}.log",
     localrule: True
     conda:
         "../envs/deflect.yml"
+    params:
+        snakefile=of_project("Snakefile"),
+        config=CONFIG_FILE,
+        study=STUDY.name,
+    message:
+        "write {output.html}"
     shell:
-        'python -m snakemake results -s "$DEFLECT_SOURCE/../Snakefile" --cores 1 --configfile <(printenv DEFLECT_CONFIG) --nolock --report {output.html} &> {log}'
+        "python -m snakemake results --snakefile {params.snakefile:q} --configfile {params.config:q}"
+        " --config study={params.study} --cores 1 --nolock --report {output.html} &> {log}"

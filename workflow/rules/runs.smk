@@ -1,5 +1,5 @@
-# Training runs. One record per run; `share_process` lets one process do all short runs of a method, because starting
-# torch and timm takes longer than training a mini model.
+# Training runs. One record per run; `share_process` lets one process do many short runs, because starting torch and timm
+# takes longer than training a mini model.
 #
 # `update` keeps finished runs in place, also those that finished after Snakemake was killed; the command trains only runs
 # whose record is missing or out of date. When a run fails, Snakemake puts older records back and notes the job as done:
@@ -9,55 +9,60 @@ if STUDY.share_process:
 
     rule train:
         input:
-            stores=stores(STUDY.datasets),
+            stores=expand(STORE, dataset=STUDY.datasets),
             weights=expand(GFM_CARD, gfm=STUDY.gfms),
-            code=TRAINING,
         output:
             records=update(
                 expand(
-                    RUNS,
+                    RECORD,
                     dataset=STUDY.datasets,
                     gfm=STUDY.gfms,
                     seed=STUDY.seeds,
                     allow_missing=True,
                 )
             ),
-            stamp=touch(STAMP),
+            stamp=touch(f"{RESULTS}/runs/{{method}}.finished"),
         log:
             f"results/logs/train/{STUDY.name}/{{method}}.log",
         benchmark:
-            f"{STUDY.results}/benchmarks/{{method}}.tsv"
+            f"{RESULTS}/benchmarks/{{method}}.tsv"
         wildcard_constraints:
             method=one_of(STUDY.methods),
         conda:
             "../envs/deflect.yml"
         params:
+            deflect=deflect,
+            code=code_sha256("train"),
             settings=lambda w: settings(w.method),
+        message:
+            "train {wildcards.method}"
         shell:
-            "python -m deflect train --method {wildcards.method} --threads {threads} &> {log}"
+            "{params.deflect} train --method {wildcards.method} --threads {threads} &> {log}"
 
-    # One job per method that has variants, so that a change of a method's setting leaves the others' alone.
-    for base in filter(variants_of, STUDY.methods):
-
-        rule:
-            name:
-                f"train_{base}_variants"
-            input:
-                stores=stores(STUDY.variants.datasets),
-                weights=expand(GFM_CARD, gfm=STUDY.variants.gfms),
-                code=TRAINING,
-            output:
-                records=update(variant_records(variants_of(base))),
-                stamp=touch(STAMP.format(method=f"{base}_variants")),
-            log:
-                f"results/logs/train/{STUDY.name}/{base}_variants.log",
-            conda:
-                "../envs/deflect.yml"
-            params:
-                variants=variants_of(base),
-                settings=[settings(name) for name in variants_of(base)],
-            shell:
-                "python -m deflect train --method {params.variants:q} --threads {threads} &> {log}"
+    # Begins first where it can, because it takes longest.
+    rule train_variants:
+        input:
+            stores=expand(STORE, dataset=STUDY.variants.datasets),
+            weights=expand(GFM_CARD, gfm=STUDY.variants.gfms),
+        output:
+            records=update(expand(RECORD, **VARIANT_RUNS)),
+            stamp=touch(f"{RESULTS}/runs/variants.finished"),
+        log:
+            f"results/logs/train/{STUDY.name}/variants.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/variants.tsv"
+        priority: 1
+        conda:
+            "../envs/deflect.yml"
+        params:
+            deflect=deflect,
+            code=code_sha256("train"),
+            variants=VARIANTS,
+            settings=[settings(name) for name in VARIANTS],
+        message:
+            "train the variants"
+        shell:
+            "{params.deflect} train --method {params.variants:q} --threads {threads} &> {log}"
 
 else:
 
@@ -65,14 +70,13 @@ else:
         input:
             store=STORE,
             weights=GFM_CARD,
-            code=TRAINING,
         output:
-            record=update(RUNS),
-            stamp=touch(RUN_STAMP),
+            record=update(RECORD),
+            stamp=touch(f"{RUN}/finished"),
         log:
             f"results/logs/train/{STUDY.name}/{{dataset}}.{{gfm}}.{{method}}.{{seed}}.log",
         benchmark:
-            f"{STUDY.results}/benchmarks/{{dataset}}.{{gfm}}.{{method}}.{{seed}}.tsv"
+            f"{RESULTS}/benchmarks/{{dataset}}.{{gfm}}.{{method}}.{{seed}}.tsv"
         conda:
             "../envs/deflect.yml"
         threads: 4
@@ -81,6 +85,10 @@ else:
             mem_mb=32000,
             runtime="24h",
         params:
+            deflect=deflect,
+            code=code_sha256("train"),
             settings=lambda w: settings(w.method),
+        message:
+            "train {wildcards.method} on {wildcards.dataset}, {wildcards.gfm}, seed {wildcards.seed}"
         shell:
-            "python -m deflect train --dataset {wildcards.dataset} --gfm {wildcards.gfm} --method {wildcards.method:q} --seed {wildcards.seed} --threads {threads} &> {log}"
+            "{params.deflect} train --dataset {wildcards.dataset} --gfm {wildcards.gfm} --method {wildcards.method:q} --seed {wildcards.seed} --threads {threads} &> {log}"

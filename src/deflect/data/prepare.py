@@ -34,7 +34,8 @@ from deflect.data.readers.base import RawDataset
 from deflect.data.shards import Plan, make_plan, write_shards
 from deflect.data.simulate import MARKER
 from deflect.data.statistics import Sums, band_statistics, total
-from deflect.files import read_json, sha256_file, sha256_json, write_json
+from deflect.files import read_json, sha256_file, write_json
+from deflect.fingerprint import code_sha256
 from deflect.settings import SPLITS
 
 #: Images of train that are looked at before any is written.
@@ -76,7 +77,8 @@ def prepare(
         plan = make_plan(splits, out)
         size = plan.shape[1]
         as_published = check_published and not simulated and dataset in DATASETS
-        made_from = {"plan": plan.work.name, "code": _code(), "checked": check_published, "simulated": simulated}
+        code = code_sha256("prepare")
+        made_from = {"plan": plan.work.name, "code": code, "checked": check_published, "simulated": simulated}
         if kept := _finished(out, made_from):
             return kept
         if as_published:
@@ -119,13 +121,6 @@ def _look_first(images: RawDataset, raw: Path) -> None:
 def _origin(out: Path) -> Path:
     """Where it is noted what a store was made from; not in it, since it holds the files' times."""
     return out.parent / ".made_from" / f"{out.name}.json"
-
-
-def _code() -> str:
-    """Hash of everything that reads and prepares data."""
-    package = Path(__file__).parents[1]
-    files = sorted([package / "bands.py", *(package / "data").rglob("*.py"), *(package / "data").glob("*.yaml")])
-    return sha256_json([(str(path.relative_to(package)), sha256_file(path)) for path in files])
 
 
 def _finished(out: Path, made_from: dict[str, Any]) -> StoreCard | None:

@@ -15,25 +15,10 @@ from typing import Any
 import torch
 
 import deflect
-from deflect.files import sha256_file, sha256_json, sha256_once
+from deflect.files import sha256_once
+from deflect.fingerprint import code_sha256
 
-#: What of the package decides the outcome of a run, and what beside it does not.
-CODE = (
-    *("bands.py", "data/card.py", "data/store.py"),
-    *("settings/__init__.py", "settings/fields.py", "settings/methods.py", "settings/training.py"),
-    *("spectral", "gfms", "methods", "heads", "training"),
-)
-NOT_CODE = frozenset(f"training/{name}.py" for name in ["evaluate", "grid", "needs", "tracking"])
 PACKAGES = ("torch", "torchvision", "timm", "torchmetrics", "numpy", "safetensors", "peft")
-
-
-@lru_cache
-def code_sha256() -> str:
-    """Hash of every module that decides the outcome of a run."""
-    root = Path(deflect.__file__).parent
-    files = [file for part in CODE for file in ([root / part] if part.endswith(".py") else (root / part).rglob("*.py"))]
-    names = {str(file.relative_to(root)): file for file in files}
-    return sha256_json({name: sha256_file(file) for name, file in names.items() if name not in NOT_CODE})
 
 
 @lru_cache
@@ -48,7 +33,7 @@ def code_state() -> dict[str, Any]:
         state = {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
         state = {"revision": "", "dirty": False}
-    return state | {"sha256": code_sha256()}
+    return state | {"sha256": code_sha256("train")}
 
 
 @lru_cache

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deflect.fingerprint import code_sha256
 from deflect.settings.training import TrainSettings
-from deflect.training.provenance import code_sha256, packages, weights_sha256
+from deflect.training.provenance import packages, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,6 @@ class RunSpec:
             "training": training,
             "store": store_sha256,
             "weights": weights_sha256(self.weights),
-            "code": code_sha256(),
+            "code": code_sha256("train"),
             "packages": {name: installed[name] for name in ("torch", "timm")},
         }

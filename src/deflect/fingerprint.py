@@ -1,0 +1,48 @@
+"""Which code decides the result of each step. Records of runs carry its hash, and rules of the workflow rerun by it."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path
+
+from deflect.files import sha256_file, sha256_json
+
+PACKAGE = Path(__file__).parent
+#: By step: files and folders of the package, "!" for what no result depends on. The last one that matches counts.
+STEPS = {
+    "simulate": "bands.py data/simulate settings/simulation.py",
+    "prepare": """
+        bands.py data !data/simulate !data/fetch !data/disk.py !data/manifest.py !data/store.py""",
+    "pretrain": "gfms !gfms/fetch.py !gfms/verify.py settings/pretraining.py settings/fields.py",
+    "convert": "gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py",
+    "train": """
+        bands.py data/card.py data/store.py spectral heads settings/methods.py settings/training.py settings/fields.py
+        gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py
+        !gfms/convert.py !gfms/checkpoint.py !gfms/verify.py
+        methods
+        training !training/evaluate.py !training/grid.py !training/needs.py !training/tracking.py""",
+    "report": "analysis report.py record.py composite.py",
+}
+
+
+@lru_cache
+def code_sha256(step: str) -> str:
+    """Hash of the code that decides the result of a step, one of ``STEPS``."""
+    return sha256_json({name: sha256_file(PACKAGE / name) for name in deciding(step)})
+
+
+def deciding(step: str) -> list[str]:
+    """The files that decide the result of a step, as paths in the package."""
+    names = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("[!.]*") if path.is_file()]
+    return sorted(name for name in names if "__pycache__" not in name and _decides(name, STEPS[step].split()))
+
+
+def _decides(name: str, patterns: list[str]) -> bool:
+    matches = [pattern for pattern in patterns if is_in(name, pattern.lstrip("!"))]
+    return bool(matches) and not matches[-1].startswith("!")
+
+
+def is_in(name: str, pattern: str) -> bool:
+    """Whether ``pattern`` is the file ``name`` or a folder that holds it."""
+    return fnmatch(name, pattern) or name.startswith(f"{pattern}/")
