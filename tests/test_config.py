@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from deflect.gfms import CARDS
 from deflect.methods import registry
 from deflect.settings import DATASETS, METHODS
 from deflect.settings.methods import CONFIGS
-from deflect.settings.study import StudySettings, Weights
+from deflect.settings.study import PublishedSizes, StudySettings
 from deflect.settings.training import TrainSettings
 
 ROOT = Path(__file__).parents[1]
@@ -128,7 +129,7 @@ def test_paper_study_is_the_papers_protocol():
 def test_settings_name_what_the_other_modules_have():
     published = {(gfm, size) for gfm, size in CARDS if size != "mini"}
     assert {
-        (gfm, size) for gfm, field in Weights.model_fields.items() for size in get_args(field.annotation)
+        (gfm, size) for gfm, field in PublishedSizes.model_fields.items() for size in get_args(field.annotation)
     } == published
     assert set(CONFIGS) == {*registry.MODELS, *registry.CHANGES, "frozen"}
     assert set(METHODS) < set(CONFIGS)
@@ -144,6 +145,14 @@ def test_settings_need_no_torch():
 
 def test_schema_is_the_one_that_the_code_generates():
     assert (ROOT / "workflow/schemas/config.schema.json").read_text() == schema(), "run `make schema`"
+
+
+def test_schema_accepts_the_configuration_and_refuses_unknown_keys():
+    """As an editor checks the file."""
+    jsonschema = pytest.importorskip("jsonschema")  # comes with Snakemake
+    validator = jsonschema.Draft202012Validator(json.loads(schema()))
+    assert validator.is_valid(GOOD)
+    assert not validator.is_valid(changed("methods.lora", {"rnk": 8}))
 
 
 def test_bands_are_found_by_identity():

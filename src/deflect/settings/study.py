@@ -50,7 +50,7 @@ class Variants(Settings):
         return self
 
 
-class Weights(Settings):
+class PublishedSizes(Settings):
     """The published size of each GFM."""
 
     scale_mae: Literal["full"] = Field(default="full", description="ViT-L/16.")
@@ -80,7 +80,7 @@ class StudySettings(Settings):
     pretraining: Annotated[dict[str, Any], Some(PretrainSettings)] = Field(
         default_factory=dict, description="How mini GFMs are pretrained."
     )
-    weights: Annotated[dict[str, str], Some(Weights)] = Field(
+    weights: Annotated[dict[str, str], Some(PublishedSizes)] = Field(
         default_factory=dict, description="Published size of a GFM."
     )
     keep_weights: Literal["all", "first_seed"] = Field(
