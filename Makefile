@@ -6,6 +6,7 @@ WORKERS ?= 2
 PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
 COSMIC_RAY_VERSION := 8.7.0
+GEOBENCH_VERSION := 1.0.0
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -25,7 +26,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test test-all test-gpu kill-test rehearsal mutation lint bench lock schema docs pictures clean
+.PHONY: help env reproduce test test-all test-gpu kill-test rehearsal mutation geobench-check lint bench lock schema docs pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +64,11 @@ mutation: $(READY) ## change the code in many places and see whether the tests n
 	$(BIN)/uv pip install --quiet --target .venv/mutation cosmic-ray==$(COSMIC_RAY_VERSION)
 	PYTHONPATH=.venv/mutation python tests/mutation.py $(ARGUMENTS)
 
+geobench-check: $(READY) ## read the simulated files with the geobench package, in an environment of its own, and compare
+	test -x .venv/geobench/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv/geobench
+	$(BIN)/uv pip install --quiet --python .venv/geobench/bin/python geobench==$(GEOBENCH_VERSION)
+	python tests/geobench_reads.py .venv/geobench/bin/python
+
 lint: $(READY) ## ruff, snakefmt, mypy, snakemake --lint
 	ruff check .
 	ruff format --check .
@@ -81,13 +87,13 @@ lock: ## resolve the newest versions of all dependencies into requirements.lock 
 	$(BIN)/python workflow/envs/update.py
 
 schema: $(READY) ## regenerate workflow/schemas/ from the code
-	python -m deflect.schema
+	python docs/make/pages.py workflow/schemas/config.schema.json
 
 docs: $(READY) ## regenerate the generated pages of docs/
-	python -m deflect.docs
+	python docs/make/pages.py
 
 pictures: $(READY) ## refresh docs/pictures/ from a finished mini study
-	python docs/pictures.py
+	python docs/make/pictures.py
 
 clean: ## remove results and mini data (never data/raw or weights)
 	rm -rf results data/simulated data/prepared/mini weights/mini

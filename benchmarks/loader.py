@@ -27,10 +27,11 @@ from torch import Tensor
 
 from deflect.data.prepare import prepare
 from deflect.data.readers import read
-from deflect.data.simulate import SimulationSize, simulate
+from deflect.data.simulate import simulate
 from deflect.data.store import Empty, Store
+from deflect.settings.simulation import SimulationSize
+from deflect.settings.training import TrainSettings
 from deflect.training.batches import training_window
-from deflect.training.settings import TrainSettings
 
 #: Images per dataset, about 20 to 50 MB each.
 IMAGES = {"so2sat": 256, "brick_kiln": 128, "forestnet": 32, "burn_scars": 8, "mados": 16}
@@ -70,7 +71,7 @@ def used_again() -> Empty:
 
 def throughput(name: str, folder: Path) -> list[float]:
     """Images per second out of the published files, and out of the store in three ways."""
-    simulate(name, folder / "raw", SimulationSize(IMAGES[name], 1, 1), seed=0)
+    simulate(name, folder / "raw", SimulationSize(train=IMAGES[name], val=1, test=1), seed=0)
     prepare(name, folder / "raw", folder / "store")
     raw, split = read(name, folder / "raw", "train"), Store(folder / "store").split("train")
     n = len(raw)
@@ -96,7 +97,7 @@ def throughput(name: str, folder: Path) -> list[float]:
 
 def peak_memory(name: str, images: int, folder: Path) -> float:
     """Peak resident MB of a process that prepares ``images`` images."""
-    simulate(name, folder / "raw", SimulationSize(images, 1, 1), seed=0)
+    simulate(name, folder / "raw", SimulationSize(train=images, val=1, test=1), seed=0)
     command = [sys.executable, "-c", CHILD, name, str(folder / "raw"), str(folder / "store")]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

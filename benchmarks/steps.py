@@ -36,11 +36,11 @@ from deflect.bands import BandStatistics, bandset
 from deflect.data.catalog import DATASETS
 from deflect.gfms import load_gfm, taps
 from deflect.methods import adapt
+from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
 from deflect.training.loop import batch_loss, build_optimizer
 from deflect.training.model import TaskModel, build_head
-from deflect.training.record import device_facts, reset_peak_memory
-from deflect.training.settings import TrainSettings
+from deflect.training.provenance import device_facts, reset_peak_memory
 
 GFMS = {"S": ("dino_mc", "ViT-S/8"), "B": ("cross_scale_mae", "ViT-B/16"), "L": ("scale_mae", "ViT-L/16")}
 MODELS = {"S16": ("vit_small_patch16_224", "ViT-S/16")} | GFMS

@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Inside DEFLECT
 #
@@ -26,36 +14,24 @@ gfm = "scale_mae"  # whose classes are shown one by one
 figures = "results/mini/figures"
 
 # %%
-import os
-from pathlib import Path
-
-from IPython.display import Image
-
 from deflect.analysis import figures as draw
-from deflect.analysis.notebook import find_root
-from deflect.analysis.records import load_study
+from deflect.analysis.notebook import open_study, show
 
-os.chdir(find_root())
-study = load_study(runs, grid)
-
-
-def show(name, figure):
-    return Image(draw.save(figure, Path(figures) / name))
-
+study = open_study(runs, grid)
 
 # %% [markdown]
 # With the hard constraint the length is that of the frozen displacement, so the ratio is 1; only the direction is
 # learned.
 
 # %%
-show("inside_deflect", draw.inside_deflect(study))
+show(draw.inside_deflect(study), figures, "inside_deflect")
 
 # %%
-show("inside_deflect_classes", draw.inside_deflect_classes(study, gfm))
+show(draw.inside_deflect_classes(study, gfm), figures, "inside_deflect_classes")
 
 # %% [markdown]
 # How much a step of one standard deviation in each feature moves the queries, keys and values of all blocks. A large
-# share says that a feature is heard, not that the score would fall without it: the ablation tells that.
+# share means that a feature is used, not that the score would fall without it; for that see the ablation.
 
 # %%
-show("index_importance", draw.index_importance(study))
+show(draw.index_importance(study), figures, "index_importance")

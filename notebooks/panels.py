@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Parameter efficiency, panel by panel
 #
@@ -24,28 +12,16 @@ grid = {}  # the runs that should exist; empty: the smallest full grid around th
 figures = "results/mini/figures"
 
 # %%
-import os
-from pathlib import Path
-
-from IPython.display import Image
-
 from deflect.analysis import figures as draw
-from deflect.analysis.notebook import find_root
-from deflect.analysis.records import load_study
+from deflect.analysis.notebook import open_study, show
 
-os.chdir(find_root())
-study = load_study(runs, grid)
-
-
-def show(name, figure):
-    return Image(draw.save(figure, Path(figures) / name))
-
+study = open_study(runs, grid)
 
 # %%
-show("parameter_efficiency_per_gfm", draw.parameter_efficiency_per_gfm(study))
+show(draw.parameter_efficiency_per_gfm(study), figures, "parameter_efficiency_per_gfm")
 
 # %%
-show("parameter_efficiency_per_dataset", draw.parameter_efficiency_per_dataset(study))
+show(draw.parameter_efficiency_per_dataset(study), figures, "parameter_efficiency_per_dataset")
 
 # %% [markdown]
 # ## Time and memory
@@ -53,4 +29,4 @@ show("parameter_efficiency_per_dataset", draw.parameter_efficiency_per_dataset(s
 # Methods that leave the GFM untouched may compute its features once; their step is then a step of the head alone.
 
 # %%
-show("cost", draw.cost(study))
+show(draw.cost(study), figures, "cost")

@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Training, confusions and maps
 #
@@ -29,34 +17,22 @@ samples = 3  # test images per dataset
 figures = "results/mini/figures"
 
 # %%
-import os
-from pathlib import Path
-
-from IPython.display import Image, display
-
 from deflect.analysis import figures as draw
-from deflect.analysis.notebook import find_root
-from deflect.analysis.records import load_study
+from deflect.analysis.notebook import open_study, show
 
-os.chdir(find_root())
-study = load_study(runs, grid)
-
-
-def show(name, figure):
-    display(Image(draw.save(figure, Path(figures) / name)))
-
+study = open_study(runs, grid)
 
 # %% [markdown]
 # ## Training curves
 
 # %%
-show("training_curves", draw.training_curves(study))
+show(draw.training_curves(study), figures, "training_curves")
 
 # %% [markdown]
 # ## Confusion matrices
 
 # %%
-show("confusion_matrices", draw.confusion_matrices(study))
+show(draw.confusion_matrices(study), figures, "confusion_matrices")
 
 # %% [markdown]
 # ## Segmentation maps
@@ -65,5 +41,5 @@ show("confusion_matrices", draw.confusion_matrices(study))
 
 # %%
 for dataset in datasets:
-    maps = draw.segmentation_maps(study, dataset, gfm, Path(prepared) / dataset, samples)
-    show(f"segmentation_maps_{dataset}", maps)
+    maps = draw.segmentation_maps(study, dataset, gfm, f"{prepared}/{dataset}", samples)
+    show(maps, figures, f"segmentation_maps_{dataset}")

@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Results tables
 #
@@ -26,24 +14,13 @@ resamples = 10_000  # of the paired bootstrap
 tables = "results/mini/tables"
 
 # %%
-import os
-from pathlib import Path
-
 from IPython.display import Markdown, display
 
 from deflect.analysis import comparison, ranks, render
 from deflect.analysis import tables as study_tables
-from deflect.analysis.notebook import find_root
-from deflect.analysis.records import load_study
+from deflect.analysis.notebook import open_study, show
 
-os.chdir(find_root())
-study = load_study(runs, grid)
-
-
-def show(name, table):
-    render.write(*table, Path(tables) / name)
-    display(Markdown(render.markdown(table[1])))
-
+study = open_study(runs, grid)
 
 # %% [markdown]
 # ## Before reading the numbers
@@ -56,16 +33,16 @@ for note in [*study.warnings, *study_tables.gap_notes(study)] or ["Every run of 
 # ## Scores
 
 # %%
-show("main", study_tables.main(study))
+show(study_tables.main(study), tables, "main")
 
 # %% [markdown]
 # ## Ranks, and what the evidence supports
 
 # %%
-show("ranks", ranks.ranks(study, resamples))
+show(ranks.ranks(study, resamples), tables, "ranks")
 
 # %% [markdown]
 # ## Beside the paper
 
 # %%
-show("comparison", comparison.comparison(study, comparison.load_references(references)))
+show(comparison.comparison(study, comparison.load_references(references)), tables, "comparison")

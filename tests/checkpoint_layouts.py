@@ -22,7 +22,7 @@ def source(name: str, block: str = "pre_norm") -> VisionTransformer:
     torch.manual_seed(7)
     model = build(replace(gfm_card(name, "mini"), block=block)).eval()
     for key, parameter in model.named_parameters():
-        if key != "pos_embed" or card_of(model).kind == "learned":
+        if key != "pos_embed" or card_of(model).positions == "learned":
             nn.init.normal_(parameter, mean=float("norm" in key), std=0.1)
     return model
 

@@ -14,18 +14,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """``files`` by path; ``faults`` by path, one used up per request; ``log`` of (path, Range, status).
+    """``files`` by path; ``faults`` by path, one used up per request; ``log`` of (path, Range, status) and
+    ``tokens`` of each request.
 
     Faults: ``cut`` (half of the answer), ``unstated`` (the same without Content-Length), ``nothing`` (no byte of it),
-    ``500``, ``html``, ``whole`` (ignores Range), ``slow``, ``no_tag``, ``garbage``, ``shifted`` (answers from a later
-    byte than asked for), ``drip`` (a byte at a time), ``longer`` (endless, without Content-Length), ``abc`` (for a
-    Content-Length), ``gzip`` (compressed in transit), ``astray`` (sent on to an address that is none).
+    ``500``, ``html``, ``whole`` (ignores Range), ``slow``, ``silent`` (a byte, then nothing), ``no_tag``, ``garbage``,
+    ``shifted`` (answers from a later byte than asked for), ``drip`` (a byte at a time), ``longer`` (endless, without
+    Content-Length), ``abc`` (for a Content-Length), ``gzip`` (compressed in transit), ``astray`` (sent on to an address
+    that is none), ``busy`` (503 with Retry-After). Paths ``uc?id=ID`` answer as
+    Google Drive does, with the fault ``quota`` (a page that gives the reason).
     """
 
     port: int = 0
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=dict)
     log: list[tuple[str, str, int]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
 
     def put(self, path: str, content: bytes, *faults: str) -> str:
         self.files[path], self.faults[path] = content, list(faults)
@@ -45,6 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
         faults = site.faults.get(path, [])
         fault = faults.pop(0) if faults else ""
         status, headers, body = self._answer(site, path, fault)
+        site.tokens.append(self.headers.get("Authorization", ""))
         site.log.append((path, self.headers.get("Range", ""), status))
         self.send_response(status)
         stated = {} if fault in ("unstated", "longer") else {"Content-Length": str(len(body))}
@@ -61,6 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
             return 404, {}, b"not here"
         if fault == "500":
             return 500, {}, b"sorry"
+        if fault == "busy":
+            return 503, {"Retry-After": "7"}, b"later"
+        if fault == "quota":
+            return 200, {"Content-Type": "text/html"}, b'<p class="uc-error-subcaption">Too many users</p>'
         if fault == "html":
             return 200, {"Content-Type": "application/zip"}, b"\n<!DOCTYPE html><html>please log in</html>"
         if fault == "astray":
@@ -70,6 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = b"?" * len(site.files[path]) if fault == "garbage" else site.files[path]
         tag = f'"{hashlib.md5(content).hexdigest()}"'
         headers = {} if fault == "no_tag" else {"ETag": tag}
+        if path.startswith("uc?"):
+            headers |= {"Content-Type": "application/octet-stream", "Content-Disposition": 'attachment; filename="a"'}
         asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
         if not asked or fault == "whole" or (condition and condition != tag):
             return 200, headers, content
@@ -79,12 +90,16 @@ class _Handler(BaseHTTPRequestHandler):
         return 206, headers | {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}, content[start:]
 
     def _send(self, body: bytes, fault: str) -> None:
+        if fault == "silent":
+            body = body[:1]
         step = {"slow": 1 << 16, "drip": 1}.get(fault, max(len(body), 1))
         for start in range(0, len(body), step):
             self.wfile.write(body[start : start + step])
             time.sleep(0.05 if fault in ("slow", "drip") else 0)
         while fault == "longer":
             self.wfile.write(body)
+        if fault == "silent":
+            time.sleep(2)
 
 
 class _Server(ThreadingHTTPServer):

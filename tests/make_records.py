@@ -18,10 +18,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from deflect.analysis.bootstrap import score as score_of
-from deflect.analysis.names import ordered
+from deflect.analysis.looks import ordered
 from deflect.bands import HLS_S30, SENTINEL2, BandSet
-from deflect.config import DATASETS, GFMS, METHODS
 from deflect.files import write_json
+from deflect.settings import DATASETS, GFMS, METHODS
 
 SEGMENTATION = {"burn_scars": ["Not burned", "Burn scar"], "mados": [f"sea surface {k}" for k in range(1, 16)]}
 CLASSES = {

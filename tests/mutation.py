@@ -30,16 +30,18 @@ ROOT = Path(__file__).parents[1]
 #: Module -> its files under src/deflect, and the tests that must notice, the quickest first.
 MODULES: dict[str, tuple[str, list[str]]] = {
     "methods": ("methods/**/*.py", ["deflect", "methods", "misuse", "adapters", "export"]),
+    "settings": ("settings/*.py", ["config", "methods", "training"]),
     "spectral": ("spectral/*.py", ["spectral", "measured_pixels", "misuse", "deflect"]),
     "heads": ("heads/*.py", ["heads", "training"]),
     "training": ("training/*.py", ["metrics", "batches", "training", "record", "training_faults", "resume"]),
     "data/checks": ("data/checks.py", ["checks", "prepare", "measured_pixels"]),
+    "data/statistics": ("data/statistics.py", ["checks", "prepare", "measured_pixels"]),
     "analysis/scores": ("analysis/scores.py", ["tables", "ranks", "figures"]),
     "analysis/ranks": ("analysis/ranks.py", ["ranks"]),
 }
 #: Tests that start processes take long and are left out, and so is the module that they are for.
 QUICK = "not processes and not process_that and not sigkill"
-STARTS_PROCESSES = "distributed.py"
+STARTS_PROCESSES = "context.py"
 #: Lines that no test is for.
 LEFT_OUT = ("TYPE_CHECKING", "log.", "print(")
 

@@ -28,7 +28,6 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 ARCHIVES = {"so2sat": "m-so2sat.zip", "burn_scars": "hls_burn_scars.tar.gz"}
-LAYOUTS = {"so2sat": "hdf5", "burn_scars": "geotiff"}
 PORT = "REHEARSAL_PORT"
 #: What a child runs: the command line with the catalog's addresses on the server of the rehearsal.
 CHILD = "import sys, rehearsal; sys.exit(rehearsal.command(sys.argv[1:]))"
@@ -37,7 +36,8 @@ CHILD = "import sys, rehearsal; sys.exit(rehearsal.command(sys.argv[1:]))"
 def command(arguments: list[str]) -> int:
     """``deflect`` with sources on the loopback server; a training ends with its first step."""
     from deflect import cli
-    from deflect.data import catalog, fetch, status
+    from deflect.data import catalog
+    from deflect.data.fetch import dataset, status
 
     def sheet(name: str) -> catalog.DatasetSheet:
         found = catalog.dataset_sheet(name)
@@ -46,10 +46,9 @@ def command(arguments: list[str]) -> int:
         archive = Path(ARCHIVES[name])
         facts = {"url": f"http://127.0.0.1:{os.environ[PORT]}/{archive}", "archive_url": "", "sha256": "", "md5": ""}
         size = (Path(os.environ["REHEARSAL_FOLDER"]) / "server" / archive).stat().st_size
-        source = replace(found.files(LAYOUTS[name])[0], name=archive.name, bytes=size, **facts)
-        return replace(found, sources=(source,))
+        return replace(found, source=replace(found.source, name=archive.name, bytes=size, **facts))
 
-    fetch.dataset_sheet = status.dataset_sheet = sheet
+    dataset.dataset_sheet = status.dataset_sheet = sheet
     if arguments[0] == "train":
         end_with_the_first_step()
     return cli.main(arguments)
@@ -72,7 +71,8 @@ def simulate_published(folder: Path, dataset: str, share: float) -> None:
     """The files of a dataset, packed as published, below ``folder``/server."""
     from deflect.data.catalog import DATASETS
     from deflect.data.readers.burn_scars import SHARE
-    from deflect.data.simulate import SimulationSize, simulate
+    from deflect.data.simulate import simulate
+    from deflect.settings.simulation import SimulationSize
 
     splits = {split: max(4, round(share * n)) for split, n in DATASETS[dataset].splits.items()}
     if dataset == "burn_scars":  # a tenth of the training folder is the validation split
@@ -137,7 +137,7 @@ def told(datasets: list[str]) -> dict[str, int]:
     from deflect.data.catalog import DATASETS
     from deflect.training.needs import store_bytes
 
-    sources = [DATASETS[name].files(LAYOUTS[name])[0] for name in datasets]
+    sources = [DATASETS[name].source for name in datasets]
     return {
         "data/raw/archives": sum(source.bytes or 0 for source in sources),
         "data/raw": sum(source.unpacked_bytes or 0 for source in sources),
@@ -172,8 +172,7 @@ def main() -> None:
 
     with serving(folder / "server") as port:
         for dataset in args.datasets:
-            layout = ["--layout", "hdf5"] if LAYOUTS[dataset] == "hdf5" else []
-            timed(project, port, "data", "fetch", dataset, *layout)
+            timed(project, port, "data", "fetch", dataset)
         timed(project, port, "data", "status")
         for step in ("verify", "prepare", "prepare"):
             for dataset in args.datasets:

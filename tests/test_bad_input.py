@@ -15,8 +15,9 @@ import rasterio
 
 from deflect.data.catalog import DATASETS
 from deflect.data.prepare import prepare
-from deflect.data.simulate import SimulationSize, simulate
+from deflect.data.simulate import simulate
 from deflect.errors import DeflectError
+from deflect.settings.simulation import SimulationSize
 from own_data import image, write_card, write_folders, write_masks, write_table, write_tiff
 
 

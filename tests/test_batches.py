@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from deflect.data.store import Empty, Window
+from deflect.settings.training import TrainSettings
 from deflect.training.batches import batch_starts, fit_to, flipped, training_batches, training_window
-from deflect.training.context import Context
-from deflect.training.distributed import Ranks
-from deflect.training.settings import TrainSettings
+from deflect.training.context import Context, Ranks
 
 
 class Coded:

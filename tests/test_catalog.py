@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from datasets_page import datasets_page
 
 from deflect.data.catalog import AS_PUBLISHED, DATASETS, CatalogError, dataset_sheet
-from deflect.data.catalog_page import catalog_page
-from deflect.data.sources import all_sources, shards
+from deflect.data.fetch.sources import published_archives
 
 PAGE = Path(__file__).parents[1] / "docs" / "datasets.md"
 
 
 def test_page_is_made_from_the_catalog() -> None:
-    assert PAGE.read_text() == catalog_page(), "run: python -m deflect.data.catalog_page > docs/datasets.md"
+    assert PAGE.read_text() == datasets_page(), "run `make docs`"
 
 
 def test_split_sizes_and_classes_are_those_of_the_publishers() -> None:
@@ -40,7 +40,7 @@ def test_sheet_is_consistent(sheet) -> None:
     low, high = sheet.reflectance_range
     assert all(low < mean * sheet.scale < high for mean in sheet.published_mean)
     assert sheet.class_fractions == () or sum(sheet.class_fractions) == pytest.approx(1, abs=1e-3)
-    assert all((sheet.licence, sheet.citation, sheet.notes, sheet.sources))
+    assert all((sheet.licence, sheet.citation, sheet.notes, sheet.source.name))
 
 
 def test_rgb_is_found_by_name_not_by_position() -> None:
@@ -82,22 +82,23 @@ def test_only_brick_kiln_differs_from_its_published_names() -> None:
 
 
 def test_every_source_can_be_pinned_and_placed() -> None:
-    for source in all_sources():
+    for source in published_archives().values():
         assert source.url.startswith("https://"), source
         assert source.sha256 or source.md5, source
         assert re.fullmatch(r"([0-9a-f]{64})?", source.sha256), source
         assert source.by_hand, source
-        assert source.licence, source
         if "huggingface.co" in source.url:
             assert re.search(r"/resolve/[0-9a-f]{40}/", source.url), f"{source.url}: not a fixed revision"
 
 
-def test_every_shard_belongs_to_one_dataset() -> None:
-    names = [source.name for source in all_sources() if source.layout == "webdataset"]
-    assert len(names) == len(set(names))
-    assert {name for name in names if name.endswith(".tar")} == set(shards())
-    counts = {name: sum("shard_" in f.name for f in sheet.sources) for name, sheet in DATASETS.items()}
-    assert counts == {"so2sat": 22, "brick_kiln": 18, "forestnet": 9, "burn_scars": 0, "mados": 0}
+def test_every_archive_belongs_to_one_dataset() -> None:
+    assert {name: (sheet.source.layout, sheet.source.name) for name, sheet in DATASETS.items()} == {
+        "so2sat": ("hdf5", "m-so2sat.zip"),
+        "brick_kiln": ("hdf5", "m-brick-kiln.zip"),
+        "forestnet": ("hdf5", "m-forestnet.zip"),
+        "burn_scars": ("geotiff", "hls_burn_scars.tar.gz"),
+        "mados": ("geotiff", "MADOS.zip"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -117,5 +118,3 @@ def test_contradiction_in_a_sheet_is_refused(change, message) -> None:
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(CatalogError, match=r"unknown dataset 'eurosat'.*so2sat"):
         dataset_sheet("eurosat")
-    with pytest.raises(CatalogError, match="no layout 'zarr'; published as webdataset, hdf5"):
-        dataset_sheet("so2sat").files("zarr")

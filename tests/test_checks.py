@@ -16,6 +16,7 @@ from deflect.data.catalog import DATASETS
 from deflect.data.checks import PrepareError
 from deflect.data.readers import ReadError
 from deflect.data.readers.faults import check_class, check_mask
+from deflect.data.statistics import band_statistics
 
 RAW = Path("raw")
 SHEET = DATASETS["so2sat"]
@@ -77,7 +78,7 @@ def test_a_class_that_is_only_tested_is_noted(caplog: pytest.LogCaptureFixture) 
 def test_statistics_are_those_of_all_measured_pixels() -> None:
     values = [np.random.default_rng(i).normal(0.2, 0.1, (BANDS, n)) for i, n in ((0, 40), (1, 90))]
     notes = [{"measured": [v.shape[1]] * BANDS, "sum": v.sum(1), "square": (v**2).sum(1)} for v in values]
-    found = checks.statistics(SHEET, notes, RAW)
+    found = band_statistics(SHEET, notes, RAW)
     together = np.concatenate(values, axis=1)
     np.testing.assert_allclose(found.mean, together.mean(1), rtol=1e-8)
     np.testing.assert_allclose(found.std, together.std(1), rtol=1e-8)
@@ -85,14 +86,14 @@ def test_statistics_are_those_of_all_measured_pixels() -> None:
 
 def test_bands_without_measurement_or_variation_are_named() -> None:
     note = {"measured": np.full(BANDS, 10), "sum": np.full(BANDS, 2.0), "square": np.full(BANDS, 0.5)}
-    checks.statistics(SHEET, [note], RAW)
+    band_statistics(SHEET, [note], RAW)
     name, last = SHEET.bands.names[-1], np.arange(BANDS) == BANDS - 1
     with pytest.raises(PrepareError, match=f"band {name} has no measurement"):
-        checks.statistics(SHEET, [note | {"measured": np.where(last, 0, 10)}], RAW)
+        band_statistics(SHEET, [note | {"measured": np.where(last, 0, 10)}], RAW)
     with pytest.raises(PrepareError, match=rf"band {name} is constant \(0.2\)"):
-        checks.statistics(SHEET, [note | {"square": np.where(last, 0.4, 0.5)}], RAW)
+        band_statistics(SHEET, [note | {"square": np.where(last, 0.4, 0.5)}], RAW)
     with pytest.raises(PrepareError, match=rf"band {name} is constant \(0\)"):
-        checks.statistics(SHEET, [note | {key: np.where(last, 0.0, note[key]) for key in ("sum", "square")}], RAW)
+        band_statistics(SHEET, [note | {key: np.where(last, 0.0, note[key]) for key in ("sum", "square")}], RAW)
 
 
 def test_what_cannot_be_reflectance() -> None:

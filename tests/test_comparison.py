@@ -9,8 +9,8 @@ import pytest
 from deflect.analysis.comparison import comparison, load_references, verdict_counts
 from deflect.analysis.records import load_study
 from deflect.analysis.render import markdown
-from deflect.analysis.schema import RecordError
 from deflect.analysis.summary import differences
+from deflect.record import RecordError
 from make_records import make_run
 
 REFERENCES = Path(__file__).parents[1] / "references/paper.csv"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from methods_page import BAND_SETS
 from torch import Tensor, nn
 
 from deflect.bands import SENTINEL2, BandError
 from deflect.gfms import load_gfm
 from deflect.methods import MethodError, adapt, adapt_as, method_config
-from deflect.methods.deflect import SETTINGS
-from deflect.methods.deflect.deflection import angle, deflect, length, length_penalty
+from deflect.methods.deflect.deflection import angle, keep_length, length, length_penalty
 from deflect.methods.deflect.model import DeflectedGFM
-from deflect.methods.shares import BAND_SETS, report
+from deflect.methods.report import published_report
+from deflect.settings.methods import BUDGETS
 from tiny_gfm import BANDS, VARIANTS, images, optimise, tiny
 
 torch.set_num_threads(1)
@@ -102,12 +106,21 @@ def test_4_spectral_tokens_ignore_where_pixels_lie_and_spatial_tokens_do_not() -
 @pytest.mark.parametrize(("setting", "low", "high"), [("table2", 0.15, 0.25), ("table4", 0.25, 0.31)])
 @pytest.mark.parametrize("dataset", BAND_SETS)
 def test_5_budget_on_scale_mae(setting: str, low: float, high: float, dataset: str) -> None:
-    found = report("deflect", SETTINGS[setting], bands=BAND_SETS[dataset])
+    found = published_report("deflect", BUDGETS[setting], bands=BAND_SETS[dataset])
     assert found.gfm_params == 303_301_632
     assert low < found.tuned_percent < high
 
 
 # ---------------------------------------------------------------------- the parts
+
+
+def test_every_function_named_on_the_first_page_exists() -> None:
+    import deflect.methods.deflect as page
+
+    named = re.findall(r"``([a-z]+)\.([\w.]+)``", page.__doc__ or "")
+    assert len(named) == 4
+    for module, name in named:
+        assert callable(attrgetter(name)(import_module(f"{page.__name__}.{module}")))
 
 
 def test_one_block_equals_the_formulas_written_out() -> None:
@@ -221,8 +234,8 @@ def test_unadapted_blocks_run_as_they_are() -> None:
 def test_deflection_functions() -> None:
     a = torch.tensor([[3.0, 4.0], [0.0, 0.0], [1e-20, 0.0]])
     torch.testing.assert_close(length(a).squeeze(-1), torch.tensor([5.0, 1e-30, 1e-20]))
-    torch.testing.assert_close(deflect(a[:1], torch.tensor([[10.0]])), torch.tensor([[6.0, 8.0]]))
-    assert torch.isfinite(deflect(a, torch.ones(3, 1))).all()
+    torch.testing.assert_close(keep_length(a[:1], torch.tensor([[10.0]])), torch.tensor([[6.0, 8.0]]))
+    assert torch.isfinite(keep_length(a, torch.ones(3, 1))).all()
     torch.testing.assert_close(length_penalty(a[:1], torch.tensor([[10.0]])), torch.tensor(0.5))
     right = angle(
         torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 3.0], [5.0, 0.0], [-1.0, 0.0]])

@@ -6,27 +6,29 @@ import errno
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import requests
 
-from deflect.data import disk, download
+from deflect.data import disk
 from deflect.data.disk import DiskFullError, lock
-from deflect.data.download import Patience
-from deflect.data.fetch_file import FetchError, fetch_file
-from deflect.data.sources import Source
+from deflect.data.fetch import download
+from deflect.data.fetch.download import DownloadError
+from deflect.data.fetch.file import fetch_file
+from deflect.data.fetch.sources import Source
 from loopback import Site, serve
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 MD5 = hashlib.md5(CONTENT).hexdigest()
-HASTY = Patience(retries=3, pause=0.01, longest_pause=0.02, timeout=5)
 
 
 @pytest.fixture
@@ -35,8 +37,14 @@ def site():
         yield site
 
 
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RETRIES": 3, "PAUSE": 0.01, "LONGEST_PAUSE": 0.02, "TIMEOUT": 5.0}.items():
+        monkeypatch.setattr(download, name, value)
+
+
 def get(source: Source, folder: Path) -> bytes:
-    return fetch_file(source, folder, progress=False, patience=HASTY).read_bytes()
+    return fetch_file(source, folder).read_bytes()
 
 
 def left_in(folder: Path) -> list[str]:
@@ -68,7 +76,7 @@ def test_a_short_answer_is_never_taken_whole(site: Site, tmp_path: Path, stated:
     url = site.put("a.zip", CONTENT, "cut", "cut", "cut")
     assert get(Source("a.zip", url, version="1", **stated), tmp_path) == CONTENT
     gone = site.put("b.zip", CONTENT, *["nothing"] * 9)
-    with pytest.raises(FetchError, match=r"b\.zip"):
+    with pytest.raises(DownloadError, match=r"b\.zip"):
         get(Source("b.zip", gone, version="1", **stated), tmp_path)
     assert "b.zip" not in left_in(tmp_path)
 
@@ -85,22 +93,23 @@ def test_a_server_that_sends_more_than_stated_is_cut_off(
     monkeypatch.setattr(download, "MOST", 4 * len(CONTENT))
     for stated, most in (({"bytes": len(CONTENT)}, len(CONTENT)), ({}, download.MOST)):
         url = site.put("a.zip", CONTENT, *["longer"] * 9)
-        with pytest.raises(FetchError, match=f"{most} bytes expected, the server sends more"):
+        with pytest.raises(DownloadError, match=f"{most} bytes expected, the server sends more"):
             get(Source("a.zip", url, version="1", **stated), tmp_path)
         assert left_in(tmp_path) == []
 
 
-def test_a_dripping_server_is_given_up_and_asked_again(site: Site, tmp_path: Path) -> None:
-    url = site.put("a.zip", CONTENT, "drip")
-    patience = replace(HASTY, timeout=0.5)
-    path = fetch_file(Source("a.zip", url, sha256=SHA256), tmp_path, progress=False, patience=patience)
-    assert path.read_bytes() == CONTENT
+@pytest.mark.parametrize("fault", ["drip", "silent"])
+def test_a_silent_or_dripping_server_is_given_up_and_asked_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    assert get(Source("a.zip", site.put("a.zip", CONTENT, fault), sha256=SHA256), tmp_path) == CONTENT
     assert len(site.log) == 2
 
 
 def test_an_address_that_leads_astray_is_one_line(site: Site, tmp_path: Path) -> None:
-    url = site.put("a.zip", CONTENT, "astray")
-    with pytest.raises(FetchError, match=r"a\.zip: not fetched"):
+    url = site.put("a.zip", CONTENT, *["astray"] * 9)
+    with pytest.raises(DownloadError, match=r"a\.zip: not fetched"):
         get(Source("a.zip", url, version="1"), tmp_path)
 
 
@@ -113,19 +122,30 @@ def test_a_short_answer_of_unstated_length_is_resumed(site: Site, tmp_path: Path
 @pytest.mark.parametrize("size", [len(CONTENT) - 1, len(CONTENT) + 1])
 def test_a_file_placed_by_hand_of_another_size_is_refused(site: Site, tmp_path: Path, size: int) -> None:
     (tmp_path / "a.zip").write_bytes(bytes(size))
-    with pytest.raises(FetchError, match=f"{len(CONTENT)} bytes expected, {size} found"):
+    with pytest.raises(DownloadError, match=f"{len(CONTENT)} bytes expected, {size} found"):
         get(Source("a.zip", "http://127.0.0.1:9/a.zip", version="1", bytes=len(CONTENT)), tmp_path)
 
 
-def test_part_of_an_older_version_is_not_joined(site: Site, tmp_path: Path) -> None:
-    """No checksum is known: only If-Range tells that the file changed between the two connections."""
+def test_part_of_an_older_version_is_not_joined(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No checksum is known, so a joined file would be taken for whole."""
     url = site.put("a.zip", b"old!" * (1 << 16), "cut")
-    with pytest.raises(FetchError, match=r"connection ended|broken"):
-        fetch_file(Source("a.zip", url), tmp_path, progress=False, patience=replace(HASTY, retries=0))
+    monkeypatch.setattr(download, "RETRIES", 0)
+    with pytest.raises(DownloadError, match=r"connection ended|broken"):
+        get(Source("a.zip", url), tmp_path)
     assert left_in(tmp_path) == [".a.zip.part"]
     site.put("a.zip", CONTENT)
     assert get(Source("a.zip", url), tmp_path) == CONTENT
-    assert site.log[-1][1:] == (f"bytes={1 << 17}-", 200)
+    assert site.log[-1][1:] == ("", 200)
+
+
+def test_a_file_that_changes_between_two_connections_is_not_joined(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No checksum is known: only If-Range reports that the file changed."""
+    url = site.put("a.zip", b"old!" * (1 << 16), "cut")
+    monkeypatch.setattr(download.time, "sleep", lambda _: site.put("a.zip", CONTENT))
+    assert get(Source("a.zip", url), tmp_path) == CONTENT
+    assert [entry[1:] for entry in site.log] == [("", 200), (f"bytes={1 << 17}-", 200)]
 
 
 def test_without_validator_and_checksum_nothing_is_resumed(site: Site, tmp_path: Path) -> None:
@@ -146,10 +166,11 @@ def test_server_that_resumes_elsewhere_is_not_believed(site: Site, tmp_path: Pat
     assert site.ranges("a.zip")[-1] == "", "from the first byte"
 
 
-def test_progress_starts_the_count_of_retries_again(site: Site, tmp_path: Path) -> None:
-    url = site.put("a.zip", CONTENT, *["cut"] * 4)
-    patience = replace(HASTY, retries=1)
-    assert fetch_file(Source("a.zip", url), tmp_path, progress=False, patience=patience).read_bytes() == CONTENT
+def test_progress_starts_the_count_of_retries_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "RETRIES", 1)
+    assert get(Source("a.zip", site.put("a.zip", CONTENT, *["cut"] * 4)), tmp_path) == CONTENT
 
 
 def test_complete_part_of_a_killed_process_is_used(site: Site, tmp_path: Path) -> None:
@@ -188,7 +209,7 @@ def test_archive_address_takes_over(site: Site, tmp_path: Path, fault: str) -> N
 )
 def test_wrong_file_leaves_nothing(site: Site, tmp_path: Path, facts: dict, fault: str, message: str) -> None:
     source = Source("a.zip", site.put("a.zip", CONTENT, fault), **facts, by_hand="ask the authors")
-    with pytest.raises(FetchError) as caught:
+    with pytest.raises(DownloadError) as caught:
         get(source, tmp_path)
     line = str(caught.value)
     assert message in line
@@ -200,13 +221,13 @@ def test_wrong_file_leaves_nothing(site: Site, tmp_path: Path, facts: dict, faul
 
 def test_address_that_keeps_failing_is_given_up(site: Site, tmp_path: Path) -> None:
     url = site.put("a.zip", CONTENT, *["500"] * 9)
-    with pytest.raises(FetchError, match=r"HTTP 500 .*gave up after 3 retries"):
+    with pytest.raises(DownloadError, match=r"HTTP 500 .*gave up after 3 retries"):
         get(Source("a.zip", url), tmp_path)
     assert len(site.log) == 4
 
 
 def test_nobody_at_the_address(tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match="gave up after 3 retries"):
+    with pytest.raises(DownloadError, match="gave up after 3 retries"):
         get(Source("a.zip", "http://127.0.0.1:9/a.zip"), tmp_path)
 
 
@@ -236,10 +257,10 @@ def test_file_placed_by_hand_is_verified_and_used(site: Site, tmp_path: Path) ->
     (tmp_path / "a.zip").write_bytes(CONTENT)
     assert get(source, tmp_path) == CONTENT
     (tmp_path / "a.zip").write_bytes(CONTENT[:-1])
-    with pytest.raises(FetchError, match=rf"a\.zip: sha256 {SHA256[:8]} expected by the catalog.*delete it"):
+    with pytest.raises(DownloadError, match=rf"a\.zip: sha256 {SHA256[:8]} expected by the catalog.*delete it"):
         get(source, tmp_path)
     (tmp_path / "a.zip").write_bytes(b"<html>log in</html>")
-    with pytest.raises(FetchError, match="a web page"):
+    with pytest.raises(DownloadError, match="a web page"):
         get(source, tmp_path)
     assert site.log == []
 
@@ -250,7 +271,7 @@ def test_recorded_checksum_is_enforced(site: Site, tmp_path: Path, stated: dict)
     get(source, tmp_path)
     (tmp_path / "a.zip").unlink()
     site.put("a.zip", b"changed" * 1000)
-    with pytest.raises(FetchError, match=r"expected by (the catalog|checksums.json, where it was first seen)"):
+    with pytest.raises(DownloadError, match=r"expected by (the catalog|checksums.json, where it was first seen)"):
         get(source, tmp_path)
     assert not (tmp_path / "a.zip").exists()
     assert get(Source("a.zip", source.url, version="2"), tmp_path) == b"changed" * 1000, (
@@ -270,8 +291,8 @@ def test_full_checksum_of_the_catalog_outweighs_an_old_record(site: Site, tmp_pa
 KILLED = """
 import sys
 from pathlib import Path
-from deflect.data.fetch_file import fetch_file
-from deflect.data.sources import Source
+from deflect.data.fetch.file import fetch_file
+from deflect.data.fetch.sources import Source
 fetch_file(Source("a.zip", sys.argv[1], sha256=sys.argv[2]), Path(sys.argv[3]))
 """
 
@@ -303,22 +324,74 @@ def test_two_at_once_download_once(site: Site, tmp_path: Path) -> None:
     assert len(site.log) == 1
 
 
-def test_google_drive_goes_through_gdown(tmp_path: Path, monkeypatch) -> None:
-    import gdown
+@pytest.fixture
+def drive(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """gdown with the loopback site in place of Google Drive, and without pauses."""
+    send = requests.Session.send
 
-    asked = []
+    def send_to_site(session: requests.Session, request: requests.PreparedRequest, **settings: object):
+        request.url = request.url.replace("https://drive.google.com", f"http://127.0.0.1:{site.port}")
+        return send(session, request, **settings)
 
-    def download(**arguments):
-        asked.append(arguments)
-        if arguments.get("id") == "gone":
-            raise gdown.exceptions.FileURLRetrievalError("Too many\n users have viewed this file")
-        Path(arguments["output"]).write_bytes(CONTENT)
+    monkeypatch.setattr(requests.Session, "send", send_to_site)
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)
+    monkeypatch.setattr(import_module("gdown.download"), "DEFAULT_COOKIES_FILE", str(tmp_path / "cookies/cookies.json"))
+    return site
 
-    monkeypatch.setattr(gdown, "download", download)
+
+def test_google_drive_gives_the_file_or_the_reason(drive: Site, tmp_path: Path) -> None:
+    drive.put("uc?id=gone", CONTENT, *["quota"] * 9)
+    drive.put("uc?id=here", CONTENT, "cut")
     assert get(Source("a.pth", "gdrive:gone", archive_url="gdrive:here", md5=MD5), tmp_path) == CONTENT
-    assert [arguments["id"] for arguments in asked] == ["gone", "here"]
-    with pytest.raises(FetchError, match=r"Google Drive gives no file .Too many users"):
+    assert drive.ranges("uc?id=here") == ["", f"bytes={len(CONTENT) // 2}-"]
+    with pytest.raises(DownloadError, match=r"gdrive:gone: Google Drive gives no file .*Too many users"):
         get(Source("b.pth", "gdrive:gone"), tmp_path)
+    assert left_in(tmp_path) == ["a.pth"]
+
+
+def test_google_drive_is_continued_only_with_a_checksum(drive: Site, tmp_path: Path) -> None:
+    for name, facts, resumed in (("a", {"md5": MD5}, True), ("b", {}, False)):
+        drive.put(f"uc?id={name}", CONTENT, "cut", *["nothing"] * 9)
+        with pytest.raises(DownloadError, match="incomplete"):
+            get(Source(name, f"gdrive:{name}", **facts), tmp_path)
+        drive.put(f"uc?id={name}", CONTENT)
+        assert get(Source(name, f"gdrive:{name}", **facts), tmp_path) == CONTENT
+        assert (drive.ranges(f"uc?id={name}")[-1] != "") is resumed
+
+
+def test_a_disk_too_small_for_a_file_of_google_drive(drive: Site, tmp_path: Path, monkeypatch) -> None:
+    usage = disk.shutil.disk_usage(tmp_path)._replace(free=disk.RESERVE + 1000)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
+    drive.put("uc?id=here", CONTENT)
+    with pytest.raises(DiskFullError, match=r"67\.1 MB free"):
+        get(Source("a.pth", "gdrive:here"), tmp_path)
+
+
+def test_a_silent_google_drive_is_asked_again(drive: Site, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    drive.put("uc?id=here", CONTENT, "silent")
+    assert get(Source("a.pth", "gdrive:here"), tmp_path) == CONTENT
+
+
+def test_hugging_face_is_asked_at_the_users_endpoint_with_the_users_token(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("datasets/a/b/resolve/0123/m.zip", CONTENT, "cut")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{site.port}")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    source = Source("m.zip", "https://huggingface.co/datasets/a/b/resolve/0123/m.zip", sha256=SHA256)
+    assert get(source, tmp_path) == CONTENT
+    assert site.tokens == ["Bearer hf_secret"] * 2
+    get(Source("a.zip", site.put("a.zip", CONTENT)), tmp_path)
+    assert site.tokens[2:] == [""], "nobody else gets the token"
+
+
+def test_a_busy_server_is_asked_after_the_pause_that_it_wants(site: Site, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(download, "LONGEST_PAUSE", 60.0)
+    pauses: list[float] = []
+    monkeypatch.setattr(download.time, "sleep", pauses.append)
+    assert get(Source("a.zip", site.put("a.zip", CONTENT, "500", "busy")), tmp_path) == CONTENT
+    assert [pause for pause in pauses if pause] == [0.01, 7.0]
 
 
 def test_a_file_system_without_locks_is_told_and_used(
@@ -331,3 +404,11 @@ def test_a_file_system_without_locks_is_told_and_used(
     with lock(tmp_path, "file"):
         pass
     assert "no locks (Function not implemented); start one process at a time" in caplog.text
+
+
+def test_a_log_shows_how_far_a_download_is(drive: Site, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("deflect.progress.PAUSE", 0.0)
+    drive.put("uc?id=here", CONTENT)
+    for name, url in (("a.zip", drive.put("a.zip", CONTENT)), ("b.pth", "gdrive:here")):
+        get(Source(name, url, sha256=SHA256), tmp_path)
+        assert re.search(rf"^{name}: \S+ of 1.05M B in 00:00, ", capsys.readouterr().err, re.MULTILINE)

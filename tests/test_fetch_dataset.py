@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import zipfile
@@ -13,17 +12,18 @@ import pytest
 import yaml
 
 from deflect.cli import main
-from deflect.data import disk, fetch
+from deflect.data import disk
 from deflect.data.catalog import DATASETS
 from deflect.data.disk import DiskFullError, human
-from deflect.data.download import Patience
-from deflect.data.fetch_file import FetchError
-from deflect.data.sources import Source
-from deflect.data.status import status, status_table, verify
+from deflect.data.fetch import download
+from deflect.data.fetch.dataset import fetch, verify
+from deflect.data.fetch.download import DownloadError
+from deflect.data.fetch.sources import Source
+from deflect.data.fetch.status import status, status_table
+from deflect.data.fetch.unpack import UnpackError
 from loopback import Site, serve
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
-HASTY = Patience(retries=1, pause=0.01, longest_pause=0.02, timeout=5)
 
 
 @pytest.fixture
@@ -42,61 +42,50 @@ def zipped(names: dict[str, bytes]) -> bytes:
 
 @pytest.fixture
 def published(site: Site, monkeypatch):
-    """MADOS as a zip and So2Sat in two layouts, all on the loopback site."""
+    """MADOS and So2Sat on the loopback site."""
     archive = zipped({"MADOS/splits/train_X.txt": b"Scene_0_1\n", "MADOS/Scene_0/10/x.tif": CONTENT})
     mados = Source(
         "MADOS.zip", site.put("MADOS.zip", archive), bytes=len(archive), unpacked_bytes=2 << 20, layout="geotiff"
     )
-    shard, split = CONTENT[:5000], b'{"train": []}'
-    so2sat = (
-        Source("m/shard_0.tar", site.put("s0", shard), sha256=hashlib.sha256(shard).hexdigest(), layout="webdataset"),
-        Source("m/default_partition.json", site.put("split", split), layout="webdataset"),
-        Source("m.zip", site.put("m.zip", zipped({"m/a.hdf5": b"hdf"})), unpacked_bytes=1000, layout="hdf5"),
-    )
+    so2sat = Source("m.zip", site.put("m.zip", zipped({"m/a.hdf5": b"hdf"})), unpacked_bytes=1000, layout="hdf5")
     sheets = DATASETS | {
-        "mados": replace(DATASETS["mados"], sources=(mados,)),
-        "so2sat": replace(DATASETS["so2sat"], sources=so2sat),
+        "mados": replace(DATASETS["mados"], source=mados),
+        "so2sat": replace(DATASETS["so2sat"], source=so2sat),
     }
-    for module in ("fetch", "status"):
-        monkeypatch.setattr(f"deflect.data.{module}.dataset_sheet", sheets.__getitem__)
+    for module in ("dataset", "status"):
+        monkeypatch.setattr(f"deflect.data.fetch.{module}.dataset_sheet", sheets.__getitem__)
+    for setting, value in {"RETRIES": 1, "PAUSE": 0.01, "LONGEST_PAUSE": 0.02, "TIMEOUT": 5.0}.items():
+        monkeypatch.setattr(download, setting, value)
     return site
 
 
-def fetch_quickly(name: str, raw: Path, **settings) -> Path:
-    return fetch.fetch(name, raw, progress=False, patience=HASTY, **settings)
-
-
 def test_dataset_appears_whole_with_its_manifest(published: Site, tmp_path: Path) -> None:
-    folder = fetch_quickly("mados", tmp_path)
+    folder = fetch("mados", tmp_path)
     assert (folder / "Scene_0/10/x.tif").read_bytes() == CONTENT
     assert (folder / "splits/train_X.txt").exists(), "the single top folder is left out"
     assert verify("mados", tmp_path) == "mados: 2 files, 1.0 MB, all as recorded"
     assert (tmp_path / "archives/MADOS.zip").exists()
-    assert fetch_quickly("mados", tmp_path) == folder
+    assert fetch("mados", tmp_path) == folder
     assert len(published.log) == 1
 
 
-def test_shards_are_used_as_they_are(published: Site, tmp_path: Path) -> None:
-    folder = fetch_quickly("so2sat", tmp_path)
-    names = sorted(path.name for path in folder.iterdir())
-    assert names == ["default_partition.json", "manifest.json", "shard_0.tar"]
-    assert verify("so2sat", tmp_path).endswith("2 files, 5.0 kB, all as recorded")
-    with pytest.raises(FetchError, match="holds layout webdataset, hdf5 is asked for"):
-        fetch_quickly("so2sat", tmp_path, layout="hdf5")
-
-
-def test_one_missing_shard_keeps_the_dataset_away(published: Site, tmp_path: Path) -> None:
-    del published.files["split"]
-    with pytest.raises(FetchError, match="default_partition"):
-        fetch_quickly("so2sat", tmp_path)
+def test_a_dataset_is_away_until_it_is_unpacked(published: Site, tmp_path: Path) -> None:
+    assert status(tmp_path, tmp_path, "paper")[0].raw == "no"
+    published.put("m.zip", b"not an archive", "cut", *["500"] * 9)
+    with pytest.raises(DownloadError, match=r"m\.zip"):
+        fetch("so2sat", tmp_path)
+    assert status(tmp_path, tmp_path, "paper")[0].raw == "7 B so far"
+    published.put("m.zip", b"not an archive")
+    with pytest.raises(UnpackError, match=r"m\.zip"):
+        fetch("so2sat", tmp_path)
+    assert status(tmp_path, tmp_path, "paper")[0].raw == "archive only"
     assert not (tmp_path / "so2sat").exists()
-    assert status(tmp_path, tmp_path, "paper")[0].raw == "1 of 2 files"
 
 
-def test_archive_placed_by_hand_decides_the_layout(published: Site, tmp_path: Path) -> None:
+def test_archive_placed_by_hand_is_used(published: Site, tmp_path: Path) -> None:
     (tmp_path / "archives").mkdir()
     (tmp_path / "archives/m.zip").write_bytes(published.files["m.zip"])
-    folder = fetch_quickly("so2sat", tmp_path, keep_archive=False)
+    folder = fetch("so2sat", tmp_path, keep_archive=False)
     assert (folder / "a.hdf5").read_bytes() == b"hdf"
     assert published.log == []
     assert not (tmp_path / "archives/m.zip").exists()
@@ -106,40 +95,48 @@ def test_room_for_unpacking_is_asked_for_before_the_download(published: Site, tm
     usage = disk.shutil.disk_usage(tmp_path)._replace(free=disk.RESERVE + (1 << 20))
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DiskFullError):
-        fetch_quickly("mados", tmp_path)
+        fetch("mados", tmp_path)
     assert published.log == []
 
 
 def test_verify_names_what_changed(published: Site, tmp_path: Path) -> None:
-    folder = fetch_quickly("mados", tmp_path)
+    folder = fetch("mados", tmp_path)
     image = folder / "Scene_0/10/x.tif"
     image.write_bytes(b"?" + CONTENT[1:])
-    with pytest.raises(FetchError, match=rf"1 of 2 files are wrong: {image}: sha256 .* another found.*fetch again"):
+    with pytest.raises(DownloadError, match=rf"1 of 2 files are wrong: {image}: sha256 .* another found.*fetch again"):
         verify("mados", tmp_path)
     image.unlink()
-    with pytest.raises(FetchError, match=rf"{image}: missing"):
+    with pytest.raises(DownloadError, match=rf"{image}: missing"):
         verify("mados", tmp_path)
     assert status(tmp_path, tmp_path, "paper")[-1].verified == "1 wrong"
-    with pytest.raises(FetchError, match="run `deflect data fetch forestnet`"):
+    with pytest.raises(DownloadError, match="run `deflect data fetch forestnet`"):
         verify("forestnet", tmp_path)
+
+
+def test_a_log_shows_how_far_unpacking_and_verifying_are(published: Site, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("deflect.progress.PAUSE", 0.0)
+    folder = fetch("mados", tmp_path)
+    assert "\nunpacking MADOS.zip: 1.05M of 2.10M B in 00:00" in capsys.readouterr().err
+    verify("mados", tmp_path)
+    assert f"\nreading {folder}: 1.05M of 1.05M B in 00:00" in capsys.readouterr().err
 
 
 def test_folder_placed_by_hand_is_recorded_by_verify(published: Site, tmp_path: Path) -> None:
     (tmp_path / "forestnet").mkdir()
     (tmp_path / "forestnet/a.hdf5").write_bytes(b"1")
-    assert fetch_quickly("forestnet", tmp_path) == tmp_path / "forestnet"
+    assert fetch("forestnet", tmp_path) == tmp_path / "forestnet"
     assert status(tmp_path, tmp_path, "paper")[2].raw == "by hand"
     assert "checksums recorded now" in verify("forestnet", tmp_path)
     assert status(tmp_path, tmp_path, "paper")[2].verified == "recorded"
     (tmp_path / "forestnet/a.hdf5").write_bytes(b"2")
-    with pytest.raises(FetchError, match="1 of 1 files are wrong"):
+    with pytest.raises(DownloadError, match="1 of 1 files are wrong"):
         verify("forestnet", tmp_path)
 
 
 def test_status_names_the_next_command(published: Site, tmp_path: Path) -> None:
     raw, prepared = tmp_path / "raw", tmp_path / "prepared"
-    fetch_quickly("mados", raw)
-    fetch_quickly("so2sat", raw)
+    fetch("mados", raw)
+    fetch("so2sat", raw)
     (prepared / "paper/so2sat").mkdir(parents=True)
     (prepared / "paper/so2sat/store.json").write_text("{}")
     (raw / "peat").mkdir()

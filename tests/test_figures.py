@@ -24,16 +24,16 @@ from deflect.analysis.figures.efficiency import pareto
 from deflect.analysis.figures.importance import descriptor_gains, feature_shares
 from deflect.analysis.figures.inside import by_block, load_deflection
 from deflect.analysis.figures.labels import Label, place
-from deflect.analysis.figures.maps import RIGHT, WRONG, errors, most_classes, palette
-from deflect.analysis.images import TestImages, composite
-from deflect.analysis.names import LOOKS
+from deflect.analysis.figures.maps import RIGHT, WRONG, TestImages, errors, most_classes, palette
+from deflect.analysis.looks import LOOKS
 from deflect.analysis.records import load_study
-from deflect.analysis.schema import RecordError
 from deflect.analysis.summary import economy, summary
 from deflect.bands import HLS_S30, BandSet
-from deflect.config import METHODS
+from deflect.composite import composite
 from deflect.files import read_json, write_json
+from deflect.record import RecordError, read_record
 from deflect.report import segmentation_datasets
+from deflect.settings import METHODS
 from make_records import BLOCKS, PIXELS, make_run, make_store, make_study
 from own_data import write_card
 
@@ -179,7 +179,8 @@ def test_gain_is_the_squared_slope_of_the_whole_path():
 
 
 def test_shares_of_features(study, folder):
-    shares = feature_shares(folder / "runs/burn_scars/scale_mae/deflect/seed0")
+    run = folder / "runs/burn_scars/scale_mae/deflect/seed0"
+    shares = feature_shares(run, read_record(run))
     assert list(shares) == ["NDVI", "NDWI", "red"]
     assert sum(shares.values()) == pytest.approx(100)
 

@@ -15,15 +15,14 @@ from safetensors.torch import load_file
 
 from deflect.analysis.bootstrap import image_confusions
 from deflect.analysis.figures.importance import feature_shares
-from deflect.analysis.schema import run_file
 from deflect.data.card import read_ids
 from deflect.data.store import Store
 from deflect.errors import DeflectError
 from deflect.gfms import build, card_of, gfm_card, load_gfm
 from deflect.gfms.convert import save_weights
 from deflect.methods import load_adapter
+from deflect.record import read_record, run_file
 from deflect.training.evaluate import evaluate
-from deflect.training.record import read_record
 from deflect.training.run import train
 from tiny_store import tiny_spec
 
@@ -51,7 +50,7 @@ def trained(root: Path) -> Any:
 
 
 def counted(root: Path) -> Any:
-    return image_confusions(root / "run/predictions.npz", 3)[1].tolist()
+    return image_confusions(root / "run", read_record(root / "run"))[1].tolist()
 
 
 def evaluated(root: Path) -> Any:
@@ -75,9 +74,17 @@ def adapter(root: Path) -> Any:
     return {name: value.tolist() for name, value in model.adapter_state().items()}
 
 
+def shares(root: Path) -> Any:
+    return feature_shares(root / "run", read_record(root / "run"))
+
+
+def file_of_run(root: Path, name: str) -> Path:
+    return run_file(root / "run", name, read_record(root / "run"))
+
+
 def arrays(name: str) -> Callable[[Path], Any]:
     def read(root: Path) -> Any:
-        with np.load(run_file(root / "run", name)) as file:
+        with np.load(file_of_run(root, name)) as file:
             return {key: file[key].tolist() for key in file.files}
 
     return read
@@ -92,14 +99,11 @@ READERS: dict[str, list[Callable[[Path], Any]]] = {
     "weights.safetensors": [weights, evaluated],
     "weights.json": [weights],
     "run/record.json": [lambda root: read_record(root / "run"), evaluated],
-    "run/adapter.safetensors": [adapter, evaluated, lambda root: feature_shares(root / "run")],
-    "run/adapter.json": [adapter, evaluated, lambda root: feature_shares(root / "run")],
-    "run/head.safetensors": [evaluated, lambda root: load_file(run_file(root / "run", "head.safetensors")).keys()],
-    "run/history.csv": [lambda root: run_file(root / "run", "history.csv").read_text()],
-    "run/predictions.npz": [
-        arrays("predictions.npz"),
-        lambda r: image_confusions(r / "run/predictions.npz", 3)[1].tolist(),
-    ],
+    "run/adapter.safetensors": [adapter, evaluated, shares],
+    "run/adapter.json": [adapter, evaluated, shares],
+    "run/head.safetensors": [evaluated, lambda root: load_file(file_of_run(root, "head.safetensors")).keys()],
+    "run/history.csv": [lambda root: file_of_run(root, "history.csv").read_text()],
+    "run/predictions.npz": [arrays("predictions.npz"), counted],
     "run/deflection.npz": [arrays("deflection.npz")],
 }
 

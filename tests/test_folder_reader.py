@@ -12,7 +12,7 @@ import rasterio
 
 from deflect.data.prepare import prepare
 from deflect.data.readers import ReadError, read, sheet_for
-from deflect.data.readers.folder_card import FolderCard
+from deflect.data.readers.own_data_card import OwnDataCard
 from deflect.data.store import Store
 from own_data import BANDS, CARD, image, write_card, write_folders, write_masks, write_table, write_tiff
 
@@ -140,7 +140,7 @@ def test_the_card_of_the_documentation_is_right_and_own_data_is_real_in_every_st
     card = prepare("fields", tmp_path / "raw", tmp_path / "store", simulated=True)
     assert not card.simulated
     assert [card.splits[split]["n"] for split in ("train", "val", "test")] == [10, 2, 4]
-    for field in FolderCard.__dataclass_fields__:
+    for field in OwnDataCard.__dataclass_fields__:
         assert f"| `{field}` |" in page, f"the page does not explain {field}"
 
 
@@ -151,7 +151,7 @@ WRONG_CARDS = {
     "scale": ({"scale": "1e-4"}, "scale must be a positive number, found '1e-4'"),
     "gsd": ({"gsd": -10}, "gsd must be metres per pixel, found -10"),
     "unknown band": ({"bands": ["B02", "B20"]}, "no band 'B20'; this set has B01"),
-    "band twice": ({"bands": ["B02", "B02"]}, "stands more than once"),
+    "band twice": ({"bands": ["B02", "B02"]}, "occurs more than once"),
     "unknown sensor": ({"sensor": "sentinel3"}, "sensor 'sentinel3' is not one of sentinel2, landsat8, hls_s30"),
     "band fact": ({"bands": [{"name": "x", "roll": "B"}]}, "bands: .*'roll'"),
     "use": ({"use": ["B11"]}, "use: .*no band 'B11'"),

@@ -5,6 +5,7 @@ The disk is a small tmpfs, which takes the right to mount; without it these test
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,17 +16,21 @@ import pytest
 import torch
 
 from deflect.data import disk
+from deflect.data.fetch.file import fetch_file
+from deflect.data.fetch.sources import Source
+from deflect.data.fetch.unpack import unpack
 from deflect.data.prepare import prepare
-from deflect.data.simulate import SimulationSize, simulate
-from deflect.data.sources import Source
-from deflect.data.unpack import unpack
+from deflect.data.simulate import simulate
 from deflect.errors import DeflectError, one_line
 from deflect.files import atomic_path, sha256_file
 from deflect.gfms import build, card_of, gfm_card
 from deflect.gfms.convert import save_weights
+from deflect.settings.simulation import SimulationSize
 from deflect.training.run import train
+from loopback import serve
 from tiny_store import tiny_spec
 
+MILLION = hashlib.sha256(b"a" * 1_000_000).hexdigest()
 #: What never changes: not times, not notes of what a store was made from.
 VARYING = ("record.json", "history.csv", ".locks", ".made_from")
 
@@ -51,7 +56,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Raw files, an archive of them, and a store of a run."""
     root = tmp_path_factory.mktemp("source")
-    simulate("so2sat", root / "so2sat", SimulationSize(6, 3, 3), seed=0)
+    simulate("so2sat", root / "so2sat", SimulationSize(train=6, val=3, test=3), seed=0)
     plain = shutil.copytree(root / "so2sat", root / "published", ignore=shutil.ignore_patterns("SIMULATED.json"))
     shutil.make_archive(str(root / "so2sat"), "zip", plain)
     train(tiny_spec(root, "segmentation", "deflect", upernet_channels=32, epochs=2))
@@ -69,7 +74,12 @@ def trains(source: Path, out: Path) -> None:
 
 def unpacks(source: Path, out: Path) -> None:
     size = sum(path.stat().st_size for path in (source / "so2sat").iterdir())
-    unpack(source / "so2sat.zip", out / "so2sat", Source("a", "", unpacked_bytes=size), progress=False)
+    unpack(source / "so2sat.zip", out / "so2sat", Source("a", "", unpacked_bytes=size))
+
+
+def fetches(_source: Path, out: Path) -> None:
+    with serve() as site:
+        fetch_file(Source("so2sat.zip", site.put("a", b"a" * 1_000_000), sha256=MILLION), out)
 
 
 def converts(source: Path, out: Path) -> None:
@@ -97,7 +107,7 @@ def told(step: Callable[[Path, Path], None], source: Path, out: Path) -> str:
 
 
 @pytest.mark.parametrize("checked", [True, False], ids=["asked before", "found while writing"])
-@pytest.mark.parametrize("step", [prepares, trains, unpacks, converts, summarises])
+@pytest.mark.parametrize("step", [prepares, trains, unpacks, fetches, converts, summarises])
 def test_a_full_disk(
     small: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Callable, checked: bool
 ) -> None:
@@ -108,7 +118,7 @@ def test_a_full_disk(
     assert "room" in line
     assert str(small) in line
     names = {path.name for path in small.iterdir()} | {path.name for path in small.glob("seed0/*")}
-    assert not names & {"store", "record.json", "so2sat", "weights.json"}
+    assert not names & {"store", "record.json", "so2sat", "so2sat.zip", "weights.json"}
     monkeypatch.setattr(disk, "RESERVE", 0)
     assert mount("-o", "remount,size=50m", str(small))
     step(source, small)
@@ -116,7 +126,7 @@ def test_a_full_disk(
     assert content(small) == content(tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize("step", [prepares, trains, unpacks, converts])
+@pytest.mark.parametrize("step", [prepares, trains, unpacks, fetches, converts])
 def test_a_read_only_folder(
     small: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Callable
 ) -> None:

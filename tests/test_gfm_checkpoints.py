@@ -234,16 +234,16 @@ def test_verify_refuses_random_weights_and_changed_files(saved: Path) -> None:
 
 
 def test_fetch_checks_a_file_that_was_put_there_by_hand(tmp_path: Path) -> None:
-    from deflect.data.fetch_file import FetchError
+    from deflect.data.fetch.download import DownloadError
 
     (tmp_path / "cross_scale_mae_base_pretrain.pth").write_bytes(b"something else")
-    with pytest.raises(FetchError, match="md5 0c33995da85c112d9602f89d5b186bbc expected"):
+    with pytest.raises(DownloadError, match="md5 0c33995da85c112d9602f89d5b186bbc expected"):
         fetch("cross_scale_mae", tmp_path)
     (tmp_path / "dino_mc.pth").write_bytes(b"weights")  # no checksum is published: what is found is recorded
     assert fetch("dino_mc", tmp_path) == tmp_path / "dino_mc.pth"
     assert read_json(tmp_path / "checksums.json")["dino_mc.pth"]["bytes"] == 7
     (tmp_path / "dino_mc.pth").write_bytes(b"changed")
-    with pytest.raises(FetchError, match="where it was first seen"):
+    with pytest.raises(DownloadError, match="where it was first seen"):
         fetch("dino_mc", tmp_path)
     with pytest.raises(GFMError, match="make it with `deflect gfm pretrain dino_mc`"):
         fetch("dino_mc", tmp_path, size="mini")

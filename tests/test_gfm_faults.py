@@ -15,14 +15,14 @@ import deflect.gfms.card as cards
 from checkpoint_layouts import dino, scale_mae_torchgeo, source
 from deflect import cli
 from deflect.config import load
-from deflect.data.fetch_file import FetchError
+from deflect.data.fetch.download import DownloadError
 from deflect.files import write_json
 from deflect.gfms import GFMError, build, card_of, gfm_card, load_gfm
 from deflect.gfms.checkpoint import read_checkpoint
 from deflect.gfms.convert import convert, save_weights
 from deflect.gfms.fetch import fetch
-from deflect.gfms.positions import sincos_positions
 from deflect.gfms.verify import verify
+from deflect.gfms.vit import sincos_positions
 
 torch.set_num_threads(1)
 
@@ -130,7 +130,7 @@ def test_a_bad_first_download_says_how_to_get_out(tmp_path: Path) -> None:
     (tmp_path / "dino_mc.pth").write_bytes(b"half a file")
     fetch("dino_mc", tmp_path)
     (tmp_path / "dino_mc.pth").write_bytes(b"the right file")
-    with pytest.raises(FetchError, match="delete its entry"):
+    with pytest.raises(DownloadError, match="delete its entry"):
         fetch("dino_mc", tmp_path)
 
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from deflect.gfms import GFMS, GFMCard, GFMError, build, card_of, count_parameters, gfm_card, load_gfm, scale_rgb, taps
 from deflect.gfms.card import CARDS
-from deflect.gfms.positions import sincos_positions
-from deflect.gfms.vit import PostNormBlock, UnusedNorm
+from deflect.gfms.vit import PostNormBlock, UnusedNorm, sincos_positions
 
 torch.set_num_threads(1)
 
@@ -202,10 +201,11 @@ def test_reflectance_to_rgb() -> None:
 def test_cards_survive_json_and_refuse_nonsense() -> None:
     for card in CARDS.values():
         assert GFMCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+        assert card.to_dict()["kind"] == card.positions, "the name in files of every version"
     with pytest.raises(GFMError, match="not a GFM card"):
         GFMCard.from_dict({"name": "scale_mae"})
-    with pytest.raises(GFMError, match="kind must be one of"):
-        replace(gfm_card("dino_mc"), kind="rotary")
+    with pytest.raises(GFMError, match="positions must be one of"):
+        replace(gfm_card("dino_mc"), positions="rotary")
     with pytest.raises(GFMError, match="architecture needs"):
         replace(gfm_card("dino_mc"), architecture={"depth": 3})
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from deflect.config import METHODS
+from deflect.settings import METHODS
 from deflect.training.run import train
 from tiny_store import tiny_spec
 

@@ -9,18 +9,20 @@ from typing import Any
 
 import pytest
 import torch
+from methods_page import PAGE, methods_page
 from torch import nn
 
 from deflect.bands import SENTINEL2, BandError, BandSet, BandStatistics
 from deflect.gfms import scale_rgb
-from deflect.methods import METHODS, AdaptedGFM, MethodError, adapt, adapt_as, merge, method_config, parameter_report
-from deflect.methods.lora import LoRALinear
-from deflect.methods.shares import PAGE, methods_page, report
+from deflect.methods import AdaptedGFM, MethodError, adapt, adapt_as, merge, method_config, parameter_report
+from deflect.methods.lora import LoRALinear, lora_layer
+from deflect.methods.report import published_report
 from deflect.methods.slr import SLRLinear
+from deflect.settings.methods import CONFIGS
 from tiny_gfm import BANDS, STATISTICS, VARIANTS, images, optimise, tiny
 
 torch.set_num_threads(1)
-OWN = [method for method in METHODS if method != "peft"]
+OWN = [method for method in CONFIGS if method != "peft"]
 ALL = [*OWN, "peft:dora", "peft:ia3", "peft:vera"]
 SNAPSHOT = Path(__file__).parent / "snapshots" / "trainable_names.json"
 
@@ -124,7 +126,7 @@ def test_the_given_gfm_is_never_touched() -> None:
     ],
 )
 def test_shares_on_vit_l_are_the_papers(method: str, settings: dict[str, Any], percent: float) -> None:
-    found = report(method, settings)
+    found = published_report(method, settings)
     assert found.gfm_params == 303_301_632
     assert found.tuned_percent == pytest.approx(percent, abs=5e-4)
     assert sum(found.modules.values()) == found.tuned_params
@@ -205,7 +207,7 @@ def test_band_faults_are_named() -> None:
     gfm = tiny()
     with pytest.raises(BandError, match="no red and no blue band"):
         adapt(gfm, "frozen", SENTINEL2.subset(["B03", "B08"]))
-    with pytest.raises(BandError, match="B03 stands more than once"):
+    with pytest.raises(BandError, match="B03 occurs more than once"):
         BandSet("sentinel2", (*BANDS.bands, BANDS.bands[1]))
     with pytest.raises(BandError, match="B05, B06, B08, B11, B12: extra bands are z-scored"):
         adapt(gfm, "lora", BANDS)
@@ -223,19 +225,19 @@ def test_band_faults_are_named() -> None:
     [
         ("lroa", {}, "unknown method 'lroa'; known: deflect, lora"),
         ("peft", {}, "unknown method 'peft'"),
-        ("lora", {"rnk": 4}, "lora: unknown setting rnk; known: bands"),
-        ("lora", {"rank": 0}, "rank: expected a positive number, found 0"),
-        ("lora", {"convention": "theirs"}, "convention: expected paper or usual, found 'theirs'"),
+        ("lora", {"rnk": 4}, "lora: unknown key 'rnk'; did you mean 'rank'"),
+        ("lora", {"rank": 0}, "rank: expected greater than or equal to 1, found 0"),
+        ("lora", {"convention": "theirs"}, "convention: unknown value 'theirs'; known: paper, usual"),
         ("lora", {"targets": ["qkv", "fc3"]}, "no linear layer called fc3"),
-        ("slr", {"bands": "nir"}, "bands: expected all or rgb, found 'nir'"),
-        ("patch_embed", {"patch_init": "copy"}, "patch_init: expected repeat or random or zero"),
+        ("slr", {"bands": "nir"}, "bands: unknown value 'nir'; known: all, rgb"),
+        ("patch_embed", {"patch_init": "copy"}, "patch_init: unknown value 'copy'; known: repeat, random, zero"),
         ("peft:lroa", {}, "peft:lroa: not a layer-wise method of peft; known: .*lora"),
         ("peft:lora", {"options": {"rank": 3}}, "unknown options rank for LoraConfig"),
         ("peft:lora", {"options": {"init_lora_weights": "pissa"}}, "rewrite frozen weights"),
-        ("deflect", {"constraint": "firm"}, "constraint: expected hard or soft or none"),
-        ("deflect", {"statistics": ["q50"]}, "statistics: expected mean or std"),
+        ("deflect", {"constraint": "firm"}, "constraint: unknown value 'firm'; known: hard, soft, none"),
+        ("deflect", {"statistics": ["q50"]}, r"statistics\.0: unknown value 'q50'; did you mean"),
         ("deflect", {"blocks": [0, 3]}, r"blocks: expected numbers from 0 to 2, found \[3\]"),
-        ("deflect", {"blocks": []}, "blocks: expected a list without repeats"),
+        ("deflect", {"blocks": []}, "blocks: expected 'all' or at least 1 item"),
         ("deflect", {"indices": ["NDVI", "NDRE"]}, "unknown spectral index 'NDRE'"),
     ],
 )
@@ -274,7 +276,7 @@ def test_variants_of_lora_have_their_own_scale(name: str, scale: float) -> None:
 def test_lora_formula(convention: str) -> None:
     config = method_config("lora", rank=3, alpha=12.0, convention=convention)
     linear = nn.Linear(6, 5)
-    layer = config.layer(linear)
+    layer = lora_layer(linear, config)
     stir(layer)
     x, down, up = torch.randn(2, 7, 6), layer.lora_down, layer.lora_up
     update = 4.0 * x @ down.weight.T @ up.weight.T
@@ -332,7 +334,7 @@ def test_low_rank_methods_start_at_the_gfm(method: str) -> None:
 @pytest.mark.parametrize("deep", [True, False])
 @pytest.mark.parametrize("variant", ["plain", "dinov2", "no_cls"])
 @torch.no_grad()
-def test_prompts_stand_behind_the_prefix_and_only_the_gfms_own_tokens_are_read(variant: str, deep: bool) -> None:
+def test_prompts_follow_the_prefix_and_are_left_out_of_the_features(variant: str, deep: bool) -> None:
     model = adapted("vpt", variant, bands="rgb", deep=deep, prompts=3)
     stir(model)
     image, prefix = images(model.gfm), model.num_prefix_tokens

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from deflect.training.metrics import HEADLINE, Scores, confusions
+from deflect.settings import METRICS
+from deflect.training.outcomes import confusions
+from deflect.training.scoring import Scores
 
 CLASSES = ("water", "sand", "reef", "ship")
 
@@ -85,7 +87,7 @@ def test_prediction_at_unlabelled_pixels_changes_nothing() -> None:
 def test_headlines_are_among_the_metrics() -> None:
     for task, shape in (("classification", ()), ("segmentation", (4, 4))):
         metrics, _ = scored(task, *batches(6, *shape))
-        assert 0 <= metrics[HEADLINE[task]] <= 1
+        assert 0 <= metrics[METRICS[task]] <= 1
 
 
 def test_confusions_per_image_sum_to_the_whole() -> None:

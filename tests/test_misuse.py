@@ -15,6 +15,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
 from deflect.bands import BandStatistics
+from deflect.gfms import GFMError
 from deflect.methods import (
     AdaptedGFM,
     MethodError,
@@ -217,6 +218,11 @@ def test_what_is_no_band_set_or_batch_is_refused_by_name() -> None:
         adapt(tiny(), "lora", "rgb")  # type: ignore[arg-type]
     with pytest.raises(MethodError, match=r"found tuple; .*images alone"):
         adapt(tiny(), "deflect", BANDS).calibrate([(images(tiny()), 0)])  # type: ignore[list-item]
+
+
+def test_a_card_of_another_type_is_refused() -> None:
+    with pytest.raises(GFMError, match="to a GFMCard"):
+        adapt(tiny(), "lora", BANDS, STATISTICS, card={"reflectance_white": 0.2})  # type: ignore[arg-type]
 
 
 def test_an_adapter_loads_on_a_gfm_built_without_the_dropout_of_training(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from deflect.analysis import comparison, figures, tables, variants
 from deflect.analysis.figures import fonts
 from deflect.analysis.figures.style import encode
 from deflect.analysis.notebook import execute
-from deflect.analysis.records import Study, load_study
-from deflect.analysis.render import Cell, Sheet, html, latex, markdown
+from deflect.analysis.records import StudyRuns, load_study
+from deflect.analysis.render import Cell, PrintedTable, html, latex, markdown
 from deflect.analysis.summary import summary
 from deflect.cli import main
 from deflect.report import grid
@@ -31,7 +31,7 @@ CJK = ["水田", "森林"]
 METHODS = ["deflect", "lora", "frozen", "full"]
 
 
-def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, classes: list[str]) -> Study:
+def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, classes: list[str]) -> StudyRuns:
     """A study of a published segmentation dataset under another title and with other names of classes."""
     for names in (make_records.CLASSES, make_records.SEGMENTATION):
         monkeypatch.setitem(names, "burn_scars", classes)
@@ -41,7 +41,7 @@ def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, classes: list[str]) 
     return load_study(folder / "runs", axes | {"titles": {"burn_scars": TITLE}})
 
 
-def drawn(study: Study, folder: Path) -> dict[str, mpl.figure.Figure]:
+def drawn(study: StudyRuns, folder: Path) -> dict[str, mpl.figure.Figure]:
     return {
         "confusion": figures.confusion_matrices(study),
         "classes": figures.inside_deflect_classes(study, "scale_mae"),
@@ -75,8 +75,8 @@ def test_the_title_stands_in_tables_and_page(tmp_path: Path, monkeypatch) -> Non
     names = {"methods": METHODS, "titles": {"burn_scars": TITLE}}
     study = load_study(tmp_path / "runs", axes | names | {"variants": beside})
     references = comparison.load_references("references/paper.csv")
-    for _, sheet in (tables.main(study), variants.ablation(study), variants.patch_embed(study)):
-        cells = [*sheet.header, *(cell.text for row in sheet.rows if isinstance(row, list) for cell in row)]
+    for _, printed in (tables.main(study), variants.ablation(study), variants.patch_embed(study)):
+        cells = [*printed.header, *(cell.text for row in printed.rows if isinstance(row, list) for cell in row)]
         assert any(TITLE in text for text in cells)
     page = summary(study, references, resamples=10)
     assert "Crop fields $a$ | &lt;b&gt;50 %&lt;/b&gt;" in page
@@ -94,24 +94,24 @@ def test_titles_of_cards_reach_the_notebooks_and_published_datasets_need_none(tm
 
 
 def test_tables_escape_what_their_format_reads_as_marks() -> None:
-    sheet = Sheet(
+    printed = PrintedTable(
         "t", ["a", "b"], [[Cell("[x] *y* _z_ a_b $c$"), Cell(r"<i> &lt; `d` \e [f](g)")], [Cell("< 5"), Cell("–")]]
     )
-    text = markdown(sheet)
+    text = markdown(printed)
     assert r"| [x] \*y\* \_z\_ a_b \$c\$ | \<i> \&lt; \`d\` \\e [f]\(g) |" in text
     assert "| < 5 | – |" in text
-    assert r"{}[x] *y* \_z\_ a\_b \$c\$ & $<$i$>$ \&lt; `d` \textbackslash{}e [f](g) \\" in latex(sheet)
-    assert "&lt;i&gt; &amp;lt;" in html(sheet)
+    assert r"{}[x] *y* \_z\_ a\_b \$c\$ & $<$i$>$ \&lt; `d` \textbackslash{}e [f](g) \\" in latex(printed)
+    assert "&lt;i&gt; &amp;lt;" in html(printed)
 
 
 def test_signs_that_no_font_has_are_named_once_with_the_remedy(tmp_path: Path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [font_manager.findfont("DejaVu Sans")])
-    for cached in (fonts._search, fonts._tell):
+    for cached in (fonts._search, fonts._warn):
         cached.cache_clear()
     study = study_of(tmp_path, monkeypatch, CJK)
     figures.confusion_matrices(study)
     figures.inside_deflect_classes(study, "scale_mae")
-    assert caplog.text.count("no installed font has the signs 林 森 水 田") == 1
+    assert caplog.text.count("no installed font has the characters 林 森 水 田") == 1
     assert "fonts-noto-cjk" in caplog.text
     fonts._search.cache_clear()
 
@@ -120,9 +120,9 @@ def test_an_installed_font_that_has_the_signs_is_taken(tmp_path: Path, monkeypat
     """Stands in for a CJK font: DejaVu Sans Mono under a base that lacks a letter of it."""
     mono = font_manager.findfont("DejaVu Sans Mono")
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [mono])
-    base = fonts._signs(font_manager.findfont("DejaVu Sans")) - {"é"}
-    signs = fonts._signs
-    monkeypatch.setattr(fonts, "_signs", lambda path: signs(path) if path == mono else base)
+    base = fonts._characters(font_manager.findfont("DejaVu Sans")) - {"é"}
+    signs = fonts._characters
+    monkeypatch.setattr(fonts, "_characters", lambda path: signs(path) if path == mono else base)
     fonts._search.cache_clear()
     figure = figures.confusion_matrices(study_of(tmp_path, monkeypatch, ["é", "e"]))
     families = {text.get_text(): text.get_fontfamily() for text in figure.findobj(Text)}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deflect.config import Config, load
+from deflect.config import load
 from deflect.data.catalog import DATASETS
+from deflect.settings.study import Config
 from deflect.training import needs
 from deflect.training.run import train
 from tiny_store import BANDS, tiny_spec
@@ -33,7 +34,7 @@ def test_the_paper_study_is_said_to_need_what_was_computed_by_hand(paper: Config
 
 
 def test_weights_of_one_seed_take_a_third(paper: Config) -> None:
-    everything = Config(replace(paper.study, keep_weights="all"), paper.methods, paper.wandb)
+    everything = Config(paper.study.model_copy(update={"keep_weights": "all"}), paper.methods, paper.wandb)
     kept, all_of_them = (needs.disk_needs(config)["runs"] for config in (paper, everything))
     assert 60 * GB < all_of_them < 70 * GB
     assert kept == pytest.approx(all_of_them / 3, rel=0.05)
@@ -51,7 +52,7 @@ def test_the_size_of_a_run_is_that_of_its_files(tmp_path: Path, method: str) -> 
     spec = tiny_spec(tmp_path, "segmentation", method, epochs=1)
     train(spec)
     adapter, head = ((spec.out / f"{name}.safetensors").stat().st_size for name in ("adapter", "head"))
-    tuned = needs.report(method, {}, "scale_mae", BANDS, size="mini").tuned_params
+    tuned = needs.published_report(method, {}, "scale_mae", BANDS, size="mini").tuned_params
     assert adapter == pytest.approx(4 * tuned, rel=0.1)
     assert head == pytest.approx(4 * needs._head("segmentation", "scale_mae", "mini", 3, 8), rel=0.3)
     small = sum(path.stat().st_size for path in spec.out.iterdir()) - adapter - head

@@ -11,12 +11,12 @@ from unicodedata import normalize
 
 import pytest
 
-from deflect.config import ConfigError
 from deflect.config import read as read_config
 from deflect.data.manifest import folder_sha256
 from deflect.data.prepare import prepare
 from deflect.data.readers import ReadError, read, sheet_for
 from deflect.data.store import Store
+from deflect.errors import ConfigError
 from own_data import CARD, image, write_card, write_folders, write_masks, write_table, write_tiff
 
 ROOT = Path(__file__).parents[1]

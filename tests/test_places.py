@@ -57,9 +57,8 @@ def test_notebooks_run_below_a_long_temporary_folder(tmp_path, monkeypatch):
     source, folder = tmp_path / "one.py", tmp_path / ("a_batch_job_" * 8)
     source.write_text('# %% tags=["parameters"]\nx = 1\n')
     folder.mkdir()
-    program = (
-        "from deflect.cli import main; main(['data', 'status']); from deflect.analysis.notebook import main; main()"
-    )
+    program = "import sys; from deflect.cli import main; main(['data', 'status']); "
+    program += "from deflect.analysis.notebook import execute; execute(*sys.argv[1:])"
     command = [sys.executable, "-c", program, str(source), str(tmp_path / "one.ipynb")]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"TMPDIR": str(folder)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

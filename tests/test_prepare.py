@@ -25,9 +25,10 @@ from deflect.data.card import read_card
 from deflect.data.catalog import AS_PUBLISHED, DATASETS
 from deflect.data.prepare import prepare
 from deflect.data.readers import read
-from deflect.data.simulate import SimulationSize, simulate
+from deflect.data.simulate import simulate
 from deflect.data.store import Store
 from deflect.errors import DeflectError
+from deflect.settings.simulation import SimulationSize
 from own_data import write_masks
 
 ROOT = Path(__file__).parents[1]
@@ -159,7 +160,7 @@ def test_changed_files_are_not_resumed(raw: Path, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_killed_run_leaves_no_store_and_no_worker(tmp_path: Path, jobs: int) -> None:
-    simulate("so2sat", tmp_path / "raw", SimulationSize(90, 2, 2, 16), seed=0)
+    simulate("so2sat", tmp_path / "raw", SimulationSize(train=90, val=2, test=2, pixels=16), seed=0)
     script = (
         "from deflect.data import shards; shards.SHARD_BYTES = 1\n"
         f"from deflect.data.prepare import prepare; prepare('so2sat', 'raw', 'store', jobs={jobs})"

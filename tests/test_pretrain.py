@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from deflect.errors import ConfigError
 from deflect.files import read_json
 from deflect.gfms import GFMS, GFMError, build, card_of, gfm_card, load_gfm
 from deflect.gfms.convert import save_weights
 from deflect.gfms.distill import spread
 from deflect.gfms.masked import MaskedReconstruction, agreement
-from deflect.gfms.positions import sincos_positions
-from deflect.gfms.pretrain import PretrainSettings, make_objective, optimise, pretrain
+from deflect.gfms.pretrain import make_objective, optimise, pretrain
 from deflect.gfms.verify import verify
 from deflect.gfms.views import encode, random_view
+from deflect.gfms.vit import sincos_positions
+from deflect.settings.pretraining import PretrainSettings
+from deflect.settings.reading import read
 
 torch.set_num_threads(1)
 
@@ -125,8 +128,8 @@ def test_wrong_images_are_refused_and_leave_nothing(images: np.ndarray, message:
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     for field, value in (("steps", 0), ("batch_size", 1), ("mask_ratio", 1.0), ("momentum", 0.0)):
-        with pytest.raises(GFMError, match=field):
-            PretrainSettings(**{field: value})
+        with pytest.raises(ConfigError, match=f"pretraining.{field}: expected"):
+            read(PretrainSettings, {field: value}, "pretraining")
 
 
 def test_the_encoder_sees_nothing_of_hidden_patches() -> None:

@@ -8,7 +8,7 @@ import pytest
 from deflect.analysis import bootstrap, ranks
 from deflect.analysis.records import load_study
 from deflect.analysis.render import GAP
-from deflect.analysis.schema import RecordError
+from deflect.record import RecordError
 from make_records import make_run, make_study
 
 CONFUSION = np.array([[3.0, 1, 0], [1, 2, 0], [0, 0, 0]])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import h5py
@@ -18,7 +15,8 @@ from torch.utils.data import DataLoader
 from deflect.data.catalog import AS_PUBLISHED, DATASETS
 from deflect.data.readers import RawDataset, ReadError, read
 from deflect.data.readers.burn_scars import validation_indices
-from deflect.data.simulate import SimulationSize, simulate
+from deflect.data.simulate import simulate
+from deflect.settings.simulation import SimulationSize
 
 FIXTURE = Path(__file__).parent / "fixtures" / "geobench"
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real"
@@ -89,66 +87,6 @@ def test_brick_kiln_as_published_keeps_thirteen_bands_in_stored_order() -> None:
     dataset = read("brick_kiln", FIXTURE / "m-brick-kiln", "train", AS_PUBLISHED["brick_kiln"])
     assert dataset.load(0)[0][:, 0, 0].tolist() == [10 * k for k in range(13)]
     assert dataset.sheet.bands.names[5:] == ["B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
-
-
-def write_mirror(source: Path, target: Path, shard_size: int = 3) -> None:
-    """The webdataset mirror of a folder of HDF5 samples."""
-    target.mkdir()
-    shutil.copy(source / "default_partition.json", target)
-    partition = json.loads((source / "default_partition.json").read_text())
-    ids = [name for split in partition.values() for name in split]
-    labels = {name: label for s in ("train", "val", "test") for name, label in facts(source, s)}
-    for start in range(0, len(ids), shard_size):
-        with tarfile.open(target / f"shard_{start // shard_size:05d}.tar", "w") as shard:
-            for name in ids[start : start + shard_size]:
-                with h5py.File(source / f"{name}.hdf5") as file:
-                    arrays = {key: file[key][()] for key in file}
-                buffer = io.BytesIO()
-                np.savez(buffer, **arrays)
-                meta = json.dumps({"label": labels[name], "bands_order": list(arrays)}).encode()
-                for member, content in ((f"{name}.bands.npz", buffer.getvalue()), (f"{name}.meta.json", meta)):
-                    info = tarfile.TarInfo(member)
-                    info.size = len(content)
-                    shard.addfile(info, io.BytesIO(content))
-
-
-def facts(folder: Path, split: str) -> list[tuple[str, int]]:
-    dataset = read(folder.name, folder, split)
-    return [(name, int(dataset.load(i)[1])) for i, name in enumerate(dataset.ids)]
-
-
-@pytest.mark.parametrize("name", ["so2sat", "brick_kiln", "forestnet"])
-def test_the_mirror_gives_the_same_samples_as_the_hdf5_files(raw: Path, name: str, tmp_path: Path) -> None:
-    write_mirror(raw / name, tmp_path / name)
-    for split in ("train", "val", "test"):
-        ours, theirs = read(name, tmp_path / name, split), read(name, raw / name, split)
-        assert type(ours).__name__ == "WebDataset"
-        assert ours.ids == theirs.ids
-        for index in range(len(ours)):
-            np.testing.assert_array_equal(ours.load(index)[0], theirs.load(index)[0])
-            assert ours.load(index)[1] == theirs.load(index)[1]
-
-
-def test_the_mirror_refuses_objects_and_missing_shards(raw: Path, tmp_path: Path) -> None:
-    write_mirror(raw / "so2sat", tmp_path / "so2sat")
-    shard = tmp_path / "so2sat" / "shard_00001.tar"
-    content = shard.read_bytes()
-    shard.unlink()
-    with pytest.raises(ReadError, match="in any shard; fetch the missing shard"):
-        read("so2sat", copy(tmp_path / "so2sat", tmp_path / "lacking"), "train")
-    shard.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ReadError, match=r"shard_00001\.tar|in any shard"):
-        read("so2sat", copy(tmp_path / "so2sat", tmp_path / "cut"), "train")
-    buffer, meta = io.BytesIO(), json.dumps({"label": 1}).encode()
-    np.savez(buffer, **{"02 - Blue": np.array([{"an": "object"}], dtype=object)})
-    with tarfile.open(tmp_path / "lacking" / "shard_00001.tar", "w") as archive:
-        for name in read("so2sat", raw / "so2sat", "train").ids[3:6]:
-            for member, body in ((f"{name}.bands.npz", buffer.getvalue()), (f"{name}.meta.json", meta)):
-                info = tarfile.TarInfo(member)
-                info.size = len(body)
-                archive.addfile(info, io.BytesIO(body))
-    with pytest.raises(ReadError, match="shard_0000"):
-        read("so2sat", copy(tmp_path / "lacking", tmp_path / "objects"), "train").load(3)
 
 
 def test_burn_scars_validation_split_is_that_of_scikit_learn() -> None:

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import output_page
 import pytest
 import torch
 
-from deflect.analysis.schema import RecordError
 from deflect.data.store import Store
 from deflect.fingerprint import code_sha256
 from deflect.gfms import build as build_vit
 from deflect.gfms import gfm_card
-from deflect.training import record as records
+from deflect.record import RecordError, read_record, write_record
+from deflect.settings.training import TrainSettings
+from deflect.training import provenance
 from deflect.training.evaluate import Evaluation, EvaluationError, evaluate
 from deflect.training.outcomes import sample_rows
-from deflect.training.record import read_record, write_record
 from deflect.training.run import train
-from deflect.training.settings import TrainSettings
 from deflect.training.spec import RunSpec
 from deflect.training.tracking import sample_maps, wandb_mode
 from tiny_store import tiny_spec, tiny_store
@@ -142,7 +142,7 @@ def test_weights_are_part_of_the_run_and_evaluation_refuses_others(tmp_path: Pat
     weights = save_weights(tmp_path / "gfm.safetensors", 0)
     spec = tiny_spec(tmp_path, weights=weights, epochs=1)
     record = train(spec)
-    assert record["weights"]["sha256"] == records.weights_sha256(weights)
+    assert record["weights"]["sha256"] == provenance.weights_sha256(weights)
     assert evaluate(spec.out, device="cpu").identical
     save_weights(weights, 1)
     with pytest.raises(EvaluationError, match="other weights"):
@@ -177,7 +177,7 @@ OTHER_TRAINING = {
 
 
 @pytest.mark.parametrize(
-    "setting", sorted(set(TrainSettings.__dataclass_fields__) - {"checkpoint_every", "checkpoint_minutes"})
+    "setting", sorted(set(TrainSettings.model_fields) - {"checkpoint_every", "checkpoint_minutes"})
 )
 def test_every_training_setting_is_part_of_the_identity(tmp_path: Path, setting: str) -> None:
     changed = tiny_spec(tmp_path, **{setting: OTHER_TRAINING[setting]})
@@ -185,27 +185,36 @@ def test_every_training_setting_is_part_of_the_identity(tmp_path: Path, setting:
 
 
 def test_packages_that_are_absent_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "PACKAGES", ("torch", "no-such-package"))
-    assert records.packages.__wrapped__().keys() == {"python", "torch"}
+    monkeypatch.setattr(provenance, "PACKAGES", ("torch", "no-such-package"))
+    assert provenance.packages.__wrapped__().keys() == {"python", "deflect", "torch"}
 
 
 def test_revision_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    state = records.code_state.__wrapped__()
+    state = provenance.code_state.__wrapped__()
     assert (state["revision"], state["dirty"]) == ("", False)
     assert state["sha256"] == code_sha256("train")
 
 
 def test_records_are_checked_when_written_and_when_read(finished: dict[str, RunSpec], tmp_path: Path) -> None:
     record = read_record(finished["classification"].out)
-    with pytest.raises(RecordError, match=r"score\.value.*fraction"):
-        write_record(tmp_path, record | {"score": record["score"] | {"value": 53.2}})
+    for changed, message in (
+        (record | {"score": record["score"] | {"value": 53.2}}, r"score\.value.*fraction"),
+        (record | {"data": record["data"] | {"origin": "?"}}, r"key data\.origin: no such entry"),
+        ({k: v for k, v in record.items() if k != "platform"}, "key platform: expected str, found nothing"),
+    ):
+        with pytest.raises(RecordError, match=message):
+            write_record(tmp_path, changed)
     assert not (tmp_path / "record.json").exists()
     (tmp_path / "record.json").write_text(json.dumps({k: v for k, v in record.items() if k != "seed"}))
     with pytest.raises(RecordError, match="key seed: expected int, found nothing"):
         read_record(tmp_path)
     with pytest.raises(FileNotFoundError, match="has not finished"):
         read_record(tmp_path / "absent")
+
+
+def test_output_page_lists_the_record_that_the_code_defines() -> None:
+    assert output_page.PAGE.read_text() == output_page.output_page(), "run `make docs`"
 
 
 def test_wandb_is_off_by_default_the_variable_wins_and_a_misspelt_mode_is_told(
@@ -252,9 +261,10 @@ def test_wandb_offline_mirrors_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with np.load(spec.out / "predictions.npz") as arrays:
         shown = sample_maps(arrays, record["classes"], test_split)
     rgb = np.load(spec.store / "test.images.npy")[sample_rows(10)][:, [2, 1, 0]]  # the store begins with B02, B03, B04
-    expected = 255 * np.clip(rgb / np.quantile(rgb, 0.98), 0, 1).transpose(0, 2, 3, 1)
-    for image, pixels in zip(shown, expected, strict=True):
-        np.testing.assert_allclose(np.asarray(image.image), pixels, atol=1)
+    for image, pixels in zip(shown, rgb.transpose(0, 2, 3, 1), strict=True):
+        low, high = np.percentile(pixels, [2, 98])
+        expected = 255 * np.clip((pixels - low) / (high - low), 0, 1)
+        np.testing.assert_allclose(np.asarray(image.image), expected, atol=1)
 
 
 def test_wandb_online_without_key_or_network_keeps_the_run_offline(
@@ -287,6 +297,7 @@ def test_training_imports_only_the_core() -> None:
         "requests",
         "peft",
         "torchmetrics",
+        "deflect.analysis",
     }
     code = f"import sys, deflect.training.run; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

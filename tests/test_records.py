@@ -9,7 +9,7 @@ import pytest
 
 from deflect.analysis import scores, tables
 from deflect.analysis.records import load_records, load_study
-from deflect.analysis.schema import RecordError
+from deflect.record import RecordError
 from make_records import make_run, make_study, seeds
 
 
@@ -81,7 +81,7 @@ def test_different_devices_raise_a_warning(tmp_path):
 
 def test_unchecked_data_raises_a_warning(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect", data={"store_sha256": "0", "unchecked": True})
-    warning = "So2Sat: sizes and statistics were not held against the published ones."
+    warning = "So2Sat: sizes and statistics were not compared with the published ones."
     assert load_study(tmp_path).warnings == [warning]
 
 

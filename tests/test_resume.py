@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from deflect.data.disk import DiskFullError
+from deflect.record import read_record
+from deflect.settings.training import TrainSettings
 from deflect.training.checkpoint import Checkpoint
-from deflect.training.record import read_record
 from deflect.training.run import train
-from deflect.training.settings import TrainSettings
 from deflect.training.spec import RunSpec
 from tiny_store import tiny_spec
 
@@ -30,7 +30,7 @@ logging.basicConfig(level=logging.INFO)
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from tiny_store import tiny_spec
-from deflect.training.record import read_record
+from deflect.record import read_record
 from deflect.training.run import train
 print("ready", flush=True)
 train(tiny_spec(Path(sys.argv[2]), task="segmentation", method="deflect", epochs=12))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import rasterio
 
+from band_summary import summarise
 from deflect.bands import SENTINEL2, bandset
 from deflect.data.simulate import brick_kiln, burn_scars, chance, forestnet, mados, simulate_rgb, so2sat
 from deflect.data.simulate.canvas import coarse
-from deflect.data.simulate.compare import summarise
 from deflect.data.simulate.spectra import materials, measured, response
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/real"

@@ -9,8 +9,8 @@ import pytest
 
 from deflect.analysis import scores, tables, variants
 from deflect.analysis.records import load_study
-from deflect.analysis.render import GAP, Cell, Sheet, latex, markdown, marks, share, span, thousands, write
-from deflect.analysis.stats import summarise, t975
+from deflect.analysis.render import GAP, Cell, PrintedTable, latex, markdown, marks, pipe_table, share, span, thousands
+from deflect.analysis.scores import summarise, t975
 from make_records import make_run, make_study, seeds
 
 MAIN = "study,dataset,gfm,method,bands,metric,mean,std,ci95,n,tuned_params,gfm_params,tuned_percent,head_params"
@@ -45,13 +45,13 @@ def test_main_table_by_hand(tmp_path):
     seeds(tmp_path, "deflect", [0.50, 0.60, 0.70])
     seeds(tmp_path, "lora", [0.61, 0.61, 0.64])
     seeds(tmp_path, "full", [0.9, 0.9, 0.9])
-    frame, sheet = tables.main(load_study(tmp_path))
+    frame, printed = tables.main(load_study(tmp_path))
     assert ",".join(frame.columns) == MAIN
     row = scores.headline(frame).set_index("method").loc["deflect"]
     assert (row.metric, row.n, row.bands) == ("f1_macro", 3, "all")
     assert [row["mean"], row["std"], row.ci95] == pytest.approx([60, 10, 24.8414], abs=1e-3)
     assert (row.tuned_params, row.gfm_params, row.tuned_percent) == (2600, 1_000_000, pytest.approx(0.26))
-    text = markdown(sheet)
+    text = markdown(printed)
     assert "| DEFLECT | 2.6 | 0.26 % | 1.1 | <u>60.0 ± 24.8</u> | <u>60.0 ± 24.8</u> |" in text
     assert "| LoRA | 24 | 2.4 % | 1.1 | **62.0 ± 4.3** |" in text
     assert "| Full fine-tuning | 1,000 | 100 % | 1.1 | 90.0 ± 0.0 |" in text  # the oracle is not ranked
@@ -108,7 +108,7 @@ def test_averages_within_a_dataset_and_within_a_gfm(tmp_path):
 def test_scores_have_four_decimals_in_percent(tmp_path):
     seeds(tmp_path, "deflect", [1 / 3, 1 / 7])
     study = load_study(tmp_path)
-    table = scores.headline(scores.main(study))
+    table = scores.headline(scores.by_cell(study))
     assert list(table.index) == [0]
     assert "index" not in table
     assert table["mean"].tolist() == scores.averages(study)["mean"].tolist() == [23.8095]
@@ -122,14 +122,15 @@ def test_missing_runs_are_gaps_with_a_note_never_zeros(tmp_path):
     (tmp_path / "mados/scale_mae/lora/seed0/record.json").unlink()
     study = load_study(tmp_path)
     assert study.missing == ["mados/scale_mae/lora/seed0"]
-    frame, sheet = tables.main(study)
+    table = tables.main(study)
+    frame, printed = table
     gap = frame[(frame.dataset == "mados") & (frame.method == "lora")]
     assert (len(gap), gap.iloc[0].n, gap.iloc[0].metric) == (1, 0, "mIoU")
     assert gap[["mean", "std", "ci95", "tuned_params"]].isna().all(axis=None)
-    lora = next(row for row in sheet.rows if isinstance(row, list) and row[0].text == "LoRA")
+    lora = next(row for row in printed.rows if isinstance(row, list) and row[0].text == "LoRA")
     assert [cell.text for cell in lora[-2:]] == [GAP, GAP]  # no average over the cells that happen to exist
-    assert any("mados/scale_mae/lora/seed0" in note for note in sheet.notes)
-    write(frame, sheet, tmp_path / "out/main")
+    assert any("mados/scale_mae/lora/seed0" in note for note in printed.notes)
+    table.write(tmp_path / "out/main")
     assert ",lora,,mIoU,,,,0,,,," in (tmp_path / "out/main.csv").read_text()
 
 
@@ -161,13 +162,13 @@ def test_ablation_compares_equal_runs(tmp_path):
     seeds(tmp_path, "deflect", [0.60, 0.64, 0.99])
     make_run(tmp_path, "so2sat", "scale_mae", "deflect", 0, "deflect+rank=1", {"rank": 1}, score=0.50)
     make_run(tmp_path, "so2sat", "scale_mae", "deflect", 1, "deflect+rank=1", {"rank": 1}, score=0.52)
-    frame, sheet = variants.ablation(load_study(tmp_path))
+    frame, printed = variants.ablation(load_study(tmp_path))
     rows = frame[frame.dataset == "average"].set_index("variant")
     assert rows.loc["", "mean"] == pytest.approx(62)  # seed 2 has no variant and stays out
     assert rows.loc["rank=1", "difference"] == pytest.approx(-11)
     assert rows.loc["rank=1", "difference_ci95"] == pytest.approx(12.7062 * math.sqrt(2) / math.sqrt(2), rel=1e-3)
     assert rows.loc["rank=1", "changes"] == "rank=1"
-    assert "−11.0 ± 12.7" in markdown(sheet)
+    assert "−11.0 ± 12.7" in markdown(printed)
 
 
 def test_ablation_gap_instead_of_an_average_over_fewer_runs(tmp_path):
@@ -186,12 +187,12 @@ def test_ablation_counts_parameters_of_the_runs_that_it_compares(tmp_path):
         make_run(tmp_path, "so2sat", gfm, "deflect", parameters__tuned_percent=percent)
     lower = {"settings": {"rank": 1}, "parameters__tuned_percent": 1.0, "parameters__tuned_params": 10}
     make_run(tmp_path, "so2sat", "scale_mae", "deflect", variant="deflect+rank=1", **lower)
-    frame, sheet = variants.ablation(load_study(tmp_path))
+    frame, printed = variants.ablation(load_study(tmp_path))
     average = frame[frame.dataset == "average"].set_index("variant")
     assert average.tuned_percent.to_dict() == {"": 2.0, "rank=1": 1.0}
     assert average.tuned_params["rank=1"] == 10
-    assert "| DEFLECT, main table | 2 % |" in markdown(sheet)
-    assert "with Scale-MAE on" in sheet.title  # not with all GFMs
+    assert "| DEFLECT, main table | 2 % |" in markdown(printed)
+    assert "with Scale-MAE on" in printed.title  # not with all GFMs
 
 
 def test_patch_embed_initialisations(tmp_path):
@@ -199,9 +200,9 @@ def test_patch_embed_initialisations(tmp_path):
     for init, value in (("random", 0.4), ("zero", 0.6)):
         make_run(tmp_path, "so2sat", "scale_mae", "lora", 0, f"lora+init={init}", {"patch_init": init}, score=value)
     study = load_study(tmp_path)
-    frame, sheet = variants.patch_embed(study)
+    frame, printed = variants.patch_embed(study)
     assert frame.set_index("init")["mean"].to_dict() == {"random": 40, "repeat": 50, "zero": 60}
-    assert "| So2Sat, Scale-MAE | 40.0 | <u>50.0</u> | **60.0** |" in markdown(sheet)
+    assert "| So2Sat, Scale-MAE | 40.0 | <u>50.0</u> | **60.0** |" in markdown(printed)
     assert variants.ablation(study)[0].empty  # an initialisation is no ablation
 
 
@@ -209,9 +210,9 @@ def test_variant_tables_of_a_study_without_variants(tmp_path):
     make_study(tmp_path, ["so2sat"], ["scale_mae"], ["deflect", "lora"])
     study = load_study(tmp_path)
     for table in (variants.ablation, variants.patch_embed):
-        frame, sheet = table(study)
+        frame, printed = table(study)
         assert frame.empty
-        assert "No such runs" in markdown(sheet)
+        assert "No such runs" in markdown(printed)
 
 
 # ---------------------------------------------------------------------- on paper
@@ -229,20 +230,24 @@ def test_numbers_as_printed():
 
 
 def test_a_wide_latex_table_takes_the_page_and_never_runs_out_of_it():
-    narrow, wide = (latex(Sheet("T", ["x"] * columns, [])) for columns in (3, 10))
+    narrow, wide = (latex(PrintedTable("T", ["x"] * columns, [])) for columns in (3, 10))
     assert (narrow.count("{table}"), wide.count("{table*}")) == (2, 2)
     assert r"\resizebox{\ifdim\width>\linewidth" in wide
 
 
 def test_markdown_and_latex():
     row = [Cell("a_b | c"), Cell("50 % ± 1", "best"), Cell("−2", "second")]
-    sheet = Sheet("T & U", ["x", "y", "z"], ["Part", row], ["1 – 2"])
-    assert r"| a_b \| c | **50 % ± 1** | <u>−2</u> |" in markdown(sheet)
-    text = latex(sheet)
+    printed = PrintedTable("T & U", ["x", "y", "z"], ["Part", row], ["1 – 2"])
+    assert r"| a_b \| c | **50 % ± 1** | <u>−2</u> |" in markdown(printed)
+    text = latex(printed)
     assert r"a\_b $|$ c & \textbf{50 \% $\pm$ 1} & \underline{$-$2} \\" in text
     assert r"\caption{T \& U}" in text
     assert text.count(r"\midrule") == 1
     assert text.count("{tabular}") == 2
     assert "$<$ x\\textasciicircum{}2 $|$" in latex(
-        Sheet("< x^2 |", ["x"], [])
+        PrintedTable("< x^2 |", ["x"], [])
     )  # else an error, or other signs in print
+
+
+def test_a_bar_in_a_cell_is_escaped_once():
+    assert pipe_table(["a"], [["x | y"], [r"x \| y"]]) == "| a |\n| --- |\n| x \\| y |\n| x \\| y |\n"

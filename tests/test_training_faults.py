@@ -19,17 +19,17 @@ from deflect.data.store import Store, StoreError
 from deflect.files import read_json, write_json
 from deflect.methods import load_adapter
 from deflect.methods.deflect.model import DeflectedGFM
+from deflect.record import read_record
+from deflect.settings.training import TrainSettings
 from deflect.training import loop
-from deflect.training.build import build_gfm, with_head
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
 from deflect.training.evaluate import evaluate
 from deflect.training.loop import TrainingError
+from deflect.training.model import build_gfm, with_head
 from deflect.training.outcomes import labels_once
-from deflect.training.record import read_record
 from deflect.training.run import train
 from deflect.training.scoring import score, windows
-from deflect.training.settings import TrainSettings
 from tiny_store import tiny_spec, tiny_store
 
 torch.set_num_threads(1)
@@ -181,7 +181,7 @@ def test_two_processes_train_several_runs_and_record_what_they_save(tmp_path: Pa
         gfm = build_gfm("scale_mae", None, "mini", store.card, context)
         model = with_head(load_adapter(gfm, tmp_path / f"run{run}"), store.card, context)
         model.head.load_state_dict(load_file(tmp_path / f"run{run}" / "head.safetensors"))
-        again = score(model, store.split("val"), store.card, context).metrics["loss"]
+        again = score(model, store.split("val"), context).metrics["loss"]
         assert again == pytest.approx(record["metrics"]["val"]["loss"], rel=1e-6)
 
 

@@ -11,7 +11,7 @@ from deflect.bands import BandSet, BandStatistics, bandset
 from deflect.data.card import PARTS, StoreCard, hash_name, write_card
 from deflect.data.store import Store
 from deflect.files import sha256_file
-from deflect.training.settings import TrainSettings
+from deflect.settings.training import TrainSettings
 from deflect.training.spec import RunSpec
 
 BANDS = bandset("sentinel2", ["B02", "B03", "B04", "B08", "B11", "B12"])
@@ -77,7 +77,7 @@ def tiny_spec(root: Path, task: str = "classification", method: str = "lora", **
         "calibration_images": 16,
         "checkpoint_minutes": 0,
     }
-    settings |= {name: changes.pop(name) for name in list(changes) if name in TrainSettings.__dataclass_fields__}
+    settings |= {name: changes.pop(name) for name in list(changes) if name in TrainSettings.model_fields}
     spec = {"study": "mini", "dataset": task, "gfm": "scale_mae", "method": method, "seed": 0, "gfm_size": "mini"}
     spec |= {"device": "cpu", "threads": 1, "out": root / "runs" / task / "scale_mae" / method / "seed0"}
     return RunSpec(**{**spec, "store": store, "training": TrainSettings(**settings), **changes})

@@ -7,12 +7,16 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deflect.config import DATASETS, GFMS, INSTALL, Config, ConfigError, load
-from deflect.errors import DeflectError, one_line
+from deflect.config import INSTALL, load
+from deflect.errors import ConfigError, DeflectError, one_line
 from deflect.places import make_usable
+from deflect.settings import DATASETS, GFMS
 from deflect.workflow import WARNING, write_index
+
+if TYPE_CHECKING:
+    from deflect.settings.study import Config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +97,6 @@ def _data_commands(data: argparse.ArgumentParser) -> None:
         command.add_argument("datasets", nargs="*", metavar="NAME", help=", ".join(DATASETS))
         command.add_argument("--all", action="store_true", help="every dataset of the study")
         if name == "fetch":
-            command.add_argument("--layout", choices=("hdf5", "webdataset"), help="of GEO-Bench (default: webdataset)")
             command.add_argument("--drop-archive", action="store_true", help="delete an archive once it is unpacked")
         if name == "simulate":
             command.add_argument("--rgb", action="store_true", help="the RGB images that mini GFMs are pretrained on")
@@ -128,7 +131,7 @@ def _datasets(args: argparse.Namespace, config: Config) -> list[str]:
 
 
 def _data_status(args: argparse.Namespace) -> None:
-    from deflect.data.status import status_table
+    from deflect.data.fetch.status import status_table
 
     study = load(args.config, args.study).study
     simulated = Path("data/simulated") if study.simulated else None
@@ -139,7 +142,7 @@ def _data_fetch(args: argparse.Namespace) -> None:
     from shutil import disk_usage
 
     from deflect.data.disk import human
-    from deflect.data.fetch import ARCHIVES, fetch
+    from deflect.data.fetch.dataset import ARCHIVES, fetch
 
     config = load(args.config, args.study)
     if not config.study.simulated and not any(Path("data/raw", ARCHIVES).glob("*")):  # before the first download
@@ -149,18 +152,19 @@ def _data_fetch(args: argparse.Namespace) -> None:
     keep = config.study.keep_archives and not args.drop_archive
     for name in _datasets(args, config):
         if name in DATASETS:  # a dataset of the user's own is already where it belongs
-            fetch(name, Path("data/raw"), layout=args.layout, keep_archive=keep)
+            fetch(name, Path("data/raw"), keep_archive=keep)
 
 
 def _data_verify(args: argparse.Namespace) -> None:
-    from deflect.data.status import verify
+    from deflect.data.fetch.dataset import verify
 
     for name in _datasets(args, load(args.config, args.study)):
         print(verify(name, Path("data/raw")))
 
 
 def _data_simulate(args: argparse.Namespace) -> None:
-    from deflect.data.simulate import SimulationSize, simulate, simulate_rgb
+    from deflect.data.simulate import simulate, simulate_rgb
+    from deflect.settings.simulation import SimulationSize
 
     config = load(args.config, args.study)
     study, settings = config.study, config.study.simulation
@@ -211,7 +215,7 @@ def _gfm_fetch(args: argparse.Namespace) -> None:
 
 
 def _gfm_convert(args: argparse.Namespace) -> None:
-    from deflect.data.fetch_file import read_record
+    from deflect.data.fetch.file import read_record
     from deflect.files import read_json
     from deflect.gfms.convert import convert
 

@@ -11,6 +11,14 @@ class DeflectError(ValueError):
     """A fault with a remedy: the message names the file or key, what was expected, what was found and what to do."""
 
 
+class ConfigError(DeflectError):
+    """The configuration names something that does not exist or holds a value that cannot be used."""
+
+
+class MethodError(DeflectError):
+    """A method is unknown, wrongly set, or does not fit the GFM."""
+
+
 def one_line(error: DeflectError | OSError) -> str:
     """A fault in one line with what to do, also where it is the system's."""
     if isinstance(error, DeflectError) or error.errno is None:

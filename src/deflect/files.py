@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from deflect.errors import DeflectError
-from deflect.progress import bar
 
 #: Maximum size in bytes of a text file. Objects parsed from JSON take up to 30 times the memory of their text.
 LONGEST_TEXT = 32 << 20
@@ -58,6 +57,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal digits."""
+    from deflect.progress import bar  # tqdm takes 20 ms, which commands that hash nothing do without
+
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -125,10 +126,11 @@ def parse_yaml(text: str) -> Any:
             levels or aliases.
     """
     try:
-        node = yaml.compose(text, _EachKeyOnce)
+        loader = _EachKeyOnce(text)
+        node = loader.get_single_node()
         if node is not None and _nodes(node, {}) > MOST_NODES:
             raise yaml.YAMLError(f"more than {MOST_NODES} values once its aliases are written out")
-        return yaml.load(text, _EachKeyOnce)
+        return None if node is None else loader.construct_document(node)
     except (RecursionError, ValueError) as error:  # such as a number of thousands of digits
         raise yaml.YAMLError(str(error)) from error
 

@@ -11,20 +11,18 @@ from deflect.files import sha256_file, sha256_json
 PACKAGE = Path(__file__).parent
 #: By step: files and folders of the package, "!" for what no result depends on. The last one that matches counts.
 STEPS = {
-    "simulate": "bands.py data/simulate !data/simulate/compare.py",
+    "simulate": "bands.py data/simulate settings/simulation.py",
     "prepare": """
-        bands.py data !data/simulate !data/fetch*.py !data/download.py !data/unpack.py !data/disk.py !data/manifest.py
-        !data/sources.* !data/status.py !data/store.py !data/catalog_page.py !data/webdataset_shards.sha256""",
-    "pretrain": "gfms !gfms/fetch.py !gfms/verify.py",
+        bands.py data !data/simulate !data/fetch !data/disk.py !data/manifest.py !data/store.py""",
+    "pretrain": "gfms !gfms/fetch.py !gfms/verify.py settings/pretraining.py settings/fields.py",
     "convert": "gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py",
     "train": """
-        bands.py data/card.py data/store.py spectral heads
+        bands.py data/card.py data/store.py spectral heads settings/methods.py settings/training.py settings/fields.py
         gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py
         !gfms/convert.py !gfms/checkpoint.py !gfms/verify.py
-        methods !methods/shares.py
-        training !training/evaluate.py !training/grid.py !training/needs.py !training/progress.py
-        !training/tracking.py""",
-    "report": "analysis report.py",
+        methods
+        training !training/evaluate.py !training/grid.py !training/needs.py !training/tracking.py""",
+    "report": "analysis report.py record.py composite.py",
 }
 
 

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deflect.config import Config, Study, of_project
+from deflect.config import of_project
 from deflect.errors import DeflectError
 from deflect.files import atomic_path, write_json
+from deflect.settings.study import Config, Study
 from deflect.workflow import PRESENT_RUNS, grid, segmentation_datasets
 
 REFERENCES = "references/paper.csv"
@@ -50,11 +51,11 @@ def summary(config: Config) -> Path:
     from deflect.analysis.scores import averages
     from deflect.analysis.summary import summary as page
 
-    study = load_study(config.study.results / "runs", grid(config.study))
+    runs = load_study(config.study.results / "runs", grid(config.study))
     output = config.study.results / "summary.html"
     with atomic_path(output) as aside:
-        aside.write_text(page(study, load_references(of_project(REFERENCES))), encoding="utf-8")
-    numbers = metrics(averages(study))
+        aside.write_text(page(runs, load_references(of_project(REFERENCES))), encoding="utf-8")
+    numbers = metrics(averages(runs))
     write_json(config.study.results / "metrics.json", numbers)
     with atomic_path(config.study.results / "averages.csv") as aside:
         pd.DataFrame.from_dict(numbers, orient="index").rename_axis("method").to_csv(aside)

@@ -8,12 +8,16 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from deflect.config import CHECKOUT, DATASETS, Study, read
+from deflect.config import CHECKOUT, read
 from deflect.files import atomic_path, sha256_file, sha256_json
+from deflect.settings import DATASETS
+
+if TYPE_CHECKING:
+    from deflect.settings.study import Study
 
 #: Variable of the environment: set, the workflow reports on the runs that are there and can do nothing else.
 PRESENT_RUNS = "DEFLECT_PRESENT_RUNS"
@@ -80,7 +84,7 @@ def _own(study: Study) -> dict[str, Any]:
     """The data sheets of a study's datasets that are a user's own."""
     names = [name for name in study.datasets if name not in DATASETS]
     if names:
-        from deflect.data.readers.folder_card import sheet_of  # only now: the Snakefile starts faster without
+        from deflect.data.readers.own_data_card import sheet_of  # only now: the Snakefile starts faster without
 
         return {name: sheet_of(name, study.raw(name)) for name in names}
     return {}

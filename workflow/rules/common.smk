@@ -8,7 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-from deflect.config import DATASETS
+from deflect.settings import DATASETS
 from deflect.config import parse as parse_config
 from deflect.config import read as read_config
 from deflect.data.manifest import folder_sha256

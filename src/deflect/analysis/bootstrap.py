@@ -1,4 +1,4 @@
-"""Paired bootstrap over test images, from the predictions that every run leaves beside its record.
+"""Paired bootstrap over test images, from the predictions that every run keeps.
 
 All runs of a dataset are scored on the same resampled images, so that the difficulty of the images cancels in the
 difference of two methods. F1 and IoU of a class need only its hits and its total (times it is the truth plus times
@@ -8,13 +8,15 @@ matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deflect.analysis.schema import RecordError, run_file
+from deflect.analysis.records import run_arrays
+from deflect.record import PREDICTIONS
 
 Array = NDArray[np.float64]
 CHUNK = 2000
@@ -50,23 +52,20 @@ def _mean_where(part: Array, whole: Array) -> Array:
     return ratio.sum(-1) / np.maximum((whole > 0).sum(-1), 1)
 
 
-def image_confusions(path: Path, classes: int) -> tuple[NDArray[np.str_], Array]:
-    """Ids (N,) and confusion matrix of every test image (N, K, K) from a run's ``predictions.npz``.
+def image_confusions(folder: Path, record: Mapping[str, Any]) -> tuple[NDArray[np.str_], Array]:
+    """Ids (N,) and confusion matrix of every test image (N, K, K) from a run's predictions.
 
     Raises:
-        FileNotFoundError: the run has no predictions.
-        RecordError: the file lacks an array.
+        FileNotFoundError, RecordError: the file is missing, changed or lacks an array.
     """
-    with np.load(run_file(path.parent, path.name), allow_pickle=False) as file:
-        try:
-            if "confusions" in file:
-                return file["ids"], file["confusions"].astype(float)
-            labels, predictions = file["labels"], file["predictions"]
-            counts = np.zeros((len(labels), classes, classes))
-            counts[np.arange(len(labels)), labels, predictions] = 1
-            return file["ids"], counts
-        except KeyError as error:
-            raise RecordError(f"{path}: {error}; delete the run's folder and train it again") from error
+    if record["task"] == "segmentation":
+        found = run_arrays(folder, record, PREDICTIONS, ["ids", "confusions"])
+        return found["ids"], found["confusions"].astype(float)
+    found = run_arrays(folder, record, PREDICTIONS, ["ids", "labels", "predictions"])
+    classes, images = len(record["classes"]), len(found["ids"])
+    counts = np.zeros((images, classes, classes))
+    counts[np.arange(images), found["labels"], found["predictions"]] = 1
+    return found["ids"], counts
 
 
 def resamples(images: int, count: int, seed: int) -> Iterator[Array]:

@@ -1,18 +1,26 @@
-"""Run a py:percent notebook with parameters, and keep an .ipynb whose bytes depend on its content alone."""
+"""Notebooks: run one (py:percent) with parameters to an .ipynb whose bytes depend on its content alone; show results.
+
+A notebook starts with `open_study` and shows every table and figure by `show`.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deflect.errors import DeflectError
 from deflect.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from deflect.analysis.records import StudyRuns
+    from deflect.analysis.render import Table
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +39,27 @@ class NotebookError(DeflectError):
     """A notebook got a parameter it does not have, or one of its cells failed."""
 
 
+def open_study(runs: str, grid: Mapping[str, Any]) -> StudyRuns:
+    """Change to the project's folder and load the runs of the study that the notebook's parameters name."""
+    from deflect.analysis.records import load_study
+
+    os.chdir(find_root())
+    return load_study(runs, grid)
+
+
+def show(result: Table | Figure, folder: str, name: str) -> None:
+    """Write a table (csv, Markdown, LaTeX) or figure (png, pdf) into ``folder`` and display it."""
+    from IPython.display import Image, Markdown, display
+
+    from deflect.analysis import figures, render
+
+    if isinstance(result, render.Table):
+        result.write(Path(folder) / name)
+        display(Markdown(render.markdown(result.printed)))
+    else:
+        display(Image(figures.save(result, Path(folder) / name)))
+
+
 def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any] | None = None) -> None:
     """Convert ``source`` (py:percent) to a notebook, run it and write ``output``.
 
@@ -45,7 +74,9 @@ def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any
         FileNotFoundError: there is no such notebook.
     """
     source, output, parameters = Path(source), Path(output), dict(parameters or {})
-    check_parameters(source, parameters)
+    known = parameter_names(source)
+    if unknown := sorted(set(parameters) - set(known)):  # papermill itself would only warn
+        raise NotebookError(f"{source}: no parameter {', '.join(unknown)}; it has {', '.join(known)}")
     import papermill
     from traitlets.config import Config
 
@@ -59,40 +90,30 @@ def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any
             papermill.execute_notebook(plain, ran, parameters, kernel_name="python3", progress_bar=False, config=local)
         except papermill.PapermillExecutionError as error:
             failure = f"{source}: cell {error.exec_count} failed: {error.ename}: {error.evalue}; see {output}"
-        stable(ran)
-        for said in errors_shown(ran):
-            log.warning("%s: %s", source, said)
+        for text in stabilise(ran):
+            log.warning("%s: %s", source, text)
         with atomic_path(output) as aside:
             aside.write_bytes(ran.read_bytes())
     if failure:
         raise NotebookError(failure)
 
 
-def parameter_names(source: Path | str) -> list[str]:
+def parameter_names(source: Path) -> list[str]:
     """The names that the notebook's cell tagged ``parameters`` sets."""
     import papermill
 
-    source = Path(source)
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such notebook")
     with tempfile.TemporaryDirectory(prefix="deflect-") as name:
-        plain = Path(name) / "plain.ipynb"
-        _convert(source, plain)
-        return list(papermill.inspect_notebook(plain))
-
-
-def check_parameters(source: Path | str, parameters: Mapping[str, Any]) -> None:
-    """Refuse parameters that the notebook does not have: papermill itself would only warn."""
-    known = parameter_names(source)
-    if unknown := sorted(set(parameters) - set(known)):
-        raise NotebookError(f"{source}: no parameter {', '.join(unknown)}; it has {', '.join(known)}")
+        _convert(source, Path(name) / "plain.ipynb")
+        return list(papermill.inspect_notebook(Path(name) / "plain.ipynb"))
 
 
 def find_root(start: Path | None = None) -> Path:
     """The nearest folder, upward from ``start`` or here, that holds the project: a Snakefile or a pyproject.toml.
 
     Lets a notebook use the project's paths whether it is opened in the root or in notebooks/. Where a study runs, its
-    working directory holds the paths, whatever lies above.
+    working directory holds the paths, whatever is above it.
     """
     if start is None and "DEFLECT_FOLDER" in os.environ:
         return Path(os.environ["DEFLECT_FOLDER"])
@@ -103,8 +124,11 @@ def find_root(start: Path | None = None) -> Path:
     return start
 
 
-def stable(path: Path) -> None:
-    """Rewrite a notebook without what differs from run to run: times, random cell ids, how output was cut to pieces."""
+def stabilise(path: Path) -> list[str]:
+    """Rewrite a notebook without what differs from run to run: times, random cell ids, how output was cut to pieces.
+
+    Returns: what its cells wrote to stderr, such as warnings, a line per cell.
+    """
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
@@ -116,13 +140,7 @@ def stable(path: Path) -> None:
         if cell.cell_type == "code":
             cell.outputs = _joined(cell.outputs)
     nbformat.write(notebook, path)
-
-
-def errors_shown(path: Path) -> list[str]:
-    """What the cells of a notebook wrote to stderr, such as warnings, a line per cell."""
-    import nbformat
-
-    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", ())]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return [" ".join(output.text.split()) for output in outputs if output.get("name") == "stderr"]
 
 
@@ -130,8 +148,7 @@ def _joined(outputs: list[Any]) -> list[Any]:
     """Neighbouring pieces of one stream as one output."""
     joined: list[Any] = []
     for output in outputs:
-        stream = output.output_type == "stream"
-        if stream and joined and joined[-1].output_type == "stream" and joined[-1].name == output.name:
+        if joined and output.output_type == "stream" and output.get("name") == joined[-1].get("name"):
             joined[-1].text += output.text
         else:
             joined.append(output)
@@ -165,15 +182,3 @@ def _kernel(folder: Path) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """``python -m deflect.analysis.notebook SOURCE OUTPUT [PARAMETERS.json]``."""
-    import json
-
-    source, output, *rest = arguments or sys.argv[1:]
-    execute(source, output, json.loads(Path(rest[0]).read_text()) if rest else {})
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,50 +10,43 @@ import pandas as pd
 from deflect.analysis import scores
 from deflect.analysis.bootstrap import Array, bootstrap_scores, holm, image_confusions, two_sided_p
 from deflect.analysis.bootstrap import score as score_of
-from deflect.analysis.names import ORACLE, ordered, title
-from deflect.analysis.records import Study
-from deflect.analysis.render import GAP, Cell, Sheet, score, span
-from deflect.analysis.schema import RecordError
-from deflect.analysis.tables import Table, gap_notes
+from deflect.analysis.looks import ORACLE, ordered, title
+from deflect.analysis.records import StudyRuns
+from deflect.analysis.render import GAP, Cell, PrintedTable, Table, score, signed, span
+from deflect.analysis.tables import gap_notes
+from deflect.record import PREDICTIONS, RecordError
 
 REFERENCE = "deflect"
 LEVEL = 0.05
 RANKS = ["study", "method", "mean_rank", "wins", "cells", "average", "difference", "low", "high", "p", "p_holm"]
 
 
-def ranks(study: Study, resamples: int = 10_000, seed: int = 0) -> Table:
+def ranks(study: StudyRuns, resamples: int = 10_000, seed: int = 0) -> Table:
     """Mean rank, wins and paired bootstrap of every method against DEFLECT.
 
     ``difference`` is DEFLECT minus the method in percentage points, averaged over datasets and GFMs; ``low`` and
     ``high`` bound its 95 % percentile interval over resampled test images; ``p_holm`` is adjusted for testing
     against several methods. Methods that lack a cell have no test.
     """
-    cells = scores.cell_means(study)
-    frame = _rank(cells)
     tests = _tests(study, resamples, seed)
-    frame = frame.merge(tests, on="method", how="left").assign(study=study.name)[RANKS]
-    return frame, _sheet(frame, study, resamples)
+    frame = _rank(scores.cell_means(study)).merge(tests, on="method", how="left").assign(study=study.name)[RANKS]
+    return Table(frame, _printed(frame, study, resamples))
 
 
 def _rank(cells: pd.DataFrame) -> pd.DataFrame:
     """Ranks over the cells in which every method but the oracle has a score; equal scores share a rank."""
-    methods = [method for method in cells.columns if method != ORACLE]
-    whole = cells[methods].dropna()
-    places = whole.rank(axis=1, ascending=False, method="average")
-    rows = [
-        {
-            "method": method,
-            "mean_rank": round(places[method].mean(), 4) if method in places else math.nan,
-            "wins": int((whole[method] == whole.max(axis=1)).sum()) if method in places and len(whole) else math.nan,
-            "cells": len(whole),
-            "average": round(cells[method].mean(skipna=False), 4),
-        }
-        for method in cells.columns
-    ]
-    return pd.DataFrame(rows).sort_values("mean_rank", kind="stable")
+    whole = cells.drop(columns=ORACLE, errors="ignore").dropna()
+    wins = whole.eq(whole.max(axis=1), axis=0).sum() if len(whole) else math.nan
+    frame = pd.DataFrame(index=cells.columns).assign(
+        mean_rank=whole.rank(axis=1, ascending=False, method="average").mean().round(4),
+        wins=wins,
+        cells=len(whole),
+        average=cells.mean(skipna=False).round(4),
+    )
+    return frame.rename_axis("method").reset_index().sort_values("mean_rank", kind="stable")
 
 
-def _tests(study: Study, resamples: int, seed: int) -> pd.DataFrame:
+def _tests(study: StudyRuns, resamples: int, seed: int) -> pd.DataFrame:
     """Paired bootstrap of the reference against every method that has all of its cells and predictions."""
     columns = ["method", "difference", "low", "high", "p", "p_holm"]
     averages = resampled_averages(study, resamples, seed)
@@ -71,7 +63,7 @@ def _tests(study: Study, resamples: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame([[*row, p] for row, p in zip(rows, adjusted, strict=True)], columns=columns)
 
 
-def resampled_averages(study: Study, resamples: int, seed: int) -> dict[str, Array]:
+def resampled_averages(study: StudyRuns, resamples: int, seed: int) -> dict[str, Array]:
     """Average score over datasets and GFMs of each method on each resample: method -> (resamples,) fractions.
 
     Every dataset's test images are resampled by themselves, alike for all GFMs, methods and seeds.
@@ -93,32 +85,24 @@ def resampled_averages(study: Study, resamples: int, seed: int) -> dict[str, Arr
     return {str(method): row.to_numpy() for method, row in average.iterrows()}
 
 
-PREDICTIONS = "predictions.npz"
-
-
 def _aligned(runs: pd.DataFrame) -> list[Array]:
     """Confusions per test image of every run, after checking that all runs saw the same images.
 
     Raises:
         RecordError: test images differ between runs, or predictions do not give the recorded score.
     """
-    classes = len(runs.record[0]["classes"])
-    first: np.ndarray | None = None
-    found = []
-    for row in runs.itertuples():
-        path = Path(row.folder) / PREDICTIONS
-        ids, confusions = image_confusions(path, classes)
-        first = ids if first is None else first
-        if not np.array_equal(ids, first):
+    found = [image_confusions(row.folder, row.record) for row in runs.itertuples()]
+    for row, (ids, confusions) in zip(runs.itertuples(), found, strict=True):
+        path = row.folder / PREDICTIONS
+        if not np.array_equal(ids, found[0][0]):
             raise RecordError(f"{path}: other test images than in {runs.folder[0]}; delete both folders, train again")
         value = score_of(confusions.sum(axis=0), row.metric)
         if abs(value - row.score) > 1e-4:
             raise RecordError(f"{path}: predictions give {row.metric} {value:.5f}, record.json says {row.score:.5f}")
-        found.append(confusions)
-    return found
+    return [confusions for _, confusions in found]
 
 
-def evidence(frame: pd.DataFrame, study: Study) -> str:
+def evidence(frame: pd.DataFrame, study: StudyRuns) -> str:
     """What the ranks and tests support, in two or three sentences."""
     tested = frame.dropna(subset=["p_holm"])
     tested = tested[tested.method != ORACLE]
@@ -146,15 +130,14 @@ def _listed(methods: pd.Series) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _sheet(frame: pd.DataFrame, study: Study, resamples: int) -> Sheet:
+def _printed(frame: pd.DataFrame, study: StudyRuns, resamples: int) -> PrintedTable:
     rows: list[str | list[Cell]] = []
     for row in frame.to_dict("records"):
-        tested = math.isfinite(row["p_holm"])
-        interval = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]".replace("-", "−")
-        p = f"{row['p_holm']:.4f}" if tested else ""
-        wins = f"{row['wins']:.0f}" if math.isfinite(row["wins"]) else ""
-        rank = f"{row['mean_rank']:.2f}" if math.isfinite(row["mean_rank"]) else GAP
-        texts = [title(row["method"]), rank, wins, score(row["average"]), interval if tested else "", p]
+        tested, places = math.isfinite(row["p_holm"]), math.isfinite(row["mean_rank"])
+        interval = f"{signed(row['difference'])} [{signed(row['low'])}, {signed(row['high'])}]"
+        texts = [title(row["method"]), f"{row['mean_rank']:.2f}" if places else GAP]
+        texts += [f"{row['wins']:.0f}" if places else "", score(row["average"])]
+        texts += [interval, f"{row['p_holm']:.4f}"] if tested else ["", ""]
         rows.append([Cell(text) for text in texts])
     cells = int(frame.cells.max()) if len(frame) else 0
     notes = [
@@ -165,4 +148,4 @@ def _sheet(frame: pd.DataFrame, study: Study, resamples: int) -> Sheet:
     ]
     header = ["Method", "mean rank", "best in", "average", f"{title(REFERENCE)} minus method", "p"]
     heading = f"Rank of the methods over datasets and GFMs on {study.data}"
-    return Sheet(heading, header, rows, [*notes, *gap_notes(study)])
+    return PrintedTable(heading, header, rows, [*notes, *gap_notes(study)])

@@ -1,7 +1,7 @@
-"""From a folder of run records to one table of runs, with everything that does not belong kept apart and named.
+"""From a folder of run records to one table of runs, with those that do not belong listed apart.
 
-A run lies in ``{dataset}/{gfm}/{method}/seed{seed}`` of its study. Runs beside the main grid (ablations) have the name
-of a variant in place of the method's, either free or of the form ``lora+init=random``.
+A run has the folder ``{dataset}/{gfm}/{method}/seed{seed}`` of its study. Runs outside the main grid (ablations) have
+the name of a variant in place of the method's, either free or of the form ``lora+init=random``.
 """
 
 from __future__ import annotations
@@ -16,19 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deflect.analysis.names import ordered, title
-from deflect.analysis.schema import RecordError, check, get
-from deflect.config import METHODS
-from deflect.files import read_json, sha256_json
+from deflect.analysis.looks import ordered, title
+from deflect.files import sha256_json
+from deflect.record import NAME, REMEDY, RecordError, get, read_record, run_file
+from deflect.settings import METHODS
 
 #: Column of the table of runs -> key of the record.
-COLUMNS = {
-    "study": "study",
-    "dataset": "dataset",
-    "task": "task",
-    "gfm": "gfm",
-    "method": "method",
-    "seed": "seed",
+COLUMNS = {name: name for name in ("study", "dataset", "task", "gfm", "method", "seed", "simulated", "finished")} | {
     "bands": "band_setting",
     "metric": "score.metric",
     "score": "score.value",
@@ -40,8 +34,6 @@ COLUMNS = {
     "step_ms": "time.step_ms",
     "peak_mb": "memory.peak_mb",
     "device": "device.type",
-    "simulated": "simulated",
-    "finished": "finished",
     "code": "code.sha256",
     "store": "data.store_sha256",
     "weights": "weights.sha256",
@@ -56,7 +48,7 @@ AGREEMENTS = (
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyRuns:
     """The runs of one study.
 
     Attributes:
@@ -85,13 +77,18 @@ class Study:
         return self.runs[self.runs.variant == ""].reset_index(drop=True)
 
     @property
+    def metrics(self) -> dict[str, str]:
+        """The headline metric of every dataset."""
+        return dict(zip(self.main.dataset, self.main.metric, strict=True))
+
+    @property
     def simulated(self) -> bool:
-        """Whether any of the datasets is simulated; a user's own dataset beside simulated ones is real."""
+        """Whether any of the datasets is simulated; a user's own dataset is real also among simulated ones."""
         return bool(self.runs.simulated.any())
 
     @property
     def comparable(self) -> bool:
-        """Whether numbers of the paper may be held against these: real data, and GFMs with their published weights."""
+        """Whether these numbers may be compared with the paper's: real data, and GFMs with their published weights."""
         weights = [record["weights"] for record in self.runs.record]
         return not self.simulated and all(gfm["sha256"] and gfm.get("size") != "mini" for gfm in weights)
 
@@ -117,20 +114,20 @@ def load_records(folder: Path | str) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: there is no record.
-        RecordError: a record breaks the schema or lies in another run's folder.
+        RecordError: a record breaks the schema or is in another run's folder.
     """
-    paths = sorted(Path(folder).glob("*/*/*/seed*/record.json"))
+    paths = sorted(Path(folder).glob(f"*/*/*/seed*/{NAME}"))
     if not paths:
         raise FileNotFoundError(f"{folder}: no run records; train first, e.g. `snakemake --cores all`")
     return pd.DataFrame([_row(path) for path in paths])
 
 
-def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Study:
-    """Load a study and set apart what is stale, missing or suspicious.
+def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> StudyRuns:
+    """Load the runs of a study and set apart what is stale, missing or suspicious.
 
     Args:
         folder: e.g. ``results/mini/runs``.
-        grid: the runs that should exist: ``datasets``, ``gfms``, ``methods``, ``seeds`` and, for runs beside the main
+        grid: the runs that should exist: ``datasets``, ``gfms``, ``methods``, ``seeds`` and, for runs outside the main
             grid, ``variants`` with ``names``, ``datasets``, ``gfms``, ``seeds``. Without it, the smallest full grid
             around the runs that were found. ``titles``: of a user's own datasets, where they have any.
 
@@ -140,7 +137,7 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
     """
     frame = load_records(folder)
     if frame.study.nunique() > 1:
-        raise RecordError(f"{folder}: key study: runs of {', '.join(sorted(set(frame.study)))} lie in one folder")
+        raise RecordError(f"{folder}: key study: one folder has runs of {', '.join(sorted(set(frame.study)))}")
     names = [_name(row) for row in frame.itertuples()]
     expected = expected_runs(grid) if grid else _found_grid(frame)
     reasons = dict.fromkeys(set(names) - set(expected), "not in the configured grid") if grid else {}
@@ -155,9 +152,8 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
             f"{folder}: expected runs of the main grid, e.g. {example}; found {len(frame)} other runs, "
             f"e.g. {names[0]}; train the missing ones: `snakemake --cores all`"
         )
-    study = Study(str(frame.study[0]), kept, stale, missing, [], dict((grid or {}).get("titles", {})))
-    found = [*_unchecked(study), *_identical(study), *_unequal_training(study), *_unequal_devices(kept)]
-    return replace(study, warnings=found)
+    study = StudyRuns(str(frame.study[0]), kept, stale, missing, [], dict((grid or {}).get("titles", {})))
+    return replace(study, warnings=list(_warnings(study)))
 
 
 def expected_runs(grid: Mapping[str, Any]) -> list[str]:
@@ -173,25 +169,20 @@ def expected_runs(grid: Mapping[str, Any]) -> list[str]:
 
 
 def _row(path: Path) -> dict[str, Any]:
-    record = read_json(path)
-    check(record, path)
+    record = read_record(path.parent)
     row = {column: get(record, key) for column, key in COLUMNS.items()}
-    row["variant"] = _variant(record, path)
-    row["settings"] = sha256_json(record["settings"])
+    row |= {"variant": _variant(record, path), "settings": sha256_json(record["settings"])}
     return row | {"record": record, "folder": path.parent}
 
 
 def _variant(record: Mapping[str, Any], path: Path) -> str:
     """Name of the run's variant, "" in the main grid; the folder must be the one that the record names."""
     dataset, gfm, run, seed = path.parts[-5:-1]
-    for key, found in (("dataset", dataset), ("gfm", gfm), ("seed", seed.removeprefix("seed"))):
+    method = record["method"] if run not in METHODS else run
+    for key, found in (("dataset", dataset), ("gfm", gfm), ("seed", seed.removeprefix("seed")), ("method", method)):
         if str(record[key]) != found:
             raise RecordError(f"{path}: key {key}: the folder says {found!r}, the record {record[key]!r}; move it back")
-    if run == record["method"]:
-        return str(record.get("variant", ""))
-    if run in METHODS:
-        raise RecordError(f"{path}: key method: the folder says {run!r}, the record {record['method']!r}; move it back")
-    return run.removeprefix(f"{record['method']}+")
+    return str(record.get("variant", "")) if run == method else run.removeprefix(f"{method}+")
 
 
 def _name(row: Any) -> str:
@@ -208,7 +199,7 @@ def _found_grid(frame: pd.DataFrame) -> list[str]:
 def _disagreements(frame: pd.DataFrame) -> dict[str, str]:
     """Runs that differ from most of those they would be shown with -> why. On a tie the newest runs stay.
 
-    A run that is left out for one reason has no say in the next.
+    A run that is left out for one reason does not count in the next.
     """
     reasons: dict[str, str] = {}
     for column, what, scope in AGREEMENTS:
@@ -226,36 +217,24 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) or (pd.isna(one) and pd.isna(other))
 
 
-def _unchecked(study: Study) -> Iterator[str]:
-    """Datasets that were taken as they were, though a published one has known sizes and statistics."""
-    for dataset, group in study.runs.groupby("dataset"):
+def _warnings(study: StudyRuns) -> Iterator[str]:
+    """Unchecked data, identical metrics, and runs that were not trained or measured alike."""
+    by_dataset = [(study.title(str(dataset)), group) for dataset, group in study.runs.groupby("dataset")]
+    for dataset, group in by_dataset:
         if any(record["data"].get("unchecked") for record in group.record):
-            yield f"{study.title(str(dataset))}: sizes and statistics were not held against the published ones."
-
-
-def _identical(study: Study) -> Iterator[str]:
-    """Different models with the same metrics to all digits: a sign that a setting or a seed had no effect."""
-    frame = study.runs.assign(all_metrics=[json.dumps(r["metrics"], sort_keys=True) for r in study.runs.record])
-    for (dataset, _), group in frame.groupby(["dataset", "all_metrics"]):
-        models = {(row.gfm, row.method, row.settings, row.seed): _name(row) for row in group.itertuples()}
-        if len(models) > 1:
-            names = ", ".join(name.removeprefix(f"{dataset}/") for name in models.values())
-            yield f"{study.title(dataset)}: identical metrics to all digits in different runs: {names}."
-
-
-def _unequal_training(study: Study) -> Iterator[str]:
-    """Methods that were not trained alike on a dataset are not compared on equal terms."""
-    for dataset, group in study.runs.groupby("dataset"):
+            yield f"{dataset}: sizes and statistics were not compared with the published ones."
+    for dataset, group in by_dataset:
+        # Different models with the same metrics to all digits: a sign that a setting or a seed had no effect.
+        for _, equal in group.groupby(group.record.map(lambda record: json.dumps(record["metrics"], sort_keys=True))):
+            models = {(row.gfm, row.method, row.settings, row.seed): _name(row) for row in equal.itertuples()}
+            if len(models) > 1:
+                names = ", ".join(name.partition("/")[2] for name in models.values())
+                yield f"{dataset}: identical metrics to all digits in different runs: {names}."
+    for dataset, group in by_dataset:
         settings = pd.DataFrame([record["settings"]["training"] for record in group.record]).map(str)
-        differing = [key for key in settings if settings[key].nunique() > 1]
-        if differing:
-            yield f"{study.title(str(dataset))}: training settings differ between runs: {', '.join(differing)}."
-
-
-def _unequal_devices(frame: pd.DataFrame) -> Iterator[str]:
-    """Time and memory measured on different devices say nothing about the methods."""
-    found = devices(frame)
-    if len(found) > 1:
+        if differing := [key for key in settings if settings[key].nunique() > 1]:
+            yield f"{dataset}: training settings differ between runs: {', '.join(differing)}."
+    if len(found := devices(study.runs)) > 1:
         yield f"Runs on different devices: {', '.join(found)}; do not compare their time and memory."
 
 
@@ -273,3 +252,17 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
             parts = [(f"{name}:{key}", inner) for key, inner in value.items()]
         flat |= {key: np.nan if inner is None else inner for key, inner in parts if key != "loss"}
     return flat
+
+
+def run_arrays(folder: Path, record: Mapping[str, Any], name: str, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays ``keys`` of the ``.npz`` file ``name`` of a run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RecordError: the file changed since the run wrote it, or lacks an array.
+    """
+    path = run_file(folder, name, record)
+    with np.load(path, allow_pickle=False) as file:
+        if lacking := [key for key in keys if key not in file.files]:
+            raise RecordError(f"{path}: no {', '.join(lacking)}; {REMEDY}")
+        return {key: file[key] for key in keys}

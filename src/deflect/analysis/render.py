@@ -1,4 +1,4 @@
-"""Tables on paper: one sheet of marked cells, written as Markdown and as LaTeX (booktabs), beside its tidy csv."""
+"""Tables to read: cells with marks, written as Markdown, LaTeX (booktabs) and HTML."""
 
 from __future__ import annotations
 
@@ -8,23 +8,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from deflect.files import atomic_path
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 GAP = "–"
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
-_LATEX |= {
-    "±": r"$\pm$",
-    "–": "--",
-    "−": "$-$",
-    "×": r"$\times$",
-    "≤": r"$\leq$",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
+_LATEX |= {"±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≤": r"$\leq$"}
+_LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {"<": "$<$", ">": "$>$", "|": "$|$"}  # other signs in LaTeX's usual font encoding
 
 
@@ -36,7 +30,7 @@ class Cell(NamedTuple):
 
 
 @dataclass
-class Sheet:
+class PrintedTable:
     """A table to read. A row that is a string opens a section."""
 
     title: str
@@ -45,8 +39,29 @@ class Sheet:
     notes: list[str] = field(default_factory=list)
 
 
+class Table(NamedTuple):
+    """A result in two forms: tidy for programs, printed for readers."""
+
+    frame: pd.DataFrame
+    printed: PrintedTable
+
+    def write(self, base: Path | str) -> None:
+        """Write ``{base}.csv`` (tidy), ``{base}.md`` and ``{base}.tex``, each atomically."""
+        csv = self.frame.to_csv(index=False, lineterminator="\n")
+        for suffix, text in {"csv": csv, "md": markdown(self.printed), "tex": latex(self.printed)}.items():
+            with atomic_path(Path(f"{base}.{suffix}")) as aside:
+                aside.write_text(text, encoding="utf-8")
+
+
+def ranked(means: Sequence[float], intervals: Sequence[float], unranked: Sequence[bool] | None = None) -> list[Cell]:
+    """Scores of one column or row with the best and second best marked, all but those ``unranked``."""
+    left_out = unranked or [False] * len(means)
+    ranks = marks([math.nan if out else mean for mean, out in zip(means, left_out, strict=True)])
+    return [Cell(score(mean, ci95), mark) for mean, ci95, mark in zip(means, intervals, ranks, strict=True)]
+
+
 def marks(values: Sequence[float], decimals: int = 1) -> list[str]:
-    """ "best" for the highest value and "second" for the next, as printed; equal print gets an equal mark."""
+    """ "best" for the highest value and "second" for the next, as printed; what prints alike gets the same mark."""
     printed = [round(value, decimals) if math.isfinite(value) else -math.inf for value in values]
     best, second = [*sorted(set(printed) - {-math.inf}, reverse=True)[:2], None, None][:2]
     return ["best" if v == best else "second" if v == second else "" for v in printed]
@@ -58,6 +73,11 @@ def score(mean: float, ci95: float = math.nan, decimals: int = 1) -> str:
         return GAP
     interval = f" ± {ci95:.{decimals}f}" if math.isfinite(ci95) else ""
     return f"{mean:.{decimals}f}{interval}"
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    """``+1.2`` or ``−1.2``, with a minus sign."""
+    return f"{value:+.{decimals}f}".replace("-", "−")
 
 
 def thousands(count: float) -> str:
@@ -80,17 +100,23 @@ def span(texts: Iterable[str]) -> str:
     return distinct[0] if len(distinct) == 1 else f"{distinct[0]}–{distinct[-1]}"
 
 
-def markdown(sheet: Sheet) -> str:
-    """The sheet as a GitHub table with its title above and its notes below."""
+def pipe_table(header: Sequence[object], rows: Iterable[Sequence[object]], align: str = "---") -> str:
+    """A GitHub table; ``align`` is for all columns but the first. Bars within cells are escaped, once."""
+    lines = [header, ["---", *[align] * (len(header) - 1)], *rows]
+    texts = ([re.sub(r"(?<!\\)\|", r"\|", str(cell)) for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in texts)
+
+
+def markdown(table: PrintedTable) -> str:
+    """The table for GitHub, with its title above and its notes below."""
     wrap = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
-    lines = [f"**{plain(sheet.title)}**", "", _bar(map(plain, sheet.header))]
-    lines.append(_bar(["---"] + ["---:"] * (len(sheet.header) - 1)))
-    for row in sheet.rows:
-        if isinstance(row, str):
-            lines.append(_bar([f"**{plain(row)}**"] + [""] * (len(sheet.header) - 1)))
-        else:
-            lines.append(_bar([wrap[cell.mark].format(plain(cell.text)) for cell in row]))
-    return "\n".join([*lines, "", *(f"* {plain(note)}" for note in sheet.notes), ""])
+    empty = [""] * (len(table.header) - 1)
+    rows = [
+        [f"**{plain(row)}**", *empty] if isinstance(row, str) else [wrap[c.mark].format(plain(c.text)) for c in row]
+        for row in table.rows
+    ]
+    notes = "".join(f"* {plain(note)}\n" for note in table.notes)
+    return f"**{plain(table.title)}**\n\n{pipe_table(list(map(plain, table.header)), rows, '---:')}\n{notes}"
 
 
 #: What Markdown would not show as it is: marks of emphasis, code, HTML, entities, mathematics, links, cells.
@@ -102,54 +128,41 @@ def plain(text: str) -> str:
     return _MARKED.sub(r"\\\g<0>", text)
 
 
-def latex(sheet: Sheet) -> str:
-    """The sheet as a ``table`` for LaTeX; needs the packages booktabs and graphicx.
+def latex(printed: PrintedTable) -> str:
+    """A ``table`` for LaTeX; needs the packages booktabs and graphicx.
 
     A wide one takes the whole page (``table*``), and what is still too wide is scaled down to the text.
     """
     wrap = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
-    columns = len(sheet.header)
+    columns = len(printed.header)
     table = "table*" if columns > 6 else "table"
-    lines = [rf"\begin{{{table}}}", r"\centering", rf"\caption{{{_tex(sheet.title)}}}"]
+    lines = [rf"\begin{{{table}}}", r"\centering", rf"\caption{{{_tex(printed.title)}}}"]
     lines.append(r"\resizebox{\ifdim\width>\linewidth \linewidth\else\width\fi}{!}{%")
-    lines += [rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\toprule", _ampersands(map(_tex, sheet.header))]
-    if not sheet.rows or not isinstance(sheet.rows[0], str):
+    lines += [rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\toprule", _ampersands(map(_tex, printed.header))]
+    if not printed.rows or not isinstance(printed.rows[0], str):
         lines.append(r"\midrule")
-    for row in sheet.rows:
+    for row in printed.rows:
         if isinstance(row, str):
             lines += [r"\midrule", rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{_tex(row)}}}}} \\"]
         else:
             lines.append(_ampersands(wrap[cell.mark].format(_tex(cell.text)) for cell in row))
     lines += [r"\bottomrule", r"\end{tabular}}"]
-    lines += [rf"\par\footnotesize {_tex(note)}" for note in sheet.notes]
+    lines += [rf"\par\footnotesize {_tex(note)}" for note in printed.notes]
     return "\n".join([*lines, rf"\end{{{table}}}", ""])
 
 
-def html(sheet: Sheet) -> str:
-    """The sheet as an HTML table; the notes are left to the page."""
+def html(table: PrintedTable) -> str:
+    """The table for a web page; the notes are left to the page."""
     wrap = {"": "{}", "best": "<b>{}</b>", "second": "<u>{}</u>"}
-    lines = ["<table>", f"<caption>{escape(sheet.title)}</caption>"]
-    lines.append("<tr>" + "".join(f"<th>{escape(name)}</th>" for name in sheet.header) + "</tr>")
-    for row in sheet.rows:
+    lines = ["<table>", f"<caption>{escape(table.title)}</caption>"]
+    lines.append("<tr>" + "".join(f"<th>{escape(name)}</th>" for name in table.header) + "</tr>")
+    for row in table.rows:
         if isinstance(row, str):
-            lines.append(f'<tr><th colspan="{len(sheet.header)}">{escape(row)}</th></tr>')
+            lines.append(f'<tr><th colspan="{len(table.header)}">{escape(row)}</th></tr>')
         else:
             cells = (f"<td>{wrap[cell.mark].format(escape(cell.text))}</td>" for cell in row)
             lines.append(f"<tr>{''.join(cells)}</tr>")
     return "\n".join([*lines, "</table>"])
-
-
-def write(frame: pd.DataFrame, sheet: Sheet, base: Path | str) -> None:
-    """Write ``{base}.csv`` (tidy), ``{base}.md`` and ``{base}.tex``, each atomically."""
-    base = Path(base)
-    texts = {".csv": frame.to_csv(index=False, lineterminator="\n"), ".md": markdown(sheet), ".tex": latex(sheet)}
-    for suffix, text in texts.items():
-        with atomic_path(base.with_name(base.name + suffix)) as aside:
-            aside.write_text(text, encoding="utf-8")
-
-
-def _bar(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _ampersands(cells: Iterable[str]) -> str:

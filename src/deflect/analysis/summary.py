@@ -1,4 +1,4 @@
-"""The study on one page: what was run, what came out, what differs from the paper, what to mind. One HTML file."""
+"""The study on one HTML page: what was run, what came out, what differs from the paper, what to check."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from deflect.analysis import scores, tables
 from deflect.analysis.comparison import INSIDE, NO_RUN, OUTSIDE, comparison, verdict_counts
 from deflect.analysis.figures.efficiency import parameter_efficiency
 from deflect.analysis.figures.style import encode
-from deflect.analysis.names import ORACLE, ordered, title
+from deflect.analysis.looks import ORACLE, ordered, title
 from deflect.analysis.ranks import REFERENCE, evidence, ranks
-from deflect.analysis.records import Study, devices
+from deflect.analysis.records import StudyRuns, devices
 from deflect.analysis.render import html
 
 FIGURE_TEXT = (
@@ -28,65 +28,64 @@ SIMULATED = (
     "and its GFMs are small ones that it pretrained itself. It shows that the whole chain works; its numbers are not "
     "the paper's."
 )
+WHOLE = "All runs of the grid are there, made by one state of code and data; no two have identical metrics."
 
 
-def summary(study: Study, references: pd.DataFrame, resamples: int = 10_000) -> str:
+def summary(study: StudyRuns, references: pd.DataFrame, resamples: int = 10_000) -> str:
     """The summary page as self-contained HTML, byte for byte alike for equal records.
 
     Args:
         references: the paper's known numbers, `comparison.load_references`.
         resamples: of the paired bootstrap.
     """
-    ranking, _ = ranks(study, resamples)
-    known, _ = comparison(study, references)
     overview = tables.overview(study)
     page = Template((Path(__file__).parent / "summary.html").read_text(encoding="utf-8"))
     return page.substitute(
         title=f"DEFLECT, replicated: the {study.name} study",
         banner=f'<p class="banner">{SIMULATED}</p>' if study.simulated else "",
-        facts="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts(study)),
+        facts="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts(study).items()),
         figure=base64.b64encode(encode(parameter_efficiency(study), "png")).decode(),
         figure_text=escape(FIGURE_TEXT),
-        evidence=_paragraphs([evidence(ranking, study), economy(study)]),
+        evidence=_lines("p", [evidence(ranks(study, resamples).frame, study), economy(study)]),
         table=html(overview),
-        notes=_items(overview.notes),
-        differences=_items(differences(study, known)),
+        notes=_lines("li", overview.notes),
+        differences=_lines("li", differences(study, comparison(study, references).frame)),
         trust=trust(study),
     )
 
 
-def facts(study: Study) -> list[tuple[str, str]]:
+def facts(study: StudyRuns) -> dict[str, str]:
     """What was run, on what, in short lines."""
     runs, records = study.main, list(study.runs.record)
-    revisions = sorted({_revision(record["code"]) for record in records})
     found = sorted(set(study.runs.seed))
     seeds = f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
-    return [
-        ("Data", f"{study.data}: {', '.join(map(study.title, ordered(runs.dataset)))}"),
-        ("GFMs", _titles(runs.gfm)),
-        ("Methods", _titles(runs.method)),
-        ("Runs", f"{len(runs)} of the main grid, {len(study.runs) - len(runs)} variants; {seeds}"),
-        ("Training", f"{_duration(study.runs.train_s.sum())} in all, on {', '.join(devices(study.runs))}"),
-        ("Code", ", ".join(revisions)),
-    ]
+    return {
+        "Data": f"{study.data}: {', '.join(map(study.title, ordered(runs.dataset)))}",
+        "GFMs": ", ".join(map(title, ordered(runs.gfm))),
+        "Methods": ", ".join(map(title, ordered(runs.method))),
+        "Runs": f"{len(runs)} of the main grid, {len(study.runs) - len(runs)} variants; {seeds}",
+        "Training": f"{_duration(study.runs.train_s.sum())} in all, on {', '.join(devices(study.runs))}",
+        "Code": ", ".join(sorted({_revision(record["code"]) for record in records})),
+    }
 
 
-def economy(study: Study) -> str:
+def economy(study: StudyRuns) -> str:
     """How many times fewer parameters DEFLECT tunes than each other method that tunes any."""
     whole = scores.averages(study).dropna(subset=["mean"])  # averages over different cells cannot be compared
     tuned = whole.set_index("method").tuned_params
     if REFERENCE not in tuned or not tuned[REFERENCE] > 0:
         return ""
     ratios = {method: tuned[method] / tuned[REFERENCE] for method in ordered(tuned.index) if tuned[method] > 0}
-    texts = [f"{title(m)} {_times(r)}" for m, r in ratios.items() if m not in (REFERENCE, ORACLE)]
-    return (
-        f"Parameters tuned beside {title(REFERENCE)}'s, on average over GFMs and datasets: {', '.join(texts)}."
-        if texts
-        else ""
-    )
+    texts = [
+        f"{title(method)} {ratio:.{0 if ratio >= 10 else 1}f} ×"
+        for method, ratio in ratios.items()
+        if method not in (REFERENCE, ORACLE)
+    ]
+    beside = f"Parameters tuned beside {title(REFERENCE)}'s, on average over GFMs and datasets"
+    return f"{beside}: {', '.join(texts)}." if texts else ""
 
 
-def differences(study: Study, known: pd.DataFrame) -> list[str]:
+def differences(study: StudyRuns, known: pd.DataFrame) -> list[str]:
     """What a reader who knows the paper must know about this study."""
     seeds = study.main.seed.nunique()
     items = [
@@ -95,20 +94,23 @@ def differences(study: Study, known: pd.DataFrame) -> list[str]:
         f"{seeds} training{'s' * (seeds > 1)} per cell; the paper does not say how many it has.",
         "Segmentation is averaged as mIoU and classification as macro F1; which F1 the paper reports is not known.",
     ]
-    if not study.comparable:
-        why = "The GFMs have not their published weights."
-        if study.simulated:
-            why = (
-                "Data are simulated and the GFMs are small: the real data and GFMs are downloads of tens of gigabytes, "
-            )
-            why += "and the mini study must run anywhere in minutes."
-        return [why, *items, "No number is compared with the paper's."]
-    counts = verdict_counts(known)
-    told = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in (INSIDE, OUTSIDE, NO_RUN))
-    return [*items, f"Known numbers beside ours: {told} of their tolerance or range; see tables/comparison.md."]
+    if study.comparable:
+        counts = verdict_counts(known)
+        verdicts = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in (INSIDE, OUTSIDE, NO_RUN))
+        return [
+            *items,
+            f"Known numbers beside ours: {verdicts} of their tolerance or range; see tables/comparison.md.",
+        ]
+    why = "The GFMs do not have their published weights."
+    if study.simulated:
+        why = (
+            "Data are simulated and the GFMs are small: the real data and GFMs are downloads of tens of gigabytes, "
+            "and the mini study must run anywhere in minutes."
+        )
+    return [why, *items, "No number is compared with the paper's."]
 
 
-def trust(study: Study) -> str:
+def trust(study: StudyRuns) -> str:
     """Warnings, missing and stale runs, or a line that there are none."""
     missing = [f"missing: {run}" for run in study.missing]
     stale = [f"left out: {run} ({reason})" for run, reason in study.stale.itertuples(index=False)]
@@ -116,25 +118,15 @@ def trust(study: Study) -> str:
     edited = [f"{dirty} runs were made with uncommitted changes to the code."] if dirty else []
     found = [*study.warnings, *edited, *missing, *stale]
     if not found:
-        return (
-            "<p>All runs of the grid are there, made by one state of code and data; no two have identical metrics.</p>"
-        )
+        return f"<p>{WHOLE}</p>"
     warnings = len(study.warnings) + len(edited)
     counts = f"<p>Warnings: {warnings}. Runs missing: {len(missing)}, left out: {len(stale)}.</p>"
     shown = found[:30] + ([f"... and {len(found) - 30} more"] if len(found) > 30 else [])
-    return f"{counts}\n<ul>\n{_items(shown)}\n</ul>"
+    return f"{counts}\n<ul>\n{_lines('li', shown)}\n</ul>"
 
 
 def _revision(code: dict[str, object]) -> str:
     return f"{str(code['revision'] or 'no revision')[:12]}{' with changes' if code.get('dirty') else ''}"
-
-
-def _titles(names: Iterable[str]) -> str:
-    return ", ".join(title(name) for name in ordered(names))
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.1f} ×"
 
 
 def _duration(seconds: float) -> str:
@@ -144,9 +136,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _items(texts: Iterable[str]) -> str:
-    return "\n".join(f"<li>{escape(text)}</li>" for text in texts)
-
-
-def _paragraphs(texts: Iterable[str]) -> str:
-    return "\n".join(f"<p>{escape(text)}</p>" for text in texts if text)
+def _lines(tag: str, texts: Iterable[str]) -> str:
+    """One HTML element per text; empty texts are left out."""
+    return "\n".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts if text)

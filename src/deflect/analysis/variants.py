@@ -1,4 +1,4 @@
-"""Runs beside the main grid: the ablation and the study of the patch embedding's initialisation.
+"""Runs outside the main grid: the ablation and the study of the patch embedding's initialisation.
 
 A variant is compared with its own method of the main grid on equal datasets, GFMs and seeds, run by run.
 """
@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from deflect.analysis.names import ordered, title
-from deflect.analysis.records import Study
-from deflect.analysis.render import GAP, Cell, Sheet, marks, score, share
-from deflect.analysis.scores import COLUMNS, percent, tidy
-from deflect.analysis.tables import Table, gap_notes, seeds_note
+from deflect.analysis.looks import ordered, title
+from deflect.analysis.records import StudyRuns
+from deflect.analysis.render import GAP, Cell, PrintedTable, Table, ranked, share, signed
+from deflect.analysis.scores import COLUMNS, over_seeds, percent
+from deflect.analysis.tables import gap_notes, seeds_note
 
 #: The setting of the methods that says how the patch embedding's input channels for extra bands start.
 INIT = "patch_init"
@@ -25,7 +25,7 @@ ABLATION += ["difference", "difference_ci95", "tuned_params", "tuned_percent"]
 NOTHING = "No such runs in this study; `variants` in config.yaml asks for them."
 
 
-def patch_embed(study: Study) -> Table:
+def patch_embed(study: StudyRuns) -> Table:
     """Score by initialisation of the patch embedding: one row per dataset, GFM, method and initialisation."""
     runs = _with_changes(study)
     runs = runs[runs.change.map(lambda change: set(change) <= {INIT})]
@@ -33,29 +33,23 @@ def patch_embed(study: Study) -> Table:
     # Only where and with the seeds with which other initialisations ran: a mean over more seeds is another mean.
     runs = runs[runs.groupby([*KEYS, "method"]).init.transform("nunique") > 1]
     groups = runs.groupby(["dataset", "gfm", "method", "init"])
-    rows = [dict(zip(groups.keys, cell, strict=True)) | tidy(group)[0] for cell, group in groups]
-    columns = [*COLUMNS[:4], "init", *COLUMNS[4:]]
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame, _patch_embed_sheet(frame, study)
-
-
-def _patch_embed_sheet(frame: pd.DataFrame, study: Study) -> Sheet:
+    found = [dict(zip(groups.keys, cell, strict=True)) | over_seeds(group)[0] for cell, group in groups]
+    frame = pd.DataFrame(found, columns=[*COLUMNS[:4], "init", *COLUMNS[4:]])
     inits = sorted(set(frame.init))
     rows: list[str | list[Cell]] = []
     for method in ordered(frame.method):
         rows.append(title(method))
         for (dataset, gfm), cells in frame[frame.method == method].groupby(["dataset", "gfm"]):
-            found = cells.set_index("init").reindex(inits)
-            texts = map(score, found["mean"], found["ci95"])
-            marked = [Cell(*pair) for pair in zip(texts, marks(list(found["mean"])), strict=True)]
-            rows.append([Cell(f"{study.title(dataset)}, {title(gfm)}"), *marked])
+            by_init = cells.set_index("init").reindex(inits)
+            named = Cell(f"{study.title(dataset)}, {title(gfm)}")
+            rows.append([named, *ranked(by_init["mean"], by_init["ci95"])])
     heading = f"Initialisation of the patch embedding for extra bands: test scores in % on {study.data}"
     notes = ["Best in bold, second underlined, in each row.", seeds_note(frame.n)] if rows else [NOTHING]
-    return Sheet(heading, ["Dataset, GFM", *inits], rows, [*notes, *gap_notes(study)])
+    return Table(frame, PrintedTable(heading, ["Dataset, GFM", *inits], rows, [*notes, *gap_notes(study)]))
 
 
-def ablation(study: Study) -> Table:
-    """Every variant of a method beside that method, per dataset and on average over datasets and GFMs.
+def ablation(study: StudyRuns) -> Table:
+    """Every variant of a method next to that method, per dataset and on average over datasets and GFMs.
 
     ``difference`` is variant minus method over equal runs, in percentage points, with its interval over seeds. A
     variant that lacks a run that another variant of the method has shows a gap, not an average over fewer runs.
@@ -71,7 +65,7 @@ def ablation(study: Study) -> Table:
             for variant in ordered(mine.variant):
                 rows.append({"study": study.name, "dataset": dataset, **_compare(mine, variant, part)})
     frame = pd.DataFrame(rows, columns=ABLATION)
-    return frame, _ablation_sheet(frame, study)
+    return Table(frame, _printed_ablation(frame, study))
 
 
 def _compare(runs: pd.DataFrame, variant: str, keys: pd.DataFrame) -> dict[str, Any]:
@@ -95,53 +89,45 @@ def _compare(runs: pd.DataFrame, variant: str, keys: pd.DataFrame) -> dict[str, 
     }
 
 
-def _ablation_sheet(frame: pd.DataFrame, study: Study) -> Sheet:
+def _printed_ablation(frame: pd.DataFrame, study: StudyRuns) -> PrintedTable:
     datasets = [*ordered(set(frame.dataset) - {AVERAGE}), *([AVERAGE] if len(frame) else [])]
     rows: list[str | list[Cell]] = []
     for method in ordered(frame.method):
         mine = frame[frame.method == method]
         variants = ordered(mine.variant)
+        by_dataset = [mine[mine.dataset == dataset].set_index("variant").loc[variants] for dataset in datasets]
+        columns = [ranked(found["mean"], found["ci95"]) for found in by_dataset]
+        overall = by_dataset[-1].to_dict("records")
         rows.append(title(method))
-        columns = [_column(mine[mine.dataset == dataset], variants) for dataset in datasets]
-        overall = mine[mine.dataset == AVERAGE].set_index("variant").loc[variants]
-        for i, (variant, row) in enumerate(zip(variants, overall.to_dict("records"), strict=True)):
+        for variant, row, *scores in zip(variants, overall, *columns, strict=True):
             named = Cell(variant or f"{title(method)}, main table")
-            scores = [column[i] for column in columns]
-            rows.append([named, Cell(share(row["tuned_percent"])), *scores, Cell(_signed(row) if variant else "")])
+            rows.append([named, Cell(share(row["tuned_percent"])), *scores, Cell(_difference(row) if variant else "")])
     gfms = ", ".join(map(title, ordered(study.runs[study.runs.variant != ""].gfm)))
     heading = f"Ablation: test scores in % with {gfms or 'no GFM'} on {study.data}"
     notes = ["Best in bold, second underlined.", seeds_note(frame.n), *_changes(frame)] if rows else [NOTHING]
     header = ["Variant", "share", *map(study.title, datasets), "difference"]
-    return Sheet(heading, header, rows, [*notes, *gap_notes(study)])
+    return PrintedTable(heading, header, rows, [*notes, *gap_notes(study)])
 
 
-def _column(cells: pd.DataFrame, variants: list[str]) -> list[Cell]:
-    found = cells.set_index("variant").loc[variants]
-    texts = map(score, found["mean"], found["ci95"])
-    return [Cell(*pair) for pair in zip(texts, marks(list(found["mean"])), strict=True)]
-
-
-def _signed(row: dict[str, Any]) -> str:
+def _difference(row: dict[str, Any]) -> str:
     if not math.isfinite(row["difference"]):
         return GAP
     interval = f" ± {row['difference_ci95']:.1f}" if math.isfinite(row["difference_ci95"]) else ""
-    return f"{row['difference']:+.1f}{interval}".replace("-", "−")
+    return signed(row["difference"]) + interval
 
 
 def _changes(frame: pd.DataFrame) -> list[str]:
     """What each variant sets, in words, where its name does not say it."""
     named = frame[frame.variant != ""].drop_duplicates(["method", "variant"])
-    return [
-        f"{row.variant}: {row.changes}." for row in named.itertuples() if row.changes and row.changes != row.variant
-    ]
+    return [f"{row.variant}: {row.changes}." for row in named.itertuples() if row.changes not in ("", row.variant)]
 
 
-def _with_changes(study: Study) -> pd.DataFrame:
+def _with_changes(study: StudyRuns) -> pd.DataFrame:
     """The runs with ``change``: the method settings in which each differs from its method in the main grid."""
     base = {(row.gfm, row.method): row.record["settings"]["method"] for row in study.main.itertuples()}
-    pairs = [(row.record["settings"]["method"], base.get((row.gfm, row.method), {})) for row in study.runs.itertuples()]
-    return study.runs.assign(change=[_difference(*pair) for pair in pairs])
 
+    def change(row: Any) -> dict[str, Any]:
+        own, main = row.record["settings"]["method"], base.get((row.gfm, row.method), {})
+        return {key: own.get(key) for key in own | main if own.get(key) != main.get(key)}
 
-def _difference(settings: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-    return {key: settings.get(key) for key in settings | base if settings.get(key) != base.get(key)}
+    return study.runs.assign(change=[change(row) for row in study.runs.itertuples()])

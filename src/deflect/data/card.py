@@ -1,4 +1,4 @@
-"""The card of a prepared store: what the arrays beside it hold. It needs no torch, so preparing data starts quickly."""
+"""The card of a prepared store, which describes its arrays. It needs no torch, so preparing data starts quickly."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import DeflectError
 from deflect.files import read_json, read_text, sha256_json, sha256_once, write_json
+from deflect.settings import TASKS
 
 CARD = "store.json"
-SPLITS = ("train", "val", "test")
-TASKS = ("classification", "segmentation")
 #: The files of a split, behind ``{split}.``.
 PARTS = ("images.npy", "labels.npy", "ids.txt")
 
 
 class StoreError(DeflectError):
-    """A prepared store is missing, incomplete, or differs from what its card says."""
+    """A prepared store is missing, incomplete, or differs from its card."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +50,12 @@ class StoreCard:
             raise StoreError(f"{self.name}: {len(self.bands)} bands but statistics of {len(self.statistics.mean)}")
 
     def to_dict(self) -> dict[str, Any]:
-        statistics = {key: list(values) for key, values in asdict(self.statistics).items()}
-        own = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        return own | {"bands": self.bands.to_dict(), "classes": list(self.classes), "statistics": statistics}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, card: dict[str, Any]) -> StoreCard:
-        statistics = {key: tuple(values) for key, values in card["statistics"].items()}
-        built = {
-            "bands": BandSet.from_dict(card["bands"]),
-            "classes": tuple(card["classes"]),
-            "statistics": BandStatistics(**statistics),
-        }
-        return cls(**(card | built))
+        bands, statistics = BandSet.from_dict(card["bands"]), BandStatistics(**card["statistics"])
+        return cls(**(card | {"bands": bands, "classes": tuple(card["classes"]), "statistics": statistics}))
 
     @property
     def sha256(self) -> str:
@@ -87,12 +79,12 @@ def read_card(folder: Path) -> StoreCard:
 
 
 def hash_name(part: str) -> str:
-    """The key of a split on the card under which the hash of a file stands."""
+    """The key of a file's hash among the facts of a split."""
     return part.partition(".")[0] + "_sha256"
 
 
 def verify_files(folder: Path, card: StoreCard) -> None:
-    """Hold every file of a store against the hash on its card, once per state of the file.
+    """Compare every file of a store with the hash on its card, once per state of the file.
 
     Raises:
         StoreError: one is missing or differs.

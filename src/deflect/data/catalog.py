@@ -5,7 +5,7 @@
     sheet.bands.names          # ["B01", "B02", ...]
     sheet.stored_names         # ("442|443", "492", ...): what the published files call these bands
 
-docs/datasets.md is made from the catalog by :mod:`deflect.data.catalog_page`.
+docs/datasets.md is made from the catalog by `make docs`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from typing import Any
 import yaml
 
 from deflect.bands import BandSet, bandset
-from deflect.data.sources import Source, sources_of
+from deflect.data.fetch.sources import Source, published_archives
 from deflect.errors import DeflectError
+from deflect.settings import METRICS, SPLITS
 
 SHEETS = Path(__file__).with_name("catalog.yaml")
-METRICS = {"classification": "f1_macro", "segmentation": "mIoU"}
+NO_SOURCE = Source("", "")
 
 
 class CatalogError(DeflectError):
     """A data sheet contradicts itself, or there is none of that name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetSheet:
     """What is known about a dataset before a file of it is opened.
 
@@ -50,7 +51,7 @@ class DatasetSheet:
             ``published_tolerance`` how far (mean, std) a relative recomputation may be off.
         left_out: stored bands that are never read, with the reason.
         class_fractions: share of each class as published; empty where nothing is published.
-        layouts: published on-disk formats, the preferred one first. ``sources``: their files.
+        source: the published archive; an empty one for a dataset of the user's own.
         licence, citation, notes: for people.
     """
 
@@ -67,14 +68,13 @@ class DatasetSheet:
     scale: float
     reflectance_range: tuple[float, float]
     metric: str
-    published_mean: tuple[float, ...] | None
-    published_std: tuple[float, ...] | None
-    published_source: str
-    published_tolerance: tuple[float, float]
+    published_mean: tuple[float, ...] | None = None
+    published_std: tuple[float, ...] | None = None
+    published_source: str = ""
+    published_tolerance: tuple[float, float] = (0.0, 0.0)
     licence: str
     citation: str
     notes: tuple[str, ...]
-    sources: tuple[Source, ...]
     nodata: tuple[float, ...] = ()
     label_shift: int = 0
     unlabelled: int | None = None
@@ -82,6 +82,7 @@ class DatasetSheet:
     splits_exact: bool = True
     left_out: dict[str, str] = field(default_factory=dict)
     class_fractions: tuple[float, ...] = ()
+    source: Source = NO_SOURCE
 
     def __post_init__(self) -> None:
         for what, values in (
@@ -93,22 +94,8 @@ class DatasetSheet:
                 raise CatalogError(f"{self.name}: {len(self.bands)} bands but {len(values)} {what}")
         if self.metric != METRICS.get(self.task):
             raise CatalogError(f"{self.name}: task {self.task!r} and metric {self.metric!r} do not go together")
-        if list(self.splits) != ["train", "val", "test"]:
+        if tuple(self.splits) != SPLITS:
             raise CatalogError(f"{self.name}: splits must be train, val, test, found {', '.join(self.splits)}")
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(source.layout for source in self.sources))
-
-    def files(self, layout: str) -> tuple[Source, ...]:
-        """The files of one published layout.
-
-        Raises:
-            CatalogError: the dataset is not published in this layout.
-        """
-        if layout not in self.layouts:
-            raise CatalogError(f"{self.name}: no layout {layout!r}; published as {', '.join(self.layouts)}")
-        return tuple(source for source in self.sources if source.layout == layout)
 
 
 def _with_bands(facts: dict[str, Any], sensor: str, bands: dict[str, str], stored: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +114,7 @@ def _sheets(name: str, facts: dict[str, Any]) -> tuple[DatasetSheet, DatasetShee
     facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
     sensor, stored, bands = facts.pop("sensor"), facts.pop("stored"), facts.pop("bands")
     published = facts.pop("as_published", bands)
-    facts |= {"name": name, "sources": sources_of(name)}
+    facts |= {"name": name, "source": published_archives()[name]}
     sheet = DatasetSheet(**_with_bands(facts, sensor, bands, stored))
     if published == bands:
         return sheet, sheet

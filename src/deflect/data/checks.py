@@ -1,6 +1,6 @@
 """Checks of a whole dataset while it is prepared: sizes, leaks between splits, reflectance, published statistics.
 
-What a user can mend is an error. What the publisher fixed and no user can mend is a note in the log, if asked for.
+What a user can correct is an error. What only the publisher could correct is a warning in the log, if asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from deflect.bands import BandStatistics
 from deflect.data.catalog import DatasetSheet
 from deflect.errors import DeflectError
+from deflect.settings import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,7 @@ class PrepareError(DeflectError):
 def check_sizes(sheet: DatasetSheet, sizes: dict[str, int], image_size: int, raw: Path) -> None:
     """Split sizes and image size against the data sheet."""
     if image_size != sheet.image_size:
-        raise PrepareError(
-            f"{raw}: images of {sheet.image_size} pixels expected, found {image_size}; fetch the data again"
-        )
+        raise PrepareError(f"{raw}: images of {sheet.image_size} pixels expected, found {image_size}; fetch them again")
     if sizes == sheet.splits:
         return
     message = f"{raw}: {sheet.name} should have {_counts(sheet.splits)} images, found {_counts(sizes)}"
@@ -55,7 +54,7 @@ def check_ids(ids: dict[str, list[str]], raw: Path) -> None:
 
 
 def check_copies(ids: dict[str, list[str]], hashes: dict[str, list[str]], raw: Path, refuse: bool) -> None:
-    """No image in two splits under two ids. Copies may stand within a split.
+    """No image in two splits under two ids. Copies within a split are allowed.
 
     Args:
         hashes: of the pixels of each image.
@@ -90,24 +89,6 @@ def check_labels(sheet: DatasetSheet, labelled: dict[str, np.ndarray], raw: Path
                 log.warning("%s: class %s is in %s but not in train: no model can learn it", raw, name, split)
 
 
-def statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], raw: Path) -> BandStatistics:
-    """Mean and standard deviation per band in reflectance over the measured pixels of a split, from its shards' sums.
-
-    Rounded to 9 digits, so that another order of additions in another build of NumPy gives the same card.
-    """
-    pixels = np.sum([note["measured"] for note in notes], axis=0)
-    for name, count in zip(sheet.bands.names, pixels, strict=True):
-        if not count:
-            raise PrepareError(f"{raw}: band {name} has no measurement in the training split; leave the band out")
-    mean = np.sum([note["sum"] for note in notes], axis=0) / pixels
-    square = np.sum([note["square"] for note in notes], axis=0) / pixels
-    std = np.sqrt(np.maximum(square - mean**2, 0))
-    for name, value, spread in zip(sheet.bands.names, mean, std, strict=True):
-        if spread <= 1e-6 * abs(value):
-            raise PrepareError(f"{raw}: band {name} is constant ({value:g}) in the training split; leave the band out")
-    return BandStatistics(_rounded(mean), _rounded(std))
-
-
 def note_dark(notes: list[dict[str, Any]], raw: Path) -> None:
     """Pixels that are 0 in every band and not nodata are rarely measurements: mostly the border of a scene."""
     dark = sum(note["dark"] for note in notes)
@@ -137,15 +118,12 @@ def check_reflectance(sheet: DatasetSheet, found: BandStatistics, outside: dict[
             raise PrepareError(f"{message} at scale {sheet.scale:g}; correct scale, offset or nodata{NO_REFLECTANCE}")
     for name, spread in zip(sheet.bands.names, found.std, strict=True):
         if spread > high - low:
-            message = f"{raw}: band {name} has a standard deviation of reflectance of {spread:.2g} in train"
-            raise PrepareError(
-                f"{message}, beyond {low:g} to {high:g}; give the value that stands for nodata{NO_REFLECTANCE}"
-            )
+            message = f"{raw}: band {name} has a standard deviation of reflectance of {spread:.2g} in train, beyond"
+            remedy = f"give the value that stands for nodata{NO_REFLECTANCE}"
+            raise PrepareError(f"{message} {low:g} to {high:g}; {remedy}")
     if max(found.mean) < DARKEST:
         brightest = f"the brightest band has a mean reflectance of {max(found.mean):.2g}"
-        raise PrepareError(
-            f"{raw}: {brightest} at scale {sheet.scale:g}, expected {DARKEST:g} or more; correct the scale"
-        )
+        raise PrepareError(f"{raw}: {brightest} at scale {sheet.scale:g}, expected {DARKEST:g} or more; correct it")
 
 
 def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path, sample: int = 0) -> None:
@@ -176,8 +154,4 @@ def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path, sampl
 
 
 def _counts(sizes: dict[str, int]) -> str:
-    return "/".join(str(sizes[split]) for split in ("train", "val", "test"))
-
-
-def _rounded(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(f"{value:.9g}") for value in values)
+    return "/".join(str(sizes[split]) for split in SPLITS)

@@ -1,4 +1,4 @@
-"""What fetching and unpacking share: room on the disk, one process at a time, and a sign of progress."""
+"""Room on the disk, and one process at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from deflect.errors import DeflectError
 
@@ -71,7 +70,11 @@ def lock(folder: Path, name: str) -> Iterator[None]:
     guards.mkdir(parents=True, exist_ok=True)
     with open(guards / name.replace("/", "--"), "a+") as file:
         try:
-            _wait_for(file, f"{folder / name}")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            log.info("%s: waiting for %s, which works on it", folder / name, file.read() or "another process")
+            fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise
@@ -80,12 +83,3 @@ def lock(folder: Path, name: str) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
         yield
-
-
-def _wait_for(file: IO[str], what: str) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        log.info("%s: waiting for %s, which works on it", what, file.read() or "another process")
-        fcntl.flock(file, fcntl.LOCK_EX)

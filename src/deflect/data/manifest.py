@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from deflect.data.disk import human
-from deflect.data.sources import Source
+from deflect.data.fetch.sources import Source
 from deflect.files import read_json, sha256_file, write_json
+from deflect.progress import bar
 
 MANIFEST = "manifest.json"
 
 
-def write_manifest(folder: Path, sources: Sequence[Source], files: dict[str, dict[str, Any]]) -> None:
-    """Describe ``folder``: ``files`` maps each path to its ``bytes`` and ``sha256``."""
-    origins = [{key: getattr(source, key) for key in ("name", "version", "url")} for source in sources]
-    layout = sources[0].layout if sources else "by hand"
+def write_manifest(folder: Path, source: Source | None, files: dict[str, dict[str, Any]]) -> None:
+    """Describe ``folder``: ``files`` maps each path to its ``bytes`` and ``sha256``. No ``source``: placed by hand."""
+    origins = [{"name": source.name, "version": source.version, "url": source.url}] if source else []
+    layout = source.layout if source else "by hand"
     write_json(folder / MANIFEST, {"layout": layout, "sources": origins, "files": files})
 
 
@@ -64,10 +65,17 @@ def _files(folder: Path | str, manifest: str, above: tuple[str, ...] = ()) -> It
 
 def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file below ``folder``."""
-    return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-        for path in files_below(folder)
-    }
+    names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
+    return {name: {"bytes": size, "sha256": digest} for name, size, digest in _read_all(folder, names)}
+
+
+def _read_all(folder: Path, names: Collection[str]) -> Iterator[tuple[str, int, str]]:
+    """Name, size and SHA-256 of each file, with one bar over all of them."""
+    with bar(f"reading {folder}", sum((folder / name).stat().st_size for name in names), unit="B") as shown:
+        for name in names:
+            size, digest = (folder / name).stat().st_size, sha256_file(folder / name)
+            shown.update(size)
+            yield name, size, digest
 
 
 def size_faults(folder: Path) -> list[str]:
@@ -89,7 +97,7 @@ def content_faults(folder: Path) -> list[str]:
         return faults
     files = read_manifest(folder)["files"]
     return [
-        f"{folder / name}: sha256 {facts['sha256']} expected, another found ({human(facts['bytes'])})"
-        for name, facts in files.items()
-        if sha256_file(folder / name) != facts["sha256"]
+        f"{folder / name}: sha256 {files[name]['sha256']} expected, another found ({human(size)})"
+        for name, size, digest in _read_all(folder, files)
+        if digest != files[name]["sha256"]
     ]

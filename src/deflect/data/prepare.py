@@ -1,7 +1,7 @@
 """From published files to the prepared store: read, check, write.
 
 Memory stays at about one shard per process whatever the size of the dataset. A run that was killed goes on where it
-stopped, and the same files give the same bytes. Nothing stands under the final name before everything has been checked.
+stopped, and the same files give the same bytes. The store gets its final name when everything has been checked.
 A store that was made of the same files by the same code is kept.
 """
 
@@ -19,7 +19,6 @@ from deflect.data import checks
 from deflect.data.card import (
     CARD,
     PARTS,
-    SPLITS,
     StoreCard,
     StoreError,
     hash_name,
@@ -32,10 +31,12 @@ from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.disk import lock
 from deflect.data.readers import read, sheet_for
 from deflect.data.readers.base import RawDataset
-from deflect.data.shards import Plan, band_sums, make_plan, reflectance_of, write_shards
+from deflect.data.shards import Plan, make_plan, write_shards
 from deflect.data.simulate import MARKER
+from deflect.data.statistics import Sums, band_statistics, total
 from deflect.files import read_json, sha256_file, write_json
 from deflect.fingerprint import code_sha256
+from deflect.settings import SPLITS
 
 #: Images of train that are looked at before any is written.
 SAMPLE = 64
@@ -111,12 +112,10 @@ def prepare(
 def _look_first(images: RawDataset, raw: Path) -> None:
     """A few images against the published statistics, before hours go into all of them."""
     rows = np.unique(np.linspace(0, len(images) - 1, SAMPLE).round().astype(int)).tolist()
-    sums = np.zeros((3, len(images.sheet.bands)))
+    sums = Sums(images.sheet)
     for row in rows:
-        image, _, measured = images.load_measured(row)
-        sums += measured.reshape(len(image), -1).sum(1), *band_sums(reflectance_of(image, images.sheet.scale))
-    note = dict(zip(("measured", "sum", "square"), sums, strict=True))
-    checks.check_published(images.sheet, checks.statistics(images.sheet, [note], raw), raw, sample=len(rows))
+        sums.add(*images.load_measured(row))
+    checks.check_published(images.sheet, band_statistics(images.sheet, [sums.facts()], raw), raw, sample=len(rows))
 
 
 def _origin(out: Path) -> Path:
@@ -144,12 +143,10 @@ def _check(plan: Plan, notes: dict[str, list[dict[str, Any]]], raw: Path, refuse
     ids = {split: images.ids for split, images in plan.raw.items()}
     hashes = {split: [digest for note in shards for digest in note["hashes"]] for split, shards in notes.items()}
     checks.check_copies(ids, hashes, raw, refuse_copies)
-    labelled = {split: np.sum([note["labelled"] for note in shards], axis=0) for split, shards in notes.items()}
+    labelled = {split: total(shards, "labelled") for split, shards in notes.items()}
     checks.check_labels(sheet, labelled, raw)
-    outside = {
-        split: np.sum([note["outside"] for note in shards], axis=0) / pixels[split] for split, shards in notes.items()
-    }
-    statistics = checks.statistics(sheet, notes["train"], raw)
+    outside = {split: total(shards, "outside") / pixels[split] for split, shards in notes.items()}
+    statistics = band_statistics(sheet, notes["train"], raw)
     if sheet.name not in DATASETS:
         checks.note_dark(notes["train"], raw)
     checks.check_reflectance(sheet, statistics, outside, raw)
@@ -167,9 +164,8 @@ def _finish(work: Path, split: str, images: RawDataset) -> dict[str, Any]:
 
 
 def _source(images: RawDataset) -> str:
-    """Where the files come from: the address of the first one, or what the user's card says."""
-    sources = [source for source in images.sheet.sources if source.layout == images.layout or not images.layout]
-    return sources[0].url if sources else images.sheet.citation
+    """Where the files come from: the address of the archive, or what the user's card says."""
+    return images.sheet.source.url or images.sheet.citation
 
 
 def _take_final_name(work: Path, out: Path) -> None:

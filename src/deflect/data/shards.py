@@ -23,11 +23,12 @@ import numpy as np
 from deflect.data.disk import naming_full_disk, require_space
 from deflect.data.readers.base import RawDataset
 from deflect.data.readers.faults import ReadError
+from deflect.data.statistics import Sums
 from deflect.errors import DeflectError
 from deflect.files import atomic_path, read_json, sha256_json, write_json
 from deflect.progress import bar
 
-#: Pixels of one shard, in bytes: large enough to keep processes busy, small beside any memory.
+#: Pixels of one shard, in bytes: large enough to keep processes busy, small enough for any memory.
 SHARD_BYTES = 32 << 20
 #: Raised when the meaning of the arrays changes, so that an unfinished store of an older version is not resumed.
 FORMAT = 3
@@ -101,13 +102,7 @@ def write_shards(plan: Plan, jobs: int) -> dict[str, list[dict[str, Any]]]:
 def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
     """Read the images ``start`` to ``stop`` of a split into their rows and note their sums and hashes."""
     dataset = plan.raw[split]
-    low, high = dataset.sheet.reflectance_range
-    sums = np.zeros((2, plan.shape[0]))
-    count = np.zeros(plan.shape[0], np.int64)
-    outside = np.zeros(plan.shape[0], np.int64)
-    dark = 0
-    labelled = np.zeros(len(dataset.sheet.classes), np.int64)
-    hashes = []
+    sums, hashes = Sums(dataset.sheet), []
     # opened for one shard only, so that written pages do not add up to the size of the dataset
     images, labels = (np.load(path, mmap_mode="r+") for path, _, _ in plan.arrays(split))
     for row in range(start, stop):
@@ -123,34 +118,16 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
                 f"{image.dtype}; store all files in one type, e.g. float32"
             )
         images[row], labels[row] = image, label
-        # pixels without measurement are 0 in the image and add nothing to the sums
-        reflectance = reflectance_of(image, dataset.sheet.scale)
-        count += measured.reshape(len(image), -1).sum(1)
-        dark += int(((image == 0) & measured).all(0).sum())
-        sums += band_sums(reflectance)
-        outside += ((reflectance < low) | (reflectance > high)).sum(1)
-        labelled += np.bincount(np.ravel(label)[np.ravel(label) >= 0], minlength=len(labelled))
+        sums.add(image, label, measured)
         hashes.append(_digest(image))
     images.flush()
     labels.flush()
-    facts = {"sum": sums[0].tolist(), "square": sums[1].tolist(), "outside": outside.tolist()}
-    facts |= {"measured": count.tolist(), "dark": dark}
-    facts |= {"labelled": labelled.tolist(), "hashes": hashes, "labels": _digest(labels[start:stop])}
+    facts = sums.facts() | {"hashes": hashes, "labels": _digest(labels[start:stop])}
     write_json(_note(plan.work, split, start, stop), facts, seal=True)
 
 
-def reflectance_of(image: np.ndarray, scale: float) -> np.ndarray:
-    """Stored pixels (C, H, W) as float64 reflectance (C, H * W)."""
-    return image.reshape(len(image), -1).astype(np.float64) * scale
-
-
-def band_sums(reflectance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and sum of squares of each band."""
-    return reflectance.sum(1), np.square(reflectance).sum(1)
-
-
 def _is_written(plan: Plan, split: str, start: int, stop: int) -> bool:
-    """Whether an earlier process wrote this shard whole, and its rows still hold what it wrote."""
+    """Whether an earlier process finished this shard, and its rows still hold what it wrote."""
     note = _note(plan.work, split, start, stop)
     if not note.exists():
         return False

@@ -5,7 +5,7 @@
     {split}.labels.npy   (N,) int64 for classification, (N, H, W) int8 for segmentation; -1 is ignored
     {split}.ids.txt      one published identity per line, in the order of the arrays
 
-``store.json`` is written last, so a folder that has it is whole.
+``store.json`` is written last, so a folder that has it is complete.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deflect.data.card import CARD, SPLITS, StoreCard, StoreError, read_card, read_ids, verify_files
+from deflect.data.card import CARD, StoreCard, StoreError, read_card, read_ids, verify_files
+from deflect.settings import SPLITS
 
-__all__ = ["SPLITS", "Split", "Store", "StoreCard", "StoreError"]
+__all__ = ["Split", "Store", "StoreCard", "StoreError"]
 
 
 Indices = Sequence[int] | np.ndarray | Tensor
@@ -125,7 +126,7 @@ class Store:
         return Split(self.folder, name, self.card)
 
     def verify(self) -> None:
-        """Hold every file against the card: the arrays' shapes, and hashes, read once per state of a file."""
+        """Compare every file with the card: shapes of arrays, and hashes, read once per state of a file."""
         for name in self.card.splits:
             self.split(name)
         verify_files(self.folder, self.card)

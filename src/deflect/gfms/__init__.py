@@ -1,6 +1,6 @@
 """The geospatial foundation models: data sheets, models, weights and mini pretraining.
 
-Names are loaded on first use, because timm takes seconds to import and the command line needs only the data sheets.
+The models are loaded on first use, because timm takes seconds to import and the command line needs only data sheets.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from deflect.gfms.card import CARDS, GFMS, GFMCard, GFMError, gfm_card, taps
 
 if TYPE_CHECKING:
-    from deflect.gfms.load import load_gfm
     from deflect.gfms.vit import build, card_of, count_parameters, scale_rgb
+    from deflect.gfms.weights import load_gfm
 
-_HOME = {"load_gfm": "load", "build": "vit", "card_of": "vit", "count_parameters": "vit", "scale_rgb": "vit"}
+_HOME = {"load_gfm": "weights", "build": "vit", "card_of": "vit", "count_parameters": "vit", "scale_rgb": "vit"}
 __all__ = [
     "CARDS",
     "GFMS",

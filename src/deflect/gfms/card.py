@@ -1,20 +1,23 @@
-"""Data sheets of the three geospatial foundation models (GFMs): architecture, normalisation, origin and licence.
+"""Data sheets of the geospatial foundation models (GFMs): architecture, normalisation, origin and licence.
 
-A :class:`GFMCard` is also what stands in JSON beside every weight file, so that weights and the model that they
-belong to are never guessed. Sources of every number: docs/gfms.md.
+Those of the published models are in cards.yaml. Every weight file has its :class:`GFMCard` in a JSON file of the same
+name, which decides the model that is built for it.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from math import floor
+from pathlib import Path
 from typing import Any
 
-from deflect.errors import DeflectError
+import yaml
 
-KINDS = ("gsd_sincos", "learned", "fixed_sincos")
+from deflect.errors import DeflectError
+from deflect.settings import GFMS
+
+POSITIONS = ("gsd_sincos", "learned", "fixed_sincos")
 BLOCKS = ("pre_norm", "post_norm")
-SIZES = ("full", "large", "mini")
 ARCHITECTURE = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
 
 
@@ -44,7 +47,7 @@ class GFMCard:
         name: name in this project, e.g. ``scale_mae``.
         title: name in a table.
         size: ``full`` (the published size that the study uses), ``large`` (a published bigger one) or ``mini``.
-        kind: positions: ``gsd_sincos`` (fixed sines of metres on the ground), ``learned``, ``fixed_sincos``.
+        positions: ``gsd_sincos`` (fixed sines of metres on the ground), ``learned``, ``fixed_sincos``.
         block: ``pre_norm`` (timm's ``Block``) or ``post_norm`` (:class:`deflect.gfms.vit.PostNormBlock`).
         architecture: arguments of timm's ``VisionTransformer``; ``img_size`` is that of pretraining, in pixels.
         rgb_mean, rgb_std: normalisation of RGB in 0..1, in the order red, green, blue.
@@ -53,13 +56,13 @@ class GFMCard:
         gsd_mode: ``image`` where positions follow the ground sampling distance of the image, else ``none``.
         licence, citation: of the weights and of the model.
         sources: where the checkpoint is published, the preferred place first.
-        origin: filled in beside a weight file: what it was made from, and its checksums.
+        origin: of a weight file: what it was made from, and its checksums.
     """
 
     name: str
     title: str
     size: str
-    kind: str
+    positions: str
     block: str
     architecture: dict[str, int]
     rgb_mean: tuple[float, float, float]
@@ -73,7 +76,7 @@ class GFMCard:
     origin: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what, value, allowed in (("kind", self.kind, KINDS), ("block", self.block, BLOCKS)):
+        for what, value, allowed in (("positions", self.positions, POSITIONS), ("block", self.block, BLOCKS)):
             if value not in allowed:
                 raise GFMError(f"GFM card {self.name}: {what} must be one of {', '.join(allowed)}, found {value!r}")
         if sorted(self.architecture) != sorted(ARCHITECTURE):
@@ -84,7 +87,7 @@ class GFMCard:
             raise GFMError(f"GFM card {self.name}: rgb_std and reflectance_white must be positive")
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return json_fields(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GFMCard:
@@ -93,7 +96,7 @@ class GFMCard:
         Raises:
             GFMError: a field is missing or unknown.
         """
-        fields = dict(values)
+        fields = {"positions" if name == "kind" else name: value for name, value in values.items()}
         try:
             for name in ("rgb_mean", "rgb_std"):
                 fields[name] = tuple(fields[name])
@@ -105,116 +108,21 @@ class GFMCard:
             ) from error
 
 
-IMAGENET: dict[str, Any] = {"rgb_mean": (0.485, 0.456, 0.406), "rgb_std": (0.229, 0.224, 0.225)}
-FMOW_RGB: dict[str, Any] = {
-    "rgb_mean": (0.43392888, 0.43578541, 0.40744025),
-    "rgb_std": (0.19828456, 0.19250111, 0.19454683),
-}
-
-
-def _vit(img_size: int, patch_size: int, embed_dim: int, depth: int, num_heads: int) -> dict[str, int]:
-    return dict(zip(ARCHITECTURE, (img_size, patch_size, embed_dim, depth, num_heads), strict=True))
-
-
-_HF = "https://huggingface.co/isaaccorley/vit_large_patch16_224_fmow_rgb_scalemae/resolve"
-_SCALE_MAE = GFMCard(
-    name="scale_mae",
-    title="Scale-MAE ViT-L/16",
-    size="full",
-    kind="gsd_sincos",
-    block="pre_norm",
-    architecture=_vit(224, 16, 1024, 24, 16),
-    **IMAGENET,
-    reflectance_white=0.3,
-    apply_final_norm=True,
-    gsd_mode="image",
-    licence="CC-BY-NC-4.0",
-    citation="Reed et al., Scale-MAE: A Scale-Aware Masked Autoencoder, ICCV 2023, arXiv 2212.14532",
-    sources=(
-        WeightSource(
-            f"{_HF}/75650aaca720ef9c6638d16f5b4375f0022c56c9/vit_large_patch16_224_fmow_rgb_scalemae-386989c9.pth",
-            "scale_mae.pth",
-            sha256="386989c9",
-            note="encoder only, the copy that torchgeo 0.10 loads",
-        ),
-        WeightSource(
-            "https://github.com/bair-climate-initiative/scale-mae/releases/download/base-800/scalemae-vitlarge-800.pth",
-            "scalemae-vitlarge-800.pth",
-            note="the authors' release, with decoder; no checksum is published",
-        ),
-    ),
-)
-
-_DINO_MC = GFMCard(
-    name="dino_mc",
-    title="DINO-MC ViT-S/8",
-    size="full",
-    kind="learned",
-    block="pre_norm",
-    architecture=_vit(224, 8, 384, 12, 6),
-    **IMAGENET,
-    reflectance_white=0.3,
-    apply_final_norm=True,
-    gsd_mode="none",
-    licence="MIT",
-    citation="Wanyan et al., Extending global-local view alignment for self-supervised learning with remote "
-    "sensing imagery, CVPR Workshops 2024, arXiv 2303.06670",
-    sources=(WeightSource("gdrive:18RqKqZYzigOjwbyNzLsys8bmwqxrNhyt", "dino_mc.pth", note="no checksum is published"),),
-)
-
-_CROSS_SCALE = GFMCard(
-    name="cross_scale_mae",
-    title="Cross-Scale MAE ViT-B/16",
-    size="full",
-    kind="fixed_sincos",
-    block="pre_norm",
-    architecture=_vit(128, 16, 768, 12, 12),
-    **FMOW_RGB,
-    reflectance_white=0.3,
-    apply_final_norm=False,
-    gsd_mode="none",
-    licence="CC-BY-NC-4.0",
-    citation="Tang et al., Cross-Scale MAE: A Tale of Multiscale Exploitation in Remote Sensing, NeurIPS 2023",
-    sources=(
-        WeightSource(
-            "gdrive:17FePR5lAFNL45g7738JMofP2pyC_6hau",
-            "cross_scale_mae_base_pretrain.pth",
-            md5="0c33995da85c112d9602f89d5b186bbc",
-        ),
-    ),
-)
-
-_CROSS_SCALE_LARGE = replace(
-    _CROSS_SCALE,
-    title="Cross-Scale MAE ViT-L/16",
-    size="large",
-    architecture=_vit(128, 16, 1024, 24, 16),
-    sources=(
-        WeightSource(
-            "gdrive:1FBJiQ8Z6J3P8Le7wFQXOicTDX9jTNGnT",
-            "cross_scale_mae_large_pretrain.pth",
-            md5="e6e4f58c07bbbc4c4dd63fa26c644dd4",
-        ),
-    ),
-)
+def json_fields(card: Any) -> dict[str, Any]:
+    """The fields of a dataclass under their names in JSON files, where the positions are called ``kind``."""
+    return {"kind" if name == "positions" else name: value for name, value in asdict(card).items()}
 
 
 def _mini(card: GFMCard) -> GFMCard:
     """The small model of the same kind that the mini study pretrains itself."""
-    family = card.title.split(" ViT")[0]
-    return replace(
-        card,
-        title=f"{family} (mini)",
-        size="mini",
-        architecture=_vit(64, 8, 64, 4, 4),
-        licence="Apache-2.0",
-        sources=(),
-    )
+    title = f"{card.title.split(' ViT')[0]} (mini)"
+    architecture = dict(zip(ARCHITECTURE, (64, 8, 64, 4, 4), strict=True))
+    return replace(card, title=title, size="mini", architecture=architecture, licence="Apache-2.0", sources=())
 
 
-_PUBLISHED = (_SCALE_MAE, _DINO_MC, _CROSS_SCALE, _CROSS_SCALE_LARGE)
-CARDS = {(card.name, card.size): card for card in (*_PUBLISHED, *map(_mini, _PUBLISHED[:3]))}
-GFMS = ("scale_mae", "dino_mc", "cross_scale_mae")
+_PUBLISHED = [GFMCard.from_dict(card) for card in yaml.safe_load(Path(__file__).with_name("cards.yaml").read_text())]
+CARDS = {(card.name, card.size): card for card in _PUBLISHED}
+CARDS |= {(name, "mini"): _mini(CARDS[name, "full"]) for name in GFMS}
 
 
 def gfm_card(name: str, size: str = "full") -> GFMCard:

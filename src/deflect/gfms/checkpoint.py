@@ -1,9 +1,9 @@
-"""Reading published checkpoints: no code of theirs is run, and their keys become timm's or an error.
+"""Reading published checkpoints: no code of theirs is run, and each of their keys becomes timm's or an error.
 
-Layouts that are told apart by their prefixes:
+The layouts, recognised by the prefixes of their keys:
 
 * Scale-MAE: timm names in the file itself (torchgeo's copy) or under ``model`` (the authors'), with a decoder.
-* DINO-MC: ``teacher`` of a DINO checkpoint, behind ``module.`` and ``backbone.``, with a projection head.
+* DINO-MC: ``teacher`` of a DINO checkpoint, with the prefixes ``module.`` and ``backbone.``, and a projection head.
 * Cross-Scale MAE (a): ``encoder.N.*`` are timm's blocks.
 * Cross-Scale MAE (b): ``encoder.encoders.N.wrap_att/wrap_ff.*`` are xFormers' post-norm blocks. The biases of the fused
   MLP of xFormers 0.0.19, the pinned version, are zeros that were neither trained nor saved.
@@ -26,8 +26,8 @@ from torch import Tensor
 from deflect.gfms.card import GFMError
 
 _SCALAR = np.float64(0).__reduce__()[0]
-#: What checkpoints of these projects hold beside tensors: ``args``, and in the optimizer's state the learning rate and
-#: weight decay that DINO takes from a NumPy schedule (``numpy.core`` until NumPy 2). Plain values, never called.
+#: What checkpoints of these projects contain apart from tensors: ``args``, and in the optimizer's state the learning
+#: rate and weight decay that DINO takes from a NumPy schedule (``numpy.core`` until NumPy 2). Values, never called.
 ALLOWED: list[Any] = [
     argparse.Namespace,
     (pathlib.PosixPath, "pathlib.PosixPath"),
@@ -37,11 +37,11 @@ ALLOWED: list[Any] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")),
 ]
-#: What a file that is no checkpoint makes torch's reader raise.
+#: What torch's reader raises for a file that is no checkpoint.
 READING_FAULTS: tuple[type[Exception], ...] = (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError)
 READING_FAULTS += (LookupError, ValueError, TypeError, AttributeError)
 
-#: Where the authors' checkpoint keeps the encoder that is to be used. Lightning has ``state_dict``; else it is one.
+#: Where the authors' checkpoint keeps the encoder. Lightning has ``state_dict``; else the file itself is one.
 CONTAINERS = {"scale_mae": "model", "dino_mc": "teacher", "cross_scale_mae": "model"}
 
 #: Parts that only pretraining needs. Whatever is neither here nor in the model is an error.
@@ -51,26 +51,22 @@ DROPPED = {
     "cross_scale_mae": r"mask_token$|decoder_|decoder\.|predictor",
 }
 
-_XFORMERS = r"encoder\.encoders\.(\d+)\."
+_XFORMERS = r"^encoder\.encoders\.(\d+)\."
 _MLP = r"wrap_ff\.sublayer\.layer\.mlp\."
-#: Old names to timm's, tried in this order; fused MLPs hold their first bias and second weight one place off.
-RENAMED = {
-    "scale_mae": [],
-    "dino_mc": [],
-    "cross_scale_mae": [
-        (r"encoder_pos_embed$", "pos_embed"),
-        (r"encoder_norm\.", "norm."),
-        (_XFORMERS + r"wrap_att\.norm\.", r"blocks.\1.norm1."),
-        (_XFORMERS + r"wrap_att\.sublayer\.layer\.in_proj_container\.([qkv])_proj\.", r"blocks.\1.attn.\2."),
-        (_XFORMERS + r"wrap_att\.sublayer\.layer\.proj\.", r"blocks.\1.attn.proj."),
-        (_XFORMERS + r"wrap_ff\.norm\.", r"blocks.\1.norm2."),
-        (_XFORMERS + _MLP + r"0\.weight$", r"blocks.\1.mlp.fc1.weight"),
-        (_XFORMERS + _MLP + r"[01]\.bias$", r"blocks.\1.mlp.fc1.bias"),
-        (_XFORMERS + _MLP + r"[23]\.weight$", r"blocks.\1.mlp.fc2.weight"),
-        (_XFORMERS + _MLP + r"3\.bias$", r"blocks.\1.mlp.fc2.bias"),
-        (r"encoder\.(\d+)\.", r"blocks.\1."),
-    ],
-}
+#: Cross-Scale MAE's names to timm's; in fused MLPs the indices of first bias and second weight are shifted by one.
+RENAMED = [
+    (r"^encoder_pos_embed$", "pos_embed"),
+    (r"^encoder_norm\.", "norm."),
+    (_XFORMERS + r"wrap_att\.norm\.", r"blocks.\1.norm1."),
+    (_XFORMERS + r"wrap_att\.sublayer\.layer\.in_proj_container\.([qkv])_proj\.", r"blocks.\1.attn.\2."),
+    (_XFORMERS + r"wrap_att\.sublayer\.layer\.proj\.", r"blocks.\1.attn.proj."),
+    (_XFORMERS + r"wrap_ff\.norm\.", r"blocks.\1.norm2."),
+    (_XFORMERS + _MLP + r"0\.weight$", r"blocks.\1.mlp.fc1.weight"),
+    (_XFORMERS + _MLP + r"[01]\.bias$", r"blocks.\1.mlp.fc1.bias"),
+    (_XFORMERS + _MLP + r"[23]\.weight$", r"blocks.\1.mlp.fc2.weight"),
+    (_XFORMERS + _MLP + r"3\.bias$", r"blocks.\1.mlp.fc2.bias"),
+    (r"^encoder\.(\d+)\.", r"blocks.\1."),
+]
 
 
 def read_checkpoint(path: pathlib.Path) -> dict[str, Any]:
@@ -102,7 +98,7 @@ def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, T
     """The encoder's tensors of the GFM ``name`` in ``content``, under timm's names.
 
     Raises:
-        GFMError: the encoder is not there, or two keys stand for the same tensor.
+        GFMError: the encoder is not there, or two keys have the same name in timm.
     """
     inner = _inner(name, content)
     if not isinstance(inner, Mapping):
@@ -113,9 +109,12 @@ def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, T
         raise GFMError(f"{where}: weights of a ResNet; {name} is a Vision Transformer, use the file of its ViT")
     found: dict[str, list[str]] = {}
     for key in map(str, inner):
-        bare = re.sub(r"^(module\.|backbone\.)+", "", key)
-        if not re.match(DROPPED[name], bare):
-            found.setdefault(_renamed(name, bare), []).append(key)
+        new = re.sub(r"^(module\.|backbone\.)+", "", key)
+        if re.match(DROPPED[name], new):
+            continue
+        for pattern, timms in RENAMED if name == "cross_scale_mae" else ():
+            new = re.sub(pattern, timms, new)
+        found.setdefault(new, []).append(key)
     double = [f"{' and '.join(keys)} (both {new})" for new, keys in found.items() if len(keys) > 1]
     strange = [keys[0] for keys in found.values() if not _is_real(inner[keys[0]])]
     if double or strange:
@@ -127,6 +126,11 @@ def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, T
     return _with_biases(state) if is_post_norm(name, content) else state
 
 
+def is_post_norm(name: str, content: Mapping[str, Any]) -> bool:
+    """Whether the checkpoint is of Cross-Scale MAE and has xFormers' post-norm blocks."""
+    return name == "cross_scale_mae" and any("encoder.encoders." in key for key in _inner(name, content))
+
+
 def _inner(name: str, content: Mapping[str, Any]) -> Any:
     return next((content[key] for key in (CONTAINERS[name], "state_dict") if key in content), content)
 
@@ -134,18 +138,6 @@ def _inner(name: str, content: Mapping[str, Any]) -> Any:
 def _is_real(value: Any) -> bool:
     """Whether ``value`` is a tensor that keeps its meaning as float32: no quantised and no complex one does."""
     return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def is_post_norm(name: str, content: Mapping[str, Any]) -> bool:
-    """Whether the checkpoint is of Cross-Scale MAE and holds xFormers' post-norm blocks."""
-    return name == "cross_scale_mae" and any("encoder.encoders." in key for key in _inner(name, content))
-
-
-def _renamed(name: str, key: str) -> str:
-    for pattern, new in RENAMED[name]:
-        if re.match(pattern, key):
-            return re.sub(pattern, new, key, count=1)
-    return key
 
 
 def _joined(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""A published checkpoint, once, into safetensors under timm's names with its card beside it."""
+"""Conversion of a published checkpoint to safetensors under timm's names, with its card."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from deflect.files import atomic_path, sha256_file, write_json
+from deflect.files import sha256_file
 from deflect.gfms.card import CARDS, GFMCard, GFMError, gfm_card
 from deflect.gfms.checkpoint import is_post_norm, read_checkpoint, state_dict
-from deflect.gfms.load import check_state
-from deflect.gfms.positions import sincos_positions
-from deflect.gfms.vit import build
-from deflect.tensors import save_tensors
+from deflect.gfms.vit import build, sincos_positions
+from deflect.gfms.weights import check_state, save_weights
 
 
 def convert(name: str, checkpoint: Path, out: Path, *, size: str = "", sha256: str = "") -> GFMCard:
@@ -82,7 +79,7 @@ def recognise(name: str, state: Mapping[str, Tensor], where: str) -> GFMCard:
     known = [card for (gfm, _), card in CARDS.items() if gfm == name]
     for card in known:
         if (card.architecture["embed_dim"], card.architecture["depth"]) == (width, depth):
-            return _with_grid(card, kernel, state.get("pos_embed")) if card.kind == "learned" else card
+            return _with_grid(card, kernel, state.get("pos_embed")) if card.positions == "learned" else card
     sizes = ", ".join(f"{card.architecture['embed_dim']} x {card.architecture['depth']}" for card in known)
     raise GFMError(f"{where}: {name} has width x depth {sizes}; these weights have {width} x {depth}")
 
@@ -101,25 +98,12 @@ def _check_positions(card: GFMCard, state: dict[str, Tensor], where: str) -> Non
 
     Scale-MAE computes them in every forward pass, so that what its checkpoint holds was never used.
     """
-    if card.kind == "learned":
+    if card.positions == "learned":
         return
     side = card.architecture["img_size"] // card.architecture["patch_size"]
     expected = sincos_positions((side, side), card.architecture["embed_dim"])
-    found = state.get("pos_embed", expected if card.kind == "gsd_sincos" else None)
+    found = state.get("pos_embed", expected if card.positions == "gsd_sincos" else None)
     if found is not None and found.shape == expected.shape:
-        if card.kind == "fixed_sincos" and not torch.allclose(found, expected, atol=1e-4):
+        if card.positions == "fixed_sincos" and not torch.allclose(found, expected, atol=1e-4):
             raise GFMError(f"{where}: pos_embed is not the {side} x {side} sine-cosine grid of {card.name}")
         state["pos_embed"] = expected
-
-
-def save_weights(state: Mapping[str, Tensor], card: GFMCard, out: Path, origin: dict[str, Any]) -> GFMCard:
-    """Write ``state`` to ``out`` and its card, with ``origin`` and the checksum, beside it; each file atomically."""
-    out = Path(out)
-    if out.suffix != ".safetensors":
-        raise GFMError(f"{out}: weights are written as .safetensors")
-    out.with_suffix(".json").unlink(missing_ok=True)  # never a card of older weights beside new ones
-    with atomic_path(out) as aside:
-        save_tensors(state, aside)
-    card = replace(card, origin={**origin, "sha256": sha256_file(out)})
-    write_json(out.with_suffix(".json"), card.to_dict(), seal=True)
-    return card

@@ -1,10 +1,10 @@
 """Self-distillation without labels (DINO, arXiv 2104.14294), small enough for one CPU core.
 
-The teacher sees one view of an image whole; the student sees of another view a window of patches, whose size changes
+The teacher sees one whole view of an image. The student sees a window of patches of another view, whose size changes
 from step to step (the crops of several sizes of DINO-MC, arXiv 2303.06670), and predicts the teacher's assignment of
-the first view to prototypes. The teacher is a moving average of the student. So that its assignments do not collapse,
-they are spread evenly over the prototypes by Sinkhorn-Knopp, as in DINOv2 (arXiv 2304.07193): DINO's running centre
-needs far more steps than there are here.
+the first view to prototypes. The teacher is a moving average of the student. Its assignments are spread evenly over the
+prototypes by Sinkhorn-Knopp, as in DINOv2 (arXiv 2304.07193), so that they do not collapse: DINO's running centre needs
+far more steps than there are here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Assigner(nn.Module):
     """An encoder with DINO's head: an MLP from the class token to the unit sphere, then the cosine with prototypes.
 
     The MLP normalises over the batch (DINO's `use_bn_in_head`): the class tokens of an untrained encoder are nearly the
-    same for all images, and without it the first teacher has nothing to say.
+    same for all images, and without it the first teacher would assign all of them to the same prototypes.
     """
 
     def __init__(self, gfm: VisionTransformer, prototypes: int) -> None:

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from deflect.gfms.positions import sincos_positions
 from deflect.gfms.views import encode, random_side, random_view, take
-from deflect.gfms.vit import SinCosViT, card_of, scale_rgb
+from deflect.gfms.vit import SinCosViT, card_of, scale_rgb, sincos_positions
 
 
 class MaskedReconstruction(nn.Module):
@@ -46,7 +45,7 @@ class MaskedReconstruction(nn.Module):
         return self.reconstruct(self.view(images, side))[0]
 
     def view(self, images: Tensor, side: float) -> Tensor:
-        """Crops of ``side`` at the encoder's input size; the encoder is told their ground sampling distance."""
+        """Crops of ``side`` at the encoder's input size, whose positions take their ground sampling distance."""
         size = self.gfm.patch_embed.img_size[0]
         if self.gsd is not None:
             self.gfm.set_gsd(self.gsd * side * images.shape[-1] / size)
@@ -70,9 +69,9 @@ class MaskedReconstruction(nn.Module):
         return self.predict(self.decoder(x))[:, 1:]
 
     def targets(self, rgb: Tensor) -> Tensor:
-        """Pixels of every patch (B, L, 3 p p), less its mean and over its standard deviation (MAE's `norm_pix_loss`).
+        """Pixels of every patch (B, L, 3 p p), normalised by its mean and standard deviation (MAE's `norm_pix_loss`).
 
-        With plain pixels a small model learns mean colours and little of structure.
+        With plain pixels a small model learns mean colours and little structure.
         """
         pixels = F.unfold(rgb, self.patch, stride=self.patch).transpose(1, 2)
         centred = pixels - pixels.mean(-1, keepdim=True)

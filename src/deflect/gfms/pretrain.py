@@ -1,14 +1,13 @@
 """Pretraining the mini GFMs on RGB, so that "RGB-pretrained prior" is real in the mini study too.
 
-Each kind is trained in the way of its big sibling: masked reconstruction with the ground sampling distance
-(Scale-MAE), with a second scale (Cross-Scale MAE), or self-distillation (DINO-MC). Seconds on one core; same seed,
-same machine and same number of threads give the same bytes.
+Each is trained as the published model of its name: masked reconstruction with the ground sampling distance
+(Scale-MAE), with a second scale (Cross-Scale MAE), or self-distillation (DINO-MC). It takes seconds on one core. The
+same seed, machine and number of threads give the same bytes.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
 from math import cos, pi
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,53 +18,17 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from deflect.gfms.card import GFMCard, GFMError, gfm_card
-from deflect.gfms.convert import save_weights
 from deflect.gfms.distill import SelfDistillation
 from deflect.gfms.masked import CrossScaleReconstruction, MaskedReconstruction
 from deflect.gfms.vit import SinCosViT, build
+from deflect.gfms.weights import save_weights
+from deflect.settings.pretraining import PretrainSettings
 
 if TYPE_CHECKING:
-    from deflect.config import Study
+    from deflect.settings.study import Study
 
 log = logging.getLogger(__name__)
 Objective = MaskedReconstruction | SelfDistillation
-
-
-@dataclass(frozen=True)
-class PretrainSettings:
-    """How a mini GFM is pretrained.
-
-    Attributes:
-        steps: optimiser steps.
-        batch_size: images per step.
-        lr: peak learning rate of AdamW, after a tenth of the steps; a half cosine brings it to 0.
-        weight_decay: of matrices; vectors, positions and tokens have none.
-        mask_ratio: share of patches that masked reconstruction hides (MAE).
-        min_side: smallest crop, as a share of the image's side.
-        gsd: metres per pixel of the images (Scale-MAE's positions).
-        prototypes: width of the distilled output (DINO).
-        momentum: of the teacher at the start (DINO).
-    """
-
-    steps: int = 200
-    batch_size: int = 32
-    lr: float = 3e-3
-    weight_decay: float = 0.05
-    mask_ratio: float = 0.75
-    min_side: float = 0.5
-    gsd: float = 10.0
-    prototypes: int = 64
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 2:
-            raise GFMError("pretraining: batch_size must be at least 2, because images are told apart within a batch")
-        for name in ("steps", "lr", "gsd", "prototypes"):
-            if not getattr(self, name) > 0:
-                raise GFMError(f"pretraining: {name} must be positive, found {getattr(self, name)}")
-        for name in ("mask_ratio", "min_side", "momentum"):
-            if not 0 < getattr(self, name) < 1:
-                raise GFMError(f"pretraining: {name} must lie between 0 and 1, found {getattr(self, name)}")
 
 
 def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSettings, seed: int) -> GFMCard:
@@ -86,13 +49,18 @@ def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSetting
         losses = optimise(objective, rgb, settings)
     gfm = objective.gfm
     if isinstance(gfm, SinCosViT):
-        gfm.set_gsd(1.0)  # the reference; whoever loads the weights sets the distance of their own images
-    origin = {"pretrained_on": f"{len(rgb)} RGB images", "settings": asdict(settings), "seed": seed, "loss": losses[-1]}
-    return save_weights(gfm.state_dict(), card, out, origin)
+        gfm.set_gsd(1.0)  # the reference; load_gfm sets the distance of the images at hand
+    origin = {
+        "pretrained_on": f"{len(rgb)} RGB images",
+        "settings": settings.model_dump(),
+        "seed": seed,
+        "loss": losses[-1],
+    }
+    return save_weights(gfm.state_dict(), card, out, origin | {"loss": losses[-1]})
 
 
 def pretrain_study(study: Study, name: str) -> GFMCard:
-    """Pretrain the mini GFM ``name`` as ``study`` says, on its simulated RGB images."""
+    """Pretrain the mini GFM ``name`` with the settings of ``study``, on its simulated RGB images."""
     if not study.rgb_images.is_file():
         raise FileNotFoundError(f"{study.rgb_images}: no such file; run `deflect data simulate --rgb` first")
     settings = PretrainSettings(**study.pretraining)
@@ -100,17 +68,17 @@ def pretrain_study(study: Study, name: str) -> GFMCard:
 
 
 def make_objective(card: GFMCard, settings: PretrainSettings) -> Objective:
-    """The pretraining task of ``card``'s kind, around a fresh model."""
+    """The pretraining task of the GFM of ``card``, around a fresh model."""
     gfm = fresh(card)
     if not isinstance(gfm, SinCosViT):
         return SelfDistillation(gfm, settings.prototypes, settings.momentum, settings.min_side)
-    if card.kind == "gsd_sincos":
+    if card.positions == "gsd_sincos":
         return MaskedReconstruction(gfm, settings.mask_ratio, settings.gsd, settings.min_side)
     return CrossScaleReconstruction(gfm, settings.mask_ratio, None, settings.min_side)
 
 
 def fresh(card: GFMCard) -> VisionTransformer:
-    """An untrained model, Xavier-uniform as in MAE: timm's 0.02 is meant for wide models, and far too little here."""
+    """An untrained model, Xavier-uniform as in MAE: timm's 0.02 is meant for wide models, and far too small here."""
     gfm = build(card)
     for module in gfm.modules():
         if isinstance(module, nn.Linear):
@@ -126,8 +94,8 @@ def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> l
         GFMError: the loss is not finite.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim == 2 or p.ndim == 4]
-    vectors = [p for p in trained if not (p.ndim == 2 or p.ndim == 4)]
+    matrices = [p for p in trained if p.ndim in (2, 4)]
+    vectors = [p for p in trained if p.ndim not in (2, 4)]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95))
     losses = []

@@ -1,8 +1,8 @@
-"""Proof that a weight file is what a GFM's features come from, and that it was trained.
+"""Checks that a GFM's features come from its weight file, and that the weights were trained.
 
-Weights that are silently not loaded leave a model that runs, trains a little and is wrong. The checks here fail for a
-file changed since its conversion, a layer as it was initialised, shuffled positions, collapsed features. They cannot
-tell trained weights from trained weights that someone mixed up: blocks in another order, or a transposed square matrix.
+A model whose weights were not loaded runs, trains a little and is wrong. The checks fail for a file changed since its
+conversion, a layer as it was initialised, shuffled positions, collapsed features. They cannot notice trained weights
+that were mixed up: blocks in another order, or a transposed square matrix.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from deflect.files import sha256_file
 from deflect.gfms.card import GFMError
-from deflect.gfms.load import load_gfm, read_card
-from deflect.gfms.positions import sincos_positions
-from deflect.gfms.vit import UnusedNorm, build, card_of, count_parameters, scale_rgb
+from deflect.gfms.vit import UnusedNorm, build, card_of, count_parameters, scale_rgb, sincos_positions
+from deflect.gfms.weights import load_gfm, read_card
+
+#: A measured value, and the lowest and highest allowed.
+Check = tuple[float, float, float]
 
 
 def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
@@ -39,11 +41,10 @@ def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
         raise GFMError(
             f"{weights}: {name} of size {size} expected, these are weights of {card.title}; convert it again"
         )
-    native = card.architecture["img_size"]
     sha256 = sha256_file(weights)
     if sha256 != card.origin.get("sha256"):
         raise GFMError(f"{weights}: sha256 {sha256}, its card says {card.origin.get('sha256')}; convert it again")
-    gfm = load_gfm(name, weights, size="mini" if card.size == "mini" else "full", img_size=native).eval()
+    gfm = load_gfm(name, weights, size=card.size, img_size=card.architecture["img_size"]).eval()
     with safe_open(weights, "pt") as file:
         positions = file.get_tensor("pos_embed")
     measured = _weight_checks(gfm, positions) | _feature_checks(gfm)
@@ -66,11 +67,8 @@ def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
     }
 
 
-Check = tuple[float, float, float]
-
-
 def _weight_checks(gfm: VisionTransformer, positions: Tensor) -> dict[str, Check]:
-    """Norms and biases leave their initial 1 and 0 as soon as a model trains; positions know their neighbours."""
+    """Norms and biases leave their initial 1 and 0 as soon as a model trains; neighbours have similar positions."""
     norms = [m for m in gfm.modules() if isinstance(m, nn.LayerNorm) and not isinstance(m, UnusedNorm)]
     scales = torch.cat([norm.weight.detach() for norm in norms])
     linear = [m for m in gfm.modules() if isinstance(m, nn.Linear) and m.bias is not None]
@@ -86,12 +84,12 @@ def _weight_checks(gfm: VisionTransformer, positions: Tensor) -> dict[str, Check
 
 
 def _positions_check(gfm: VisionTransformer, positions: Tensor) -> Check:
-    """Positions as they stand in the file, since loading computes fixed ones anew.
+    """Positions as saved in the file, since loading computes fixed ones anew.
 
-    Fixed: largest deviation from the formula. Learned: likeness of neighbours minus that of all pairs.
+    Fixed: largest deviation from the formula. Learned: similarity of neighbours minus that of all pairs.
     """
     rows, columns = gfm.patch_embed.grid_size
-    if card_of(gfm).kind != "learned":
+    if card_of(gfm).positions != "learned":
         exact = sincos_positions((rows, columns), gfm.embed_dim, prefix_tokens=gfm.num_prefix_tokens)
         return (positions - exact).abs().max().item(), 0.0, 1e-5
     grid = F.normalize(positions[0, gfm.num_prefix_tokens :], dim=1).view(rows, columns, -1)
@@ -102,7 +100,7 @@ def _positions_check(gfm: VisionTransformer, positions: Tensor) -> Check:
 
 @torch.no_grad()
 def _feature_checks(gfm: VisionTransformer) -> dict[str, Check]:
-    """Features change with the weights, the image, the place and the order of patches."""
+    """Features must change with the weights, the image, the place and the order of patches."""
     card = card_of(gfm)
     rgb = scale_rgb(_scenes(card.architecture["img_size"]), card)
     with torch.random.fork_rng(devices=[]):

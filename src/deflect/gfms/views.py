@@ -1,4 +1,4 @@
-"""What the two ways of pretraining share: random views of image batches, and encoding a part of the patches."""
+"""Shared by both ways of pretraining: random views of image batches, and encoding a part of the patches."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 def encode(gfm: VisionTransformer, rgb: Tensor, kept: Tensor) -> Tensor:
-    """Features (B, 1 + K, D) of the class token and the patches ``kept`` (B, K), which see nothing of the others."""
+    """Features (B, 1 + K, D) of the class token and the patches ``kept`` (B, K), which do not see the others."""
     tokens = gfm._pos_embed(gfm.patch_embed(rgb))
     return gfm.norm(gfm.blocks(torch.cat([tokens[:, :1], take(tokens[:, 1:], kept)], dim=1)))

@@ -19,9 +19,31 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from deflect.gfms.card import GFMCard, GFMError
-from deflect.gfms.positions import sincos_positions
 
 Size = tuple[int, int] | None
+
+
+def sincos_positions(grid: tuple[int, int], dim: int, gsd: float = 1.0, prefix_tokens: int = 1) -> Tensor:
+    """Fixed positions (1, prefix_tokens + rows * columns, dim) of the MAE family for a ``grid`` of patches.
+
+    The patch at column x and row y of the grid has the coordinates x·g and y·g, g = ground sampling distance / 1 m
+    (Scale-MAE, arXiv 2212.14532). With frequencies w_k = 10000^(-k / (D/4)), k = 0..D/4-1, its position is
+    sin(x·g·w), cos(x·g·w), sin(y·g·w), cos(y·g·w), each D/4 numbers. Plain MAE positions, which Cross-Scale MAE uses,
+    are those of g = 1. Computed in float32, as in pretraining, whatever the precision of the model: in half precision
+    the angles of large distances would be noise.
+
+    Args:
+        grid: rows and columns of patches.
+        dim: embedding dimension, a multiple of 4.
+        gsd: metres per pixel of the image that the patches are cut from.
+        prefix_tokens: class and register tokens, which get zeros.
+    """
+    rows, columns = grid
+    y, x = torch.meshgrid(torch.arange(rows).float() * gsd, torch.arange(columns).float() * gsd, indexing="ij")
+    frequencies = 1.0 / 10000 ** (torch.arange(dim // 4).float() / (dim // 4))
+    angles = [coordinate.reshape(-1, 1) * frequencies for coordinate in (x, y)]
+    patches = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
+    return torch.cat([patches.new_zeros(prefix_tokens, dim), patches]).unsqueeze(0)
 
 
 class PostNormBlock(Block):
@@ -57,10 +79,10 @@ class SinCosViT(VisionTransformer):
     :meth:`set_gsd` or :meth:`set_input_size` changes what it depends on.
     """
 
-    def __init__(self, *args: Any, gsd: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pos_embed: nn.Parameter = nn.Parameter(self.pos_embed, requires_grad=False)
-        self.set_gsd(gsd)
+        self.set_gsd(1.0)
 
     def set_gsd(self, gsd: float) -> None:
         """Set the ground sampling distance of the input image, in metres per pixel *after* any resizing."""
@@ -78,28 +100,27 @@ class SinCosViT(VisionTransformer):
 def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) -> VisionTransformer:
     """The model of ``card`` with fresh weights, for images of ``img_size`` pixels (that of pretraining by default).
 
-    ``gsd`` matters to ``kind="gsd_sincos"`` only; ``None`` is the reference distance of 1 m.
+    ``gsd`` matters to ``positions="gsd_sincos"`` only; ``None`` is the reference distance of 1 m.
     The result carries its ``card``. Build under ``torch.device("meta")`` to count parameters without memory.
     """
     kwargs: dict[str, Any] = dict(card.architecture, num_classes=0, global_pool="token")
     if card.block == "post_norm":
         kwargs.update(block_fn=PostNormBlock)
-    if card.kind == "learned":
-        model = VisionTransformer(**kwargs)
-    else:
-        model = SinCosViT(**kwargs, gsd=gsd if gsd is not None and card.kind == "gsd_sincos" else 1.0)
+    model = (VisionTransformer if card.positions == "learned" else SinCosViT)(**kwargs)
     if not card.apply_final_norm:
         model.norm = UnusedNorm(model.embed_dim)
     model.card = card  # type: ignore[assignment]
-    resize(model, card.architecture["img_size"] if img_size is None else img_size)
+    set_input(model, card.architecture["img_size"] if img_size is None else img_size, gsd)
     return model
 
 
-def resize(model: VisionTransformer, img_size: int) -> None:
-    """Set the input to ``img_size`` x ``img_size`` pixels; positions are computed anew, or learned ones interpolated.
+def set_input(model: VisionTransformer, img_size: int, gsd: float | None = None) -> None:
+    """Set the input of a model made by :func:`build` to ``img_size`` x ``img_size`` pixels of ``gsd`` metres.
+
+    Fixed positions are computed anew, learned ones interpolated.
 
     Raises:
-        GFMError: the size is not a positive multiple of the patch size.
+        GFMError: the size is not a positive multiple of the patch size, or the distance is not positive.
     """
     patch = model.patch_embed.patch_size[0]
     if img_size <= 0 or img_size % patch:
@@ -107,6 +128,8 @@ def resize(model: VisionTransformer, img_size: int) -> None:
         raise GFMError(f"img_size {img_size} is no positive multiple of the patch size {patch}; use {near}")
     if (img_size, img_size) != model.patch_embed.img_size:
         model.set_input_size((img_size, img_size))
+    if isinstance(model, SinCosViT):
+        model.set_gsd(gsd if gsd is not None and card_of(model).positions == "gsd_sincos" else 1.0)
 
 
 def card_of(model: nn.Module) -> GFMCard:
@@ -117,7 +140,7 @@ def card_of(model: nn.Module) -> GFMCard:
     """
     card = getattr(model, "card", None)
     if not isinstance(card, GFMCard):
-        raise GFMError(f"{type(model).__name__} has no GFM card; set `model.card`, or use load_gfm")
+        raise GFMError(f"{type(model).__name__} has no GFM card; set `model.card` to a GFMCard, or use load_gfm")
     return card
 
 

@@ -1,4 +1,4 @@
-"""Task heads: a linear layer for classification, UPerNet for segmentation. Their parameters are counted apart."""
+"""Task heads: a linear layer for classification, UPerNet for segmentation. Their parameters are counted separately."""
 
 from deflect.heads.linear import LinearHead
 from deflect.heads.upernet import UPerNet

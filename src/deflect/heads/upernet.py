@@ -86,7 +86,7 @@ class UPerNet(nn.Module):
         self.fc = nn.Conv2d(channels, num_classes, 1)
 
     def reduce(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """The part without parameters: nothing here. Mirrors ``LinearHead``."""
+        """The part without parameters, as in ``LinearHead``; here there is none."""
         return list(maps)
 
     def classify(self, maps: Sequence[Tensor]) -> Tensor:

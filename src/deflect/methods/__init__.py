@@ -1,17 +1,14 @@
 """Parameter-efficient methods that adapt an RGB GFM to any band set: one configuration class and module per method."""
 
+from deflect.errors import MethodError
 from deflect.methods.adapters import load_adapter, save_adapter
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import BaselineConfig, MethodConfig, MethodError
 from deflect.methods.merge import merge
-from deflect.methods.registry import METHODS, adapt, adapt_as, method_config
+from deflect.methods.registry import adapt, adapt_as, method_config
 from deflect.methods.report import ParameterReport, parameter_report
 
 __all__ = [
-    "METHODS",
     "AdaptedGFM",
-    "BaselineConfig",
-    "MethodConfig",
     "MethodError",
     "ParameterReport",
     "adapt",

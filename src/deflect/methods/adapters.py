@@ -1,4 +1,4 @@
-"""Adapters on disk: the tensors a method added or tuned in safetensors, and a JSON card that says how to use them."""
+"""Adapters on disk: the tensors a method added or tuned in safetensors, and in JSON what is needed to use them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from deflect.bands import BandSet, BandStatistics
+from deflect.errors import MethodError
 from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import MethodError
 from deflect.methods.inputs import RGBInput
 from deflect.methods.registry import adapt_as, method_config
 from deflect.methods.report import parameter_report
@@ -41,8 +41,8 @@ def save_adapter(model: AdaptedGFM, folder: Path) -> None:
 
 
 def adapter_card(model: AdaptedGFM) -> dict[str, Any]:
-    """What ``load_adapter`` and a reader need to know beside the tensors."""
-    settings = {key: value for key, value in asdict(model.config).items() if (model.method, key) != _peft_name(model)}
+    """The content of ``adapter.json``: what ``load_adapter`` needs apart from the tensors."""
+    settings = model.config.model_dump(exclude={"name"} if model.method.startswith("peft:") else None)
     return {
         "schema": 1,
         "method": model.method,
@@ -76,7 +76,6 @@ def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
     rgb = RGBInput.from_dict(card["rgb_input"])
     config = method_config(card["method"], **card["config"])
     model = adapt_as(gfm, card["method"], config, BandSet.from_dict(card["bands"]), statistics, rgb)
-    model.card = getattr(gfm, "card", rgb)
     if model.gfm_fingerprint != card["gfm"]["fingerprint"]:
         raise MethodError(
             f"{folder}: this adapter belongs to {card['gfm']['name']} with weights {card['gfm']['fingerprint']}, "
@@ -113,8 +112,3 @@ def _unshared(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """One name per tensor: methods such as VeRA show the same projection in every layer."""
     first: dict[tuple[int, torch.Size], str] = {}
     return {n: v for n, v in state.items() if first.setdefault((v.data_ptr() or id(v), v.shape), n) == n}
-
-
-def _peft_name(model: AdaptedGFM) -> tuple[str, str]:
-    """The setting that ``peft:NAME`` already holds."""
-    return model.method, "name" if model.method.startswith("peft:") else ""

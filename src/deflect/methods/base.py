@@ -13,18 +13,19 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from deflect.bands import BandSet, BandStatistics
-from deflect.methods.config import MethodConfig, MethodError
+from deflect.errors import MethodError
+from deflect.gfms.vit import count_parameters
 from deflect.methods.fingerprint import fingerprint, positions_fingerprint
-from deflect.methods.inputs import Channels, Normalise, RGBInput, canonical
+from deflect.methods.inputs import Channels, Normalise, RGBInput, canonical, check_reflectance
 from deflect.methods.patch_embed import embed_patches, widen_patch_embed
-from deflect.methods.reflectance import check_reflectance
+from deflect.settings.methods import MethodConfig
 from deflect.spectral.pixel_set import recorded
 
 
 class AdaptedGFM(nn.Module):
     """A GFM that takes reflectance (B, C, H, W), channels in the order of ``bands``, and is tuned by one method.
 
-    Built by ``deflect.adapt``. Everything of the GFM is frozen except what the method's ``apply`` then releases.
+    Built by ``deflect.adapt``. Everything of the GFM is frozen except what the method then releases.
     """
 
     def __init__(
@@ -44,10 +45,9 @@ class AdaptedGFM(nn.Module):
         gfm.requires_grad_(False)
         self.gfm = gfm
         self.method, self.config, self.bands, self.statistics, self.rgb = method, config, bands, statistics, rgb
-        self.card: Any = getattr(gfm, "card", rgb)
-        self.gfm_params = count_gfm(gfm)
+        self.gfm_params = count_parameters(gfm)
         self.gfm_fingerprint = fingerprint(gfm)
-        self.gfm_positions = positions_fingerprint(gfm) if rgb.kind == "learned" else None
+        self.gfm_positions = positions_fingerprint(gfm) if rgb.positions == "learned" else None
         self.gfm_shapes = {f"gfm.{name}": value.shape for name, value in gfm.state_dict().items()}
         inner = canonical(bands, config.bands if config.widens_patch_embed else "rgb")
         self.channels = Channels(bands, inner)
@@ -56,7 +56,7 @@ class AdaptedGFM(nn.Module):
             widen_patch_embed(gfm, len(inner), getattr(config, "patch_init", "repeat"))
         self.grad_checkpointing = False
         self.merged = False
-        self._looked = False
+        self._checked = False
         self.released: frozenset[str] = frozenset()
 
     @property
@@ -79,17 +79,17 @@ class AdaptedGFM(nn.Module):
     # ------------------------------------------------------------------ forward
 
     def embed(self, image: Tensor) -> tuple[Tensor, Any]:
-        """Image -> tokens that enter the first block, and what the method carries along beside them."""
+        """Image -> tokens that enter the first block, and what the method hands from block to block with them."""
         return self.spatial_tokens(image), None
 
     def spatial_tokens(self, image: Tensor) -> Tensor:
         """z_P(0): patch embedding, prefix tokens and positions, as the GFM computes them."""
         gfm = self.gfm
         pixels = self.channels(image)
-        # Once, because on a GPU it waits for the device; a recording would keep the first image's answer.
-        if not (self._looked or recorded()) and len(image) and not image.is_meta:
+        # Once, because it waits for a GPU; and never in a recording, which would keep the first image's answer.
+        if not (self._checked or recorded()) and len(image) and not image.is_meta:
             check_reflectance("first images", pixels, self.channels.inner)
-            self._looked = True
+            self._checked = True
         pixels = self.normalise(pixels).to(gfm.patch_embed.proj.weight.dtype)
         tokens = gfm._pos_embed(embed_patches(gfm.patch_embed, pixels))
         return gfm.norm_pre(gfm.patch_drop(tokens))
@@ -98,15 +98,12 @@ class AdaptedGFM(nn.Module):
         """Tokens before block ``index`` -> tokens after it."""
         return self.gfm.blocks[index](tokens)
 
-    def read(self, tokens: Tensor) -> Tensor:
-        """The class, register and patch tokens among the running tokens."""
+    def gfm_tokens(self, tokens: Tensor) -> Tensor:
+        """The class, register and patch tokens, without those that the method put between them."""
         return tokens
 
-    def finish(self, carried: Any) -> None:
-        """Called after the last block of a forward pass."""
-
     def _walk(self, image: Tensor, wanted: Sequence[int]) -> dict[int, Tensor]:
-        """Tokens (B, P+L, D) after each wanted block; blocks behind the last of them do not run."""
+        """Tokens (B, P+L, D) after each wanted block; blocks after the last of them do not run."""
         tokens, carried = self.embed(image)
         found = {}
         for index in range(max(wanted) + 1):
@@ -115,8 +112,7 @@ class AdaptedGFM(nn.Module):
             else:
                 tokens = self.block(index, tokens, carried)
             if index in wanted:
-                found[index] = self.read(tokens)
-        self.finish(carried)
+                found[index] = self.gfm_tokens(tokens)
         return found
 
     def forward_features(self, image: Tensor) -> Tensor:
@@ -139,7 +135,7 @@ class AdaptedGFM(nn.Module):
     # ------------------------------------------------------------------ training
 
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Learn from training images what the method needs to know before its first step; for most methods nothing."""
+        """Learn from training images what the method needs before its first step; for most methods nothing."""
 
     def extra_loss(self) -> Tensor:
         """A scalar to add to the loss of the last forward pass in training mode."""
@@ -160,7 +156,7 @@ class AdaptedGFM(nn.Module):
         }
 
     def describe(self) -> dict[str, Any]:
-        """What the method adds to the card of a saved adapter."""
+        """What the method adds to the JSON of a saved adapter."""
         return {}
 
     def _is_new(self, name: str, value: Tensor) -> bool:
@@ -188,9 +184,3 @@ def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
             f"found {tokens.shape[1]}; a GFM that drops patches gives no maps in training (patch_drop_rate=0)"
         )
     return tokens.transpose(1, 2).reshape(*tokens.shape[::2], *size)
-
-
-def count_gfm(gfm: nn.Module) -> int:
-    """Numbers in the encoder, fixed positions included, whether they are kept as parameter or as buffer."""
-    positions = dict(gfm.named_buffers()).get("pos_embed")
-    return sum(p.numel() for p in gfm.parameters()) + (0 if positions is None else positions.numel())

@@ -1,4 +1,4 @@
-"""Digests of a GFM, by which an adapter notices that it meets another GFM than the one it was made for."""
+"""Digests of a GFM, by which an adapter is refused on another GFM than the one it was made for."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _spread(value: Tensor) -> Tensor:
 
 
 def _settings(gfm: nn.Module) -> list[str]:
-    """What features depend on and no weight tells: heads, epsilons, activations, the order of a block.
+    """What features depend on apart from weights: heads, epsilons, activations, the order of a block.
 
     A set over all layers, so that layers which only act in training (dropout, stochastic depth) make no difference.
     """

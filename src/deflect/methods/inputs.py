@@ -1,26 +1,30 @@
-"""From reflectance to what the GFM was pretrained on, by band identity.
+"""From reflectance to the input that the GFM was pretrained on, by band identity.
 
-Inside a model the channels stand in canonical order: red, green, blue, then the extra bands by wavelength. Nothing
-behind this module depends on the order in which a dataset stores its bands.
+Inside a model the channels are in canonical order: red, green, blue, then the extra bands by wavelength. Nothing
+after this module depends on the order in which a dataset stores its bands.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from deflect.bands import BandError, BandSet, BandStatistics
-from deflect.methods.config import BandUse
-from deflect.methods.reflectance import check_means
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from deflect.errors import MethodError
+from deflect.gfms.card import json_fields
+from deflect.gfms.vit import card_of
+from deflect.settings.methods import BandUse
 
 #: Reflectance shown as white where nothing is known about a GFM's pretraining images: about that of Sentinel-2's
 #: true-colour product, whose white is 0.3558.
 DEFAULT_WHITE = 0.3
+#: Share of a band's pixels that may be below -0.05: noise and over-correction give a little, a z-score gives half.
+NEGATIVE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -28,30 +32,35 @@ class RGBInput:
     """What a GFM expects of its RGB input and which positions it has; the fields mean what they mean in ``GFMCard``."""
 
     name: str
-    rgb_mean: tuple[float, ...] = IMAGENET_MEAN
-    rgb_std: tuple[float, ...] = IMAGENET_STD
+    rgb_mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN
+    rgb_std: tuple[float, ...] = IMAGENET_DEFAULT_STD
     reflectance_white: float = DEFAULT_WHITE
-    kind: str = "learned"
+    positions: str = "learned"
 
     @classmethod
-    def of(cls, gfm: nn.Module, card: Any | None = None) -> RGBInput:
-        """From a GFM card, or else from timm's ``pretrained_cfg`` of the model, or else ImageNet's values."""
-        card = card if card is not None else getattr(gfm, "card", None)
-        if card is not None:
+    def of(cls, gfm: nn.Module) -> RGBInput:
+        """From the GFM's card, or else from timm's ``pretrained_cfg`` of the model, or else ImageNet's values.
+
+        Raises:
+            GFMError: the GFM has a ``card`` that is no ``GFMCard``.
+        """
+        if getattr(gfm, "card", None) is not None:
+            card = card_of(gfm)
             return cls(**{field.name: getattr(card, field.name) for field in fields(cls)})
         cfg = getattr(gfm, "pretrained_cfg", None) or {}
         return cls(
             cfg.get("architecture") or type(gfm).__name__,
-            tuple(cfg.get("mean") or IMAGENET_MEAN),
-            tuple(cfg.get("std") or IMAGENET_STD),
+            tuple(cfg.get("mean") or IMAGENET_DEFAULT_MEAN),
+            tuple(cfg.get("std") or IMAGENET_DEFAULT_STD),
         )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RGBInput:
-        return cls(**values | {key: tuple(values[key]) for key in ("rgb_mean", "rgb_std")})
+        mean, std = tuple(values["rgb_mean"]), tuple(values["rgb_std"])
+        return cls(values["name"], mean, std, values["reflectance_white"], values["kind"])
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return json_fields(self)
 
 
 def canonical(bands: BandSet, use: BandUse = "all") -> BandSet:
@@ -66,7 +75,7 @@ def canonical(bands: BandSet, use: BandUse = "all") -> BandSet:
 
 
 class Channels(nn.Module):
-    """Pick the ``inner`` bands from images that hold the ``outer`` bands, in the order of ``inner``."""
+    """Pick the ``inner`` bands, in their order, from images of the ``outer`` bands."""
 
     picks: Tensor
 
@@ -89,8 +98,8 @@ class Channels(nn.Module):
 class Normalise(nn.Module):
     """Reflectance in canonical order -> the GFM's input.
 
-    RGB: clip(reflectance / white, 0, 1), then the GFM's own mean and standard deviation. Extra bands: z-score with the
-    statistics of the training split, never clipped.
+    RGB: as ``deflect.gfms.scale_rgb`` does, in one pass over memory. Extra bands: z-score with the statistics of the
+    training split, never clipped.
     """
 
     low: Tensor
@@ -124,3 +133,34 @@ class Normalise(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         return torch.addcmul(self.shift, image.clamp(self.low, self.high), self.scale)
+
+
+@torch.no_grad()
+def check_reflectance(what: str, image: Tensor, bands: BandSet) -> None:
+    """Refuse images (B, C, H, W), channels in the order of ``bands``, that cannot be reflectance.
+
+    Digital numbers and z-scores have the same shape and train without an error.
+
+    Raises:
+        MethodError: integers, digital numbers, z-scores or gaps; the message begins with ``what`` and names the band.
+    """
+    if not image.is_floating_point():
+        raise MethodError(f"{what}: expected reflectance in floating point, about 0 to 1, found {image.dtype}")
+    check_means(what, bands.names, image.mean(dim=(0, 2, 3), dtype=torch.float32).tolist())
+    shares = (image < -0.05).float().mean(dim=(0, 2, 3)).tolist()
+    for name, share in zip(bands.names, shares, strict=True):
+        if share > NEGATIVE_SHARE:
+            raise MethodError(
+                f"{what}: {share:.0%} of band {name} is negative, as in z-scores; expected reflectance, about 0 to 1: "
+                "the model normalises by itself"
+            )
+
+
+def check_means(what: str, names: Sequence[str], means: Sequence[float]) -> None:
+    """Refuse means by band that no reflectance has."""
+    for name, mean in zip(names, means, strict=True):
+        if not -0.5 < mean < 2:  # false for NaN too
+            raise MethodError(
+                f"{what}: band {name} has mean {mean:.4g}; expected reflectance, about 0 to 1, without gaps. "
+                "Divide digital numbers by the product's scale (Sentinel-2: 10000)"
+            )

@@ -1,4 +1,4 @@
-"""LoRA (Hu et al., ICLR 2022): W x + U D x, a low-rank update beside every frozen linear layer of the blocks.
+"""LoRA (Hu et al., ICLR 2022): W x + U D x, a low-rank update of every frozen linear layer of the blocks.
 
 Two conventions exist, and their parameter counts and learning dynamics differ:
 
@@ -10,59 +10,38 @@ Two conventions exist, and their parameter counts and learning dynamics differ:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deflect.methods.config import BaselineConfig, MethodError, check_choice, check_positive
-from deflect.methods.norm_tuning import tune_norms
-
-if TYPE_CHECKING:
-    from deflect.methods.base import AdaptedGFM
+from deflect.errors import MethodError
+from deflect.methods.base import AdaptedGFM
+from deflect.methods.selective import tune_norms
+from deflect.settings.methods import LoRAConfig
 
 #: The linear layers of a timm block.
 TARGETS = ("qkv", "proj", "fc1", "fc2")
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoRAConfig(BaselineConfig):
-    """Settings of LoRA.
+def add_lora(model: AdaptedGFM) -> None:
+    """Add a low-rank update to the linear layers; the paper's convention tunes LayerNorms too."""
+    config = cast(LoRAConfig, model.config)
+    replace_linears(model.gfm.blocks, config.targets, lambda linear: lora_layer(linear, config))
+    if config.convention == "paper":
+        tune_norms(model)
 
-    rank: width r of the update.
-    alpha: the update is scaled by alpha / rank; read by the usual convention only.
-    convention: ``paper`` (biases, LayerNorms tuned, no alpha) or ``usual`` (that of the ``peft`` library).
-    targets: names of the linear layers inside the blocks.
-    """
 
-    rank: int = 16
-    alpha: float = 16.0
-    convention: Literal["paper", "usual"] = "paper"
-    targets: tuple[str, ...] = TARGETS
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(rank=self.rank, alpha=self.alpha)
-        check_choice("convention", self.convention, ("paper", "usual"))
-        object.__setattr__(self, "targets", tuple(self.targets))
-
-    def apply(self, model: AdaptedGFM) -> None:
-        replace_linears(model.gfm.blocks, self.targets, self.layer)
-        if self.convention == "paper":
-            tune_norms(model)
-        super().apply(model)
-
-    def layer(self, linear: nn.Linear) -> LoRALinear:
-        """The layer that takes the place of ``linear``."""
-        if self.convention == "paper":
-            return LoRALinear(linear, self.rank, scale=1.0, bias=True)
-        return LoRALinear(linear, self.rank, scale=self.alpha / self.rank, bias=False)
+def lora_layer(linear: nn.Linear, config: LoRAConfig) -> LoRALinear:
+    """The layer that takes the place of ``linear``."""
+    if config.convention == "paper":
+        return LoRALinear(linear, config.rank, scale=1.0, bias=True)
+    return LoRALinear(linear, config.rank, scale=config.alpha / config.rank, bias=False)
 
 
 class LoRALinear(nn.Linear):
-    """A frozen linear layer (its parameters keep their names) with a low-rank update beside it."""
+    """A frozen linear layer, whose parameters keep their names, plus a low-rank update."""
 
     def __init__(self, linear: nn.Linear, rank: int, scale: float, bias: bool) -> None:
         nn.Module.__init__(self)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 
+from deflect.errors import MethodError
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import MethodError
 from deflect.methods.lora import LoRALinear
 
 WHY_NOT = {

@@ -1,4 +1,4 @@
-"""Patch embedding of more than three bands, and the method that tunes nothing else.
+"""Patch embedding of more than three bands.
 
 The pretrained kernels go to the bands whose *identity* is red, green and blue. The extra bands start as
 
@@ -12,32 +12,19 @@ The paper documents the first two and finds that neither wins everywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from deflect.methods.config import BaselineConfig, MethodError, PatchInit
-
-if TYPE_CHECKING:
-    from deflect.methods.base import AdaptedGFM
-
-
-@dataclass(frozen=True, kw_only=True)
-class PatchEmbedConfig(BaselineConfig):
-    """Tune the patch embedding, kernels and bias, and nothing else."""
-
-    def apply(self, model: AdaptedGFM) -> None:
-        model.gfm.patch_embed.requires_grad_(True)
+from deflect.settings.methods import PatchInit
 
 
 def embed_patches(embed: nn.Module, pixels: Tensor) -> Tensor:
     """Patch tokens as timm's ``PatchEmbed`` gives them; of more than 3 bands in bf16 on a CPU by way of float32.
 
-    There the convolution of torch 2.15 (oneDNN) gives numbers that have nothing to do with the patches, on processors
-    with AMX.
+    There the convolution of torch 2.15 (oneDNN) gives wrong numbers on processors with AMX.
     """
     half = torch.bfloat16
     lowered = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == half
@@ -52,8 +39,6 @@ def embed_patches(embed: nn.Module, pixels: Tensor) -> Tensor:
 def widen_patch_embed(gfm: VisionTransformer, channels: int, init: PatchInit) -> None:
     """Replace the RGB patch embedding of ``gfm`` by one for ``channels`` bands in canonical order (R, G, B, others)."""
     old: Any = gfm.patch_embed.proj
-    if getattr(old, "in_channels", None) != 3:
-        raise MethodError(f"patch_embed.proj: expected a convolution over 3 bands, found {old}")
     new = nn.Conv2d(
         channels, old.out_channels, old.kernel_size, old.stride, bias=old.bias is not None, device=old.weight.device
     ).to(old.weight.dtype)

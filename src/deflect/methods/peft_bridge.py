@@ -5,15 +5,13 @@ https://github.com/huggingface/peft. The library is imported only when such a me
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import Any, cast
 
-from deflect.methods.config import BaselineConfig, MethodError
+from deflect.errors import MethodError
+from deflect.methods.base import AdaptedGFM
 from deflect.methods.fingerprint import weight_samples
-from deflect.methods.lora import TARGETS
-
-if TYPE_CHECKING:
-    from deflect.methods.base import AdaptedGFM
+from deflect.settings.methods import PeftConfig
 
 #: Names that ``peft`` offers as an option of another method.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -29,66 +27,56 @@ REFUSED = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class PeftConfig(BaselineConfig):
-    """Settings of a method of ``peft``.
+def add_peft(model: AdaptedGFM) -> None:
+    """Let ``peft`` change the layers of the GFM in place.
 
-    name: the method, as in ``peft.PeftType`` (any case), or ``dora`` or ``rslora``.
-    options: fields of its configuration in ``peft``, e.g. ``{"r": 16}``.
-    targets: names of the linear layers inside the blocks.
+    Raises:
+        MethodError: see ``library_config``; or no layer matches, nothing can be trained, or frozen weights changed.
     """
+    from peft import get_peft_model
 
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-    targets: tuple[str, ...] = TARGETS
+    config = cast(PeftConfig, model.config)
+    before = weight_samples(model.gfm)
+    try:
+        get_peft_model(model.gfm, library_config(config))
+    except ValueError as error:  # e.g. no layer matches
+        raise MethodError(f"peft:{config.name}: {error}") from error
+    after = weight_samples(model.gfm)
+    if any(after.get(name) != sample for name, sample in before.items()):
+        raise MethodError(f"peft:{config.name}: these options rewrite frozen weights (as PiSSA does); choose others")
+    if not model.trainable_names():
+        raise MethodError(f"peft:{config.name}: no parameter to train")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "targets", tuple(self.targets))
 
-    def apply(self, model: AdaptedGFM) -> None:
-        from peft import get_peft_model
+def library_config(config: PeftConfig) -> Any:
+    """The configuration object of ``peft``.
 
-        before = weight_samples(model.gfm)
-        try:
-            get_peft_model(model.gfm, self.library_config())  # changes the layers of the GFM in place
-        except ValueError as error:  # e.g. no layer matches
-            raise MethodError(f"peft:{self.name}: {error}") from error
-        after = weight_samples(model.gfm)
-        if any(after.get(name) != sample for name, sample in before.items()):
-            raise MethodError(f"peft:{self.name}: these options rewrite frozen weights (as PiSSA does); choose others")
-        if not model.trainable_names():
-            raise MethodError(f"peft:{self.name}: no parameter to train")
-        super().apply(model)
+    Raises:
+        MethodError: there is no such method, it does not adapt layers, or an option is unknown.
+    """
+    from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    def library_config(self) -> Any:
-        """The configuration object of ``peft``.
+    name = config.name.lower()
+    if reason := REFUSED.get(name):
+        raise MethodError(f"peft:{config.name}: {reason}")
+    method, variant = VARIANTS.get(name, (name, {}))
+    classes = {method.value.lower(): cls for method, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    usable = {method: cls for method, cls in classes.items() if "target_modules" in _field_names(cls)}
+    if method not in usable:
+        raise MethodError(f"peft:{config.name}: not a layer-wise method of peft; known: {', '.join(sorted(usable))}")
+    cls = usable[method]
+    given = {"target_modules": _pattern(config.targets), **variant, **config.options}
+    if "feedforward_modules" in _field_names(cls):  # IA3 scales the input of the second MLP layer
+        given.setdefault("feedforward_modules", _pattern(config.targets[-1:]))
+    unknown = set(given) - _field_names(cls)
+    if unknown:
+        raise MethodError(f"peft:{config.name}: unknown options {', '.join(sorted(unknown))} for {cls.__name__}")
+    return cls(**given)
 
-        Raises:
-            MethodError: there is no such method, it does not adapt layers, or an option is unknown.
-        """
-        from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
-        if reason := REFUSED.get(self.name.lower()):
-            raise MethodError(f"peft:{self.name}: {reason}")
-        kind, variant = VARIANTS.get(self.name.lower(), (self.name, {}))
-        classes = {kind.value.lower(): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
-        usable = {name: cls for name, cls in classes.items() if "target_modules" in _field_names(cls)}
-        if kind.lower() not in usable:
-            raise MethodError(f"peft:{self.name}: not a layer-wise method of peft; known: {', '.join(sorted(usable))}")
-        cls = usable[kind.lower()]
-        given = {"target_modules": self._pattern(self.targets), **variant, **self.options}
-        if "feedforward_modules" in _field_names(cls):  # IA3 scales the input of the second MLP layer
-            given.setdefault("feedforward_modules", self._pattern(self.targets[-1:]))
-        unknown = set(given) - _field_names(cls)
-        if unknown:
-            raise MethodError(f"peft:{self.name}: unknown options {', '.join(sorted(unknown))} for {cls.__name__}")
-        return cls(**given)
-
-    @staticmethod
-    def _pattern(targets: tuple[str, ...]) -> str:
-        """Inside the blocks only: the patch embedding has a layer called ``proj`` too."""
-        return rf"blocks\.\d+\.(.*\.)?({'|'.join(targets)})"
+def _pattern(targets: tuple[str, ...]) -> str:
+    """Inside the blocks only: the patch embedding has a layer called ``proj`` too."""
+    return rf"blocks\.\d+\.(.*\.)?({'|'.join(targets)})"
 
 
 def _field_names(cls: Any) -> set[str]:

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import fields
+from collections.abc import Callable
 from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer
 
 from deflect.bands import BandSet, BandStatistics
+from deflect.errors import ConfigError, MethodError
+from deflect.gfms.card import GFMCard
+from deflect.methods import selective
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.bitfit import BitFitConfig
-from deflect.methods.config import MethodConfig, MethodError
-from deflect.methods.deflect import DeflectConfig
-from deflect.methods.frozen import FrozenConfig
-from deflect.methods.full import FullConfig
+from deflect.methods.deflect.model import DeflectedGFM
 from deflect.methods.inputs import RGBInput
-from deflect.methods.lora import LoRAConfig
-from deflect.methods.norm_tuning import NormTuningConfig
-from deflect.methods.patch_embed import PatchEmbedConfig
-from deflect.methods.peft_bridge import PeftConfig
-from deflect.methods.slr import SLRConfig
-from deflect.methods.vpt import VPTConfig
+from deflect.methods.lora import add_lora
+from deflect.methods.peft_bridge import add_peft
+from deflect.methods.slr import add_slr
+from deflect.methods.vpt import PromptedGFM
+from deflect.settings.methods import CONFIGS, MethodConfig
+from deflect.settings.reading import read
 
-METHODS: dict[str, type[MethodConfig]] = {
-    "deflect": DeflectConfig,
-    "lora": LoRAConfig,
-    "slr": SLRConfig,
-    "norm_tuning": NormTuningConfig,
-    "bitfit": BitFitConfig,
-    "patch_embed": PatchEmbedConfig,
-    "frozen": FrozenConfig,
-    "full": FullConfig,
-    "vpt": VPTConfig,
-    "peft": PeftConfig,
+#: Methods whose forward pass differs from the GFM's.
+MODELS: dict[str, type[AdaptedGFM]] = {"deflect": DeflectedGFM, "vpt": PromptedGFM}
+
+#: How the others change a model whose GFM is frozen and already takes the bands; ``frozen`` leaves it as it is.
+CHANGES: dict[str, Callable[[AdaptedGFM], None]] = {
+    "lora": add_lora,
+    "slr": add_slr,
+    "peft": add_peft,
+    "norm_tuning": selective.tune_norms,
+    "bitfit": selective.tune_biases,
+    "patch_embed": selective.tune_patch_embed,
+    "full": selective.tune_all,
 }
 
 
@@ -44,17 +44,13 @@ def method_config(method: str, **settings: Any) -> MethodConfig:
         MethodError: the method or a setting is unknown, or a value is not allowed.
     """
     family, _, name = method.partition(":")
-    if family not in METHODS or (family == "peft") != bool(name):
-        raise MethodError(
-            f"unknown method {method!r}; known: {', '.join(m for m in METHODS if m != 'peft')}, peft:NAME"
-        )
-    if name:
-        settings = {**settings, "name": name}
-    known = [field.name for field in fields(METHODS[family])]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise MethodError(f"{method}: unknown setting {', '.join(unknown)}; known: {', '.join(known)}")
-    return METHODS[family](**settings)
+    if family not in CONFIGS or (family == "peft") != bool(name):
+        known = ", ".join(m for m in CONFIGS if m != "peft")
+        raise MethodError(f"unknown method {method!r}; known: {known}, peft:NAME")
+    try:
+        return read(CONFIGS[family], settings | ({"name": name} if name else {}), method)
+    except ConfigError as error:
+        raise MethodError(str(error)) from None
 
 
 def adapt(
@@ -62,17 +58,17 @@ def adapt(
     method: str,
     bands: BandSet,
     statistics: BandStatistics | None = None,
-    card: Any | None = None,
+    card: GFMCard | None = None,
     **settings: Any,
 ) -> AdaptedGFM:
     """A copy of ``gfm`` that takes images of ``bands`` in reflectance and is tuned by ``method``.
 
     Args:
         gfm: any timm VisionTransformer that takes RGB images; it is not changed.
-        method: a name in ``METHODS``, or ``peft:NAME``.
+        method: a name in ``deflect.settings.methods.CONFIGS``, or ``peft:NAME``.
         bands: the bands of the images, in the order of their channels. Red, green and blue must be among them.
         statistics: per band, over the training split; needed where extra bands enter the patch embedding.
-        card: how the GFM was pretrained (a ``GFMCard``); by default the GFM's own ``card``, or else timm's
+        card: how the GFM was pretrained; by default the GFM's own ``card``, or else timm's
             ``pretrained_cfg``, or else ImageNet's normalisation.
         settings: fields of the method's configuration.
 
@@ -89,16 +85,25 @@ def adapt_as(
     config: MethodConfig,
     bands: BandSet,
     statistics: BandStatistics | None = None,
-    card: Any | None = None,
+    card: GFMCard | RGBInput | None = None,
 ) -> AdaptedGFM:
-    """``adapt`` with a ready configuration; so its own field ``bands`` (all or rgb) can be set too."""
+    """``adapt`` with a ready configuration, whose own field ``bands`` (all or rgb) can be set too."""
     if not isinstance(gfm, VisionTransformer):
         raise MethodError(f"expected a timm VisionTransformer, found {type(gfm).__name__}")
     if not isinstance(bands, BandSet):
         raise MethodError(f"bands: expected a BandSet, as deflect.bandset(sensor, names) gives, found {bands!r}")
-    rgb = RGBInput.of(gfm, card)
-    model = config.model_class()(copy.deepcopy(gfm), method, config, bands, statistics, rgb)
-    config.apply(model)
+    device, gfm = next(gfm.parameters()).device, copy.deepcopy(gfm)
+    if isinstance(card, RGBInput):  # of a saved adapter
+        rgb = card
+    else:
+        if card is not None:
+            gfm.card = card  # type: ignore[assignment]
+        rgb = RGBInput.of(gfm)
+    family = method.partition(":")[0]
+    model = MODELS.get(family, AdaptedGFM)(gfm, method, config, bands, statistics, rgb)
+    if family in CHANGES:
+        CHANGES[family](model)
+    if family != "frozen" and len(model.channels.inner) > 3:
+        selective.tune_patch_embed(model)
     model.released = frozenset(model.trainable_names())
-    model.card = model.card if card is None else card
-    return model.to(next(gfm.parameters()).device)
+    return model.to(device)

@@ -5,40 +5,22 @@ LoRA in the paper's convention, with a trainable scale for every input and outpu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from deflect.methods.config import BaselineConfig, check_positive
-from deflect.methods.lora import TARGETS, LoRALinear, plain_linear, replace_linears
-from deflect.methods.norm_tuning import tune_norms
-
-if TYPE_CHECKING:
-    from deflect.methods.base import AdaptedGFM
+from deflect.methods.base import AdaptedGFM
+from deflect.methods.lora import LoRALinear, plain_linear, replace_linears
+from deflect.methods.selective import tune_norms
+from deflect.settings.methods import SLRConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class SLRConfig(BaselineConfig):
-    """Settings of SLR.
-
-    rank: width r of the low-rank update.
-    targets: names of the linear layers inside the blocks.
-    """
-
-    rank: int = 16
-    targets: tuple[str, ...] = TARGETS
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(rank=self.rank)
-        object.__setattr__(self, "targets", tuple(self.targets))
-
-    def apply(self, model: AdaptedGFM) -> None:
-        replace_linears(model.gfm.blocks, self.targets, lambda linear: SLRLinear(linear, self.rank))
-        tune_norms(model)
-        super().apply(model)
+def add_slr(model: AdaptedGFM) -> None:
+    """Add a low-rank update and scales to the linear layers and tune LayerNorms."""
+    config = cast(SLRConfig, model.config)
+    replace_linears(model.gfm.blocks, config.targets, lambda linear: SLRLinear(linear, config.rank))
+    tune_norms(model)
 
 
 class SLRLinear(LoRALinear):

@@ -1,62 +1,44 @@
-"""Visual Prompt Tuning (Jia et al., ECCV 2022): trainable tokens stand between the prefix and the patch tokens.
+"""Visual Prompt Tuning (Jia et al., ECCV 2022): trainable tokens between the prefix and the patch tokens.
 
-Deep prompts are new at every block: their outputs are dropped and the next block's prompts take the place. Shallow
+Deep prompts are new at every block: their outputs are dropped and the next block's prompts take their place. Shallow
 prompts enter once, in front of the first block, and run through all of them.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import BaselineConfig, check_positive
-
-
-@dataclass(frozen=True, kw_only=True)
-class VPTConfig(BaselineConfig):
-    """Settings of visual prompt tuning.
-
-    prompts: number of prompt tokens per block.
-    deep: new prompts at every block, or only in front of the first.
-    """
-
-    prompts: int = 10
-    deep: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(prompts=self.prompts)
-
-    def model_class(self) -> type[AdaptedGFM]:
-        return PromptedGFM
-
-    def apply(self, model: AdaptedGFM) -> None:
-        """Prompts start uniform, with the bound of Xavier's rule for the patch embedding, as in the paper's code."""
-        fan = 3 * math.prod(model.patch_size) + model.embed_dim
-        sets = model.depth if self.deep else 1
-        like: Any = model.gfm.patch_embed.proj.weight
-        prompts = like.new_empty(sets, self.prompts, model.embed_dim)
-        model.prompts = nn.Parameter(nn.init.uniform_(prompts, -math.sqrt(6 / fan), math.sqrt(6 / fan)))
-        super().apply(model)
+from deflect.settings.methods import VPTConfig
 
 
 class PromptedGFM(AdaptedGFM):
-    """A GFM whose blocks see ``prompts`` (blocks or 1, N, D) beside its own tokens."""
+    """A GFM whose blocks also see ``prompts`` (blocks or 1, N, D).
+
+    They start uniform, with the bound of Xavier's rule for the patch embedding, as in the paper's code.
+    """
 
     config: VPTConfig
-    prompts: nn.Parameter
+
+    def __init__(self, gfm: VisionTransformer, *args: Any) -> None:
+        super().__init__(gfm, *args)
+        bound = math.sqrt(6 / (3 * math.prod(self.patch_size) + self.embed_dim))
+        sets = self.depth if self.config.deep else 1
+        like: Any = gfm.patch_embed.proj.weight
+        prompts = like.new_empty(sets, self.config.prompts, self.embed_dim)
+        self.prompts = nn.Parameter(nn.init.uniform_(prompts, -bound, bound))
 
     def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:
         if index < len(self.prompts):
-            tokens = self._insert(self.read(tokens) if index else tokens, self.prompts[index])
+            tokens = self._insert(self.gfm_tokens(tokens) if index else tokens, self.prompts[index])
         return self.gfm.blocks[index](tokens)
 
-    def read(self, tokens: Tensor) -> Tensor:
+    def gfm_tokens(self, tokens: Tensor) -> Tensor:
         """The tokens without the prompts."""
         prefix = self.num_prefix_tokens
         return torch.cat([tokens[:, :prefix], tokens[:, prefix + self.config.prompts :]], dim=1)

@@ -1,8 +1,8 @@
 """Spectral indices on tensors, written with the role letters of Spyndex and found in an image by band identity.
 
 Formulas are those of the Awesome Spectral Indices catalogue (Montero et al., Scientific Data 2023), which Spyndex
-computes; a test holds every one against ``spyndex.computeIndex``. Input is reflectance in physical units: an index of
-z-scored bands means nothing.
+computes; a test compares every one with ``spyndex.computeIndex``. Input is reflectance in physical units: an index of
+z-scored bands is meaningless.
 """
 
 from __future__ import annotations

@@ -14,23 +14,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deflect.data.store import Empty, Window, new_memory
+from deflect.data.store import Empty, StoreCard, Window, new_memory
+from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
-from deflect.training.model import Inputs
-from deflect.training.settings import TrainSettings
 
 T = TypeVar("T")
+Inputs = Tensor | list[Tensor]  # images, or the features of images computed before
 
 
 class Batches(Protocol):
     """What the loop needs of a split: ``deflect.data.store.Split`` has it, and so has ``Features`` below."""
+
+    card: StoreCard
 
     def __len__(self) -> int: ...
 
     def stored(self, indices: np.ndarray, empty: Empty, window: Window | None = None) -> tuple[Inputs, Tensor]: ...
 
     def decode(self, stored: Any) -> Inputs:
-        """On their device, what ``stored`` gave as what the model takes."""
+        """What the model takes, from what ``stored`` gave, on the device where it is."""
 
 
 def batch_starts(n: int, context: Context) -> range:
@@ -43,7 +45,7 @@ def batch_starts(n: int, context: Context) -> range:
 
 
 def fit_to(images: Tensor, size: int) -> Tensor:
-    """Bilinear resize of (B, C, H, W) to a square of ``size``, antialiased; nothing where it fits already."""
+    """Bilinear, antialiased resize of (B, C, H, W) to a square of ``size``; images of that size stay as they are."""
     if images.shape[-2:] == (size, size):
         return images
     shrinks = images.shape[-1] > size  # the antialiasing kernel is several times slower and only acts when shrinking
@@ -124,15 +126,13 @@ def evaluation_batches(split: Batches, context: Context) -> Iterator[tuple[np.nd
 
 def memory(device: torch.device) -> Empty:
     """Where batches are gathered: for CUDA in pinned memory, which torch keeps and hands out again."""
-    return pinned_memory if device.type == "cuda" else new_memory
-
-
-def pinned_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, pin_memory=True)
+    if device.type != "cuda":
+        return new_memory
+    return lambda shape, dtype: torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
 def to_device(inputs: Inputs, labels: Tensor, split: Batches, device: torch.device) -> tuple[Inputs, Tensor]:
-    """Move a batch in its stored, small types, without waiting for the copy; there decode it."""
+    """Move a batch in its stored, small types, without waiting for the copy, and decode it there."""
     if isinstance(inputs, Tensor):
         inputs = moved(inputs, device)
     return split.decode(inputs), moved(labels, device).long()
@@ -167,8 +167,8 @@ def ahead(load: Callable[[int], T], starts: range, device: torch.device) -> Iter
 class Features:
     """Features of a frozen encoder, computed once: a split that needs no encoder."""
 
-    def __init__(self, features: list[Tensor], labels: Tensor) -> None:
-        self.features, self.labels = features, labels
+    def __init__(self, features: list[Tensor], labels: Tensor, card: StoreCard) -> None:
+        self.features, self.labels, self.card = features, labels, card
 
     def __len__(self) -> int:
         return len(self.labels)

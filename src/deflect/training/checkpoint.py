@@ -1,4 +1,4 @@
-"""Checkpoints: from where a killed run goes on.
+"""Checkpoints, from which a killed run goes on.
 
 A checkpoint is written between two epochs, under a temporary name and then renamed. All randomness of an epoch comes
 from the seed and the epoch's number, so a checkpoint holds no random state and a resumed run ends as an unkilled one.
@@ -17,11 +17,11 @@ import torch
 from deflect.data.disk import DiskFullError, require_space
 from deflect.errors import flat
 from deflect.files import atomic_path
-from deflect.training.settings import TrainSettings
+from deflect.settings.training import TrainSettings
 
 
 class Checkpoint:
-    """The checkpoint of one run: ``fingerprint`` tells whether a file that lies there is of this very run."""
+    """The checkpoint of one run: ``fingerprint`` says whether a file that is already there is of this very run."""
 
     def __init__(self, path: Path, fingerprint: str, settings: TrainSettings) -> None:
         self.path, self.fingerprint = path, fingerprint
@@ -54,7 +54,7 @@ class Checkpoint:
         try:
             _require_whole(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a damaged file raises: the run can always start anew
+        except Exception as error:  # whatever a damaged file raises: the run can always start from the beginning
             print(f"{self.path}: damaged ({flat(error)}); starting at the first epoch", file=sys.stderr)
             return None
         if state.get("fingerprint") != self.fingerprint:

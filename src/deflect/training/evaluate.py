@@ -12,17 +12,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from deflect.analysis.schema import run_file
 from deflect.data.store import Store
 from deflect.errors import DeflectError
 from deflect.methods import load_adapter
-from deflect.training.build import build_gfm, with_head
-from deflect.training.context import Context
-from deflect.training.distributed import choose_device
-from deflect.training.record import read_record, weights_sha256
-from deflect.training.run import HEAD
+from deflect.record import HEAD, read_record, run_file
+from deflect.settings.training import TrainSettings
+from deflect.training.context import Context, choose_device
+from deflect.training.model import build_gfm, with_head
+from deflect.training.provenance import weights_sha256
 from deflect.training.scoring import score
-from deflect.training.settings import TrainSettings
 
 #: Relative difference of the loss that another device or precision may cause.
 ROUNDING = 0.01
@@ -34,7 +32,7 @@ class EvaluationError(DeflectError):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Test metrics found now beside those of the record."""
+    """Test metrics found now, and those of the record."""
 
     folder: Path
     metric: str
@@ -48,7 +46,7 @@ class Evaluation:
 
     @property
     def agrees(self) -> bool:
-        """Whether rounding can explain the difference. The loss tells: a score moves in steps of whole predictions."""
+        """Whether rounding can explain the difference. Judged by the loss, since a score moves in steps."""
         return math.isclose(self.found["loss"], self.recorded["loss"], rel_tol=ROUNDING)
 
     def __str__(self) -> str:
@@ -67,7 +65,7 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
 
     Args:
         folder: the run's folder.
-        store, weights: where the prepared data and the GFM's weights lie now; by default where the run found them.
+        store, weights: where the prepared data and the GFM's weights are now; by default where the run found them.
 
     Raises:
         EvaluationError: the data or the weights differ from those of the record, or the head is damaged.
@@ -80,7 +78,7 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
             f"{folder}: kept no weights; train it again with `keep_weights: all` in the study, or name a run of its "
             "first seed"
         )
-    head = run_file(folder, HEAD)
+    head = run_file(folder, HEAD, record)
     data = Store(store or record["paths"]["store"])
     weights = weights or (record["paths"]["weights"] and Path(record["paths"]["weights"]))
     _expect(data.folder, "data", record["data"]["store_sha256"], data.card.sha256)
@@ -95,7 +93,7 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
     threads = torch.get_num_threads()
     torch.set_num_threads(record["device"]["threads"])
     try:
-        result = score(model, data.split("test"), data.card, context)
+        result = score(model, data.split("test"), context)
     finally:
         torch.set_num_threads(threads)
     return Evaluation(folder, record["score"]["metric"], result.metrics, record["metrics"]["test"])

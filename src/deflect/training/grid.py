@@ -8,12 +8,13 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from deflect.config import Config, ConfigError, Study
 from deflect.data.store import Store
-from deflect.errors import DeflectError, one_line
-from deflect.training.distributed import world_size
-from deflect.training.run import RunSpec, train
-from deflect.training.settings import TrainSettings
+from deflect.errors import ConfigError, DeflectError, one_line
+from deflect.settings.study import Config
+from deflect.settings.training import TrainSettings
+from deflect.training.context import world_size
+from deflect.training.run import train
+from deflect.training.spec import RunSpec
 
 
 def train_all(specs: Sequence[RunSpec]) -> int:
@@ -59,13 +60,10 @@ def grid(
     Raises:
         ConfigError: a chosen name is not part of the study.
     """
-    study = config.study
-    names = list(methods) if methods else [*study.methods, *study.variants.settings]
+    study, variants = config.study, config.study.variants
     specs = []
-    for name in names:
-        variant = name in study.variants.settings
-        part = study.variants if variant else study
-        _check("method", [name], (*study.methods, *study.variants.settings))
+    for name in _choose("method", methods, (*study.methods, *variants.settings)):
+        part = variants if name in variants.settings else study
         chosen = itertools.product(
             _choose("dataset", datasets, part.datasets),
             _choose("gfm", gfms, part.gfms),
@@ -76,32 +74,25 @@ def grid(
 
 
 def _choose(what: str, chosen: Sequence | None, known: Sequence) -> Sequence:
-    if chosen:
-        _check(what, chosen, known)
+    if unknown := [name for name in chosen or () if name not in known]:
+        raise ConfigError(f"--{what}: {unknown[0]!r} is not in this study; it has {', '.join(map(str, known))}")
     return chosen or known
 
 
-def _check(what: str, chosen: Sequence, known: Sequence) -> None:
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
-        raise ConfigError(f"--{what}: {unknown[0]!r} is not in this study; it has {', '.join(map(str, known))}")
-
-
 def _spec(config: Config, dataset: str, gfm: str, name: str, seed: int, device: str, threads: int) -> RunSpec:
-    study: Study = config.study
+    study, method = config.study, config.method(name)
     task = Store(study.prepared(dataset)).card.task
-    variant = config.method(name)
     return RunSpec(
         study=study.name,
         dataset=dataset,
         gfm=gfm,
-        method=variant.method,
+        method=method.method,
         variant=name.partition("+")[2],
         seed=seed,
         store=study.prepared(dataset),
         weights=study.gfm_weights(gfm),
         out=study.run(dataset, gfm, name, seed),
-        method_settings=variant.settings,
+        method_settings=method.settings,
         training=TrainSettings.from_dict(study.training_of(dataset, task)),
         gfm_size=study.size_of(gfm),
         device=device,

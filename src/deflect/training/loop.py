@@ -15,17 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deflect.training.batches import Batches, batch_starts, training_batches
+from deflect.settings.training import TrainSettings
+from deflect.training.batches import Batches, Inputs, batch_starts, training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
-from deflect.training.model import Inputs, TaskModel, cross_entropy_sum
-from deflect.training.scoring import Result, TrainingError
-from deflect.training.settings import TrainSettings
+from deflect.training.model import TaskModel, cross_entropy_sum
+from deflect.training.scoring import TrainingError, score
 
 
 @dataclass
 class Fit:
-    """Where training stands.
+    """Progress and results of training.
 
     ``history`` has one row per epoch: epoch (from 1), lr, train_loss, val_loss, val_score, seconds. ``best`` is the
     state of the model after ``best_epoch``, and ``val`` its validation metrics.
@@ -42,19 +42,19 @@ class Fit:
 
 def fit(
     model: TaskModel,
-    split: Batches,
-    validate: Callable[[], Result],
+    train: Batches,
+    val: Batches,
     context: Context,
     checkpoint: Checkpoint,
-    tell: Callable[[dict[str, float]], None],
+    log: Callable[[dict[str, float]], None],
 ) -> Fit:
-    """Train ``model`` on ``split``, from the checkpoint on if there is one; ``tell`` hears each row of the history.
+    """Train ``model`` on ``train``, from the checkpoint on if there is one; ``log`` gets each row of the history.
 
     Raises:
         TrainingError: an epoch's loss is not finite, or the model has no trainable parameter.
     """
     settings = context.settings
-    fewest = min(settings.batch_size, len(split))
+    fewest = min(settings.batch_size, len(train))
     if fewest < context.ranks.world:
         raise TrainingError(
             f"expected at least one image per process in a batch, found {fewest} for {context.ranks.world} processes:"
@@ -72,16 +72,16 @@ def fit(
 
     for epoch in range(len(now.history), settings.epochs):
         began = time.perf_counter()
-        train_loss = train_epoch(parallel, model, split, epoch, optimizer, scaler, context)
+        train_loss = train_epoch(parallel, model, train, epoch, optimizer, scaler, context)
         now.step_s += time.perf_counter() - began
-        now.steps += len(batch_starts(len(split), context))
+        now.steps += len(batch_starts(len(train), context))
         if not math.isfinite(train_loss):
             raise TrainingError(
                 f"epoch {epoch + 1}: expected a finite training loss, found {train_loss}; lower training.lr"
                 f" (now {settings.lr:g}) or choose another training.precision (now {settings.precision})"
             )
         context.ranks.share_buffers(model)
-        result = validate()
+        result = score(model, val, context)
         result.check(f"epoch {epoch + 1}, validation")
         if result.score > now.best_score:
             now.best_epoch, now.best_score = epoch + 1, result.score
@@ -89,7 +89,7 @@ def fit(
         row = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], "train_loss": train_loss}
         row |= {"val_loss": result.metrics["loss"], "val_score": result.score}
         now.history.append(row | {"seconds": time.perf_counter() - began})
-        tell(now.history[-1])
+        log(now.history[-1])
         if context.ranks.first and checkpoint.due(epoch):
             parts = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(), "fit": dict(vars(now))}
             checkpoint.save(parts | {"model": model.state()})
@@ -97,7 +97,7 @@ def fit(
 
 
 def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW over every trainable parameter; one fused kernel, which is also the quickest on the CPU."""
+    """AdamW over every trainable parameter; one fused kernel, which is the fastest on the CPU too."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise TrainingError("nothing to train: neither the encoder nor the head has a trainable parameter")
@@ -127,18 +127,17 @@ def train_epoch(
     model.train()
     steps = len(batch_starts(len(split), context))
     total = torch.zeros((), device=context.device)
-    shown = context.bar(f"epoch {epoch + 1}", steps, "steps")
-    for i, (inputs, labels) in enumerate(training_batches(split, epoch, context)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(context.settings, epoch * steps + i, context.settings.epochs * steps)
-        loss = batch_loss(parallel, model, inputs, labels, context)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        total += loss.detach()
-        shown.update()
-    shown.close()
+    with context.bar(f"epoch {epoch + 1}", steps, "steps") as shown:
+        for i, (inputs, labels) in enumerate(training_batches(split, epoch, context)):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(context.settings, epoch * steps + i, context.settings.epochs * steps)
+            loss = batch_loss(parallel, model, inputs, labels, context)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+            total += loss.detach()
+            shown.update()
     context.ranks.sum_(total)
     return total.item() / context.ranks.world / steps  # item() waits for the device, so that clocks are right
 

@@ -1,21 +1,22 @@
-"""Room on the disk and time on a CPU that a study takes, from its configuration, the catalog and the models."""
+"""Disk space and CPU time that a study takes, from its configuration, the catalog and the models."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
-from collections.abc import Sequence
-from functools import cache, lru_cache
-from typing import Any
+from functools import cache
 
 import torch
 
-from deflect.config import DATASETS, Config, Study
 from deflect.data.catalog import DatasetSheet, dataset_sheet
 from deflect.data.disk import human
 from deflect.gfms import CARDS, taps
-from deflect.methods.shares import report
+from deflect.methods.report import published_report
+from deflect.settings import DATASETS
+from deflect.settings.study import Config, Study
+from deflect.settings.training import TrainSettings
 from deflect.training.model import build_head
-from deflect.training.settings import TrainSettings
 
 FLOAT = 4
 #: Predictions, history, record and cards of a run.
@@ -36,7 +37,7 @@ def disk_needs(config: Config) -> dict[str, int]:
     return {
         "downloads and unpacked files": sum(map(raw_bytes, sheets)),
         "prepared data": sum(map(store_bytes, sheets)),
-        # beside the conversion the download, which holds a decoder or a teacher as well
+        # the converted file, and the download, which holds a decoder or a teacher as well
         "weights of the GFMs": sum(sizes.values()) * (1 if study.gfm_size == "mini" else 3),
         "runs": sum(_run_bytes(config, sheet, *run) for sheet in sheets for run in _runs(study, sheet.name)),
         "checkpoint of the largest run": 4 * max(sizes.values()) if "full" in study.methods and sheets else 0,
@@ -63,9 +64,8 @@ def needs_line(config: Config) -> str:
 
 
 def raw_bytes(sheet: DatasetSheet) -> int:
-    """Archives and unpacked files; where a layout states no sizes, those of another one."""
-    stated = [sum((f.bytes or 0) + (f.unpacked_bytes or 0) for f in sheet.files(layout)) for layout in sheet.layouts]
-    return next((size for size in stated if size), 0)
+    """The archive, where its size is published, and the unpacked files."""
+    return (sheet.source.bytes or 0) + (sheet.source.unpacked_bytes or 0)
 
 
 def store_bytes(sheet: DatasetSheet) -> int:
@@ -75,19 +75,18 @@ def store_bytes(sheet: DatasetSheet) -> int:
     return images * (len(sheet.bands) * pixels * (1 if "uint8" in sheet.unit else FLOAT) + label)
 
 
-@lru_cache
+@cache
 def gfm_bytes(gfm: str, size: str) -> int:
-    return FLOAT * report("frozen", {}, gfm, size=size).gfm_params
+    return FLOAT * published_report("frozen", {}, gfm, size=size).gfm_params
 
 
 def _runs(study: Study, dataset: str) -> list[tuple[str, str, int]]:
     """GFM, method or variant, and seed of every run on a dataset."""
-    part = study.variants if dataset in study.variants.datasets else None
-    grid = [(gfm, method, seed) for gfm in study.gfms for method in study.methods for seed in study.seeds]
-    if part:
-        seeds = part.seeds or study.seeds
-        grid += [(gfm, name, seed) for gfm in part.gfms for name in part.settings for seed in seeds]
-    return grid
+    variants = study.variants
+    runs: list[tuple[str, str, int]] = list(itertools.product(study.gfms, study.methods, study.seeds))
+    if dataset in variants.datasets:
+        runs += itertools.product(variants.gfms, variants.settings, variants.seeds or study.seeds)
+    return runs
 
 
 def _run_bytes(config: Config, sheet: DatasetSheet, gfm: str, name: str, seed: int) -> int:
@@ -95,22 +94,19 @@ def _run_bytes(config: Config, sheet: DatasetSheet, gfm: str, name: str, seed: i
     settings = TrainSettings.from_dict(study.training_of(sheet.name, sheet.task))
     size = study.size_of(gfm)
     keeps = study.keeps_weights(seed)
-    adapter = _tuned(gfm, size, method.method, _frozen(method.settings)) if keeps or method.method == "deflect" else 0
-    head = _head(sheet.task, gfm, size, len(sheet.classes), settings.upernet_channels) if keeps else 0
+    adapter = head = 0
+    if keeps or method.method == "deflect":
+        adapter = _tuned(gfm, size, method.method, json.dumps(method.settings))
+    if keeps:
+        head = _head(sheet.task, gfm, size, len(sheet.classes), settings.upernet_channels)
     matrices = sheet.splits["test"] * len(sheet.classes) ** 2 // 8 if sheet.task == "segmentation" else 0  # compressed
     return FLOAT * (adapter + head) + matrices + SMALL_FILES
 
 
-def _frozen(value: Any) -> Any:
-    """``value`` as something that a cache can compare."""
-    if isinstance(value, dict):
-        return tuple(sorted((key, _frozen(inner)) for key, inner in value.items()))
-    return tuple(value) if isinstance(value, list) else value
-
-
 @cache
-def _tuned(gfm: str, size: str, method: str, settings: Sequence[tuple[str, Any]]) -> int:
-    return report(method, dict(settings), gfm, size=size).tuned_params
+def _tuned(gfm: str, size: str, method: str, settings: str) -> int:
+    """``settings`` as JSON, by which the cache can compare them."""
+    return published_report(method, json.loads(settings), gfm, size=size).tuned_params
 
 
 @cache

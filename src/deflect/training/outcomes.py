@@ -1,4 +1,4 @@
-"""The one test evaluation of a run, and the arrays of it that figures are drawn from."""
+"""Arrays of the test split that figures and the bootstrap are made from: ``predictions.npz``, ``deflection.npz``."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deflect.data.store import Split, StoreCard
+from deflect.data.store import Split
 from deflect.methods.deflect.model import DeflectedGFM
-from deflect.progress import bar
 from deflect.training.batches import evaluation_batches, fit_to
 from deflect.training.context import Context
-from deflect.training.metrics import confusions
-from deflect.training.model import TaskModel
-from deflect.training.scoring import Result, Scorer, predictions, windows
+from deflect.training.scoring import windows
 
 SAMPLES = 8
 
 
-def final_test(model: TaskModel, split: Split, card: StoreCard, context: Context) -> tuple[Result, dict[str, Any]]:
-    """Score a split and collect the arrays of ``predictions.npz``.
+class Predictions:
+    """Collects the arrays of ``predictions.npz``, batch by batch.
 
     Classification: ``ids, labels, predictions`` (N,). Segmentation: ``ids``, ``confusions`` (N, K, K) int32 with rows
     of truth, and for up to eight images spread over the split ``sample_ids``, ``sample_predictions`` and
     ``sample_labels`` (n, H, W) int8.
     """
-    scorer = Scorer(card, context)
-    chosen = set(sample_rows(len(split)).tolist())
-    parts: dict[str, list[Tensor]] = {}
-    for batch in predictions(model, split, context):
-        scorer.add(batch)
-        predicted = batch.logits.argmax(1)
-        if card.task == "classification":
-            found = {"labels": batch.labels, "predictions": predicted}
+
+    def __init__(self, split: Split) -> None:
+        self.split, self.samples = split, sample_rows(len(split))
+        self.parts: dict[str, list[Tensor]] = {}
+
+    def add(self, rows: np.ndarray, predicted: Tensor, labels: Tensor) -> None:
+        """Row numbers in the split, predicted and true classes of some images."""
+        if labels.ndim == 1:
+            found = {"labels": labels, "predictions": predicted}
         else:
-            samples = torch.tensor([int(row) in chosen for row in batch.rows])
+            chosen = torch.from_numpy(np.isin(rows, self.samples))
             found = {
-                "confusions": confusions(predicted, batch.labels, len(card.classes)).int(),
-                "sample_predictions": predicted[samples].to(torch.int8),
-                "sample_labels": batch.labels[samples].to(torch.int8),
+                "confusions": confusions(predicted, labels, len(self.split.card.classes)).int(),
+                "sample_predictions": predicted[chosen].to(torch.int8),
+                "sample_labels": labels[chosen].to(torch.int8),
             }
         for name, value in found.items():
-            parts.setdefault(name, []).append(value.cpu())
-    arrays: dict[str, Any] = {name: torch.cat(values).numpy() for name, values in parts.items()}
-    arrays["ids"] = np.array(split.ids)
-    if card.task == "segmentation":
-        arrays["sample_ids"] = arrays["ids"][sample_rows(len(split))]
-    return scorer.result(), arrays
+            self.parts.setdefault(name, []).append(value.cpu())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        arrays = {name: torch.cat(values).numpy() for name, values in self.parts.items()}
+        arrays["ids"] = np.array(self.split.ids)
+        if "sample_labels" in arrays:
+            arrays["sample_ids"] = arrays["ids"][self.samples]
+        return arrays
 
 
 def sample_rows(n: int) -> np.ndarray:
@@ -57,36 +57,42 @@ def sample_rows(n: int) -> np.ndarray:
     return np.linspace(0, n - 1, min(SAMPLES, n)).round().astype(int)
 
 
-def deflection_by_class(adapted: DeflectedGFM, split: Split, card: StoreCard, context: Context) -> dict[str, Any]:
+def confusions(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """One confusion matrix per image: (B, H, W) predictions and labels to (B, K, K) counts, rows: truth."""
+    cells = labels * num_classes + predictions
+    image = torch.arange(len(labels), device=labels.device).view(-1, 1, 1) * num_classes**2
+    counts = torch.bincount((image + cells)[labels != -1], minlength=len(labels) * num_classes**2)
+    return counts.view(len(labels), num_classes, num_classes)
+
+
+def deflection_by_class(adapted: DeflectedGFM, split: Split, context: Context) -> dict[str, Any]:
     """The arrays of ``deflection.npz``: how far each class's tokens are turned away from the RGB path.
 
     ``angle`` (blocks, K) in radians and ``length`` (blocks, K) as a ratio are means over tokens, NaN for a class
     without any; ``count`` (K,) is the number of tokens and ``classes`` their names. In a segmentation a token counts
     for each class by the share of its patch's labelled pixels.
     """
-    size, num_classes = context.settings.image_size, len(card.classes)
+    size, classes = context.settings.image_size, split.card.classes
     sums: dict[str, Tensor] = {}
-    count = torch.zeros(num_classes, dtype=torch.float64)
+    count = torch.zeros(len(classes), dtype=torch.float64)
     adapted.eval()
-    shown = bar("deflection by class", len(split), unit="images")
-    for _, images, labels in evaluation_batches(split, context):
-        several = len(images)
-        assert isinstance(images, Tensor)
-        if labels.ndim == 3 and images.shape[-1] > size:
-            images, labels = windows(images, size)[0], labels_once(labels, size)
-        for part, truth in zip(images.split(several), labels.split(several), strict=True):
-            with torch.inference_mode(), context.autocast():
-                found = adapted.deflection(fit_to(part, size))
-            tokens = found["angle"].shape[-1]
-            share = token_classes(truth, num_classes, tokens).double().cpu()
-            count += share.sum((0, 1))
-            for name in ("angle", "length"):
-                value = torch.einsum("nbl,blk->nk", found[name].double().cpu(), share)
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value
-        shown.update(several)
-    shown.close()
+    with context.bar("deflection by class", len(split), "images") as shown:
+        for _, images, labels in evaluation_batches(split, context):
+            several = len(images)
+            assert isinstance(images, Tensor)
+            if labels.ndim == 3 and images.shape[-1] > size:
+                images, labels = windows(images, size)[0], labels_once(labels, size)
+            for part, truth in zip(images.split(several), labels.split(several), strict=True):
+                with torch.inference_mode(), context.autocast():
+                    found = adapted.deflection(fit_to(part, size))
+                share = token_classes(truth, len(classes), found["angle"].shape[-1]).double().cpu()
+                count += share.sum((0, 1))
+                for name in ("angle", "length"):
+                    value = torch.einsum("nbl,blk->nk", found[name].double().cpu(), share)
+                    sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            shown.update(several)
     means = {name: (value / count.where(count > 0, torch.nan)).numpy() for name, value in sums.items()}
-    return means | {"count": count.numpy(), "classes": np.array(card.classes)}
+    return means | {"count": count.numpy(), "classes": np.array(classes)}
 
 
 def labels_once(labels: Tensor, window: int) -> Tensor:

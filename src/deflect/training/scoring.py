@@ -1,9 +1,14 @@
-"""Prediction and scoring without gradient: whole images, or windows of images larger than the model's input."""
+"""Prediction and scoring of a split without gradient: whole images, or windows of images larger than the model's input.
+
+Classification: macro F1 (the headline), micro F1, accuracy. Segmentation: IoU per class, mIoU (the headline), macro F1,
+accuracy. A class that occurs neither in the labels nor in the predictions of the split has no IoU (``None``) and stays
+out of the macro means. Pixels labelled -1 count nowhere.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,70 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deflect.data.store import StoreCard
 from deflect.errors import DeflectError
-from deflect.training.batches import Batches, evaluation_batches, fit_to
+from deflect.settings import METRICS
+from deflect.training.batches import Batches, Inputs, evaluation_batches, fit_to
 from deflect.training.context import Context
-from deflect.training.metrics import HEADLINE, Scores
-from deflect.training.model import Inputs, TaskModel, cross_entropy_sum
+from deflect.training.model import TaskModel, cross_entropy_sum
+
+#: Gets row numbers in the split, predicted classes and true ones of some images.
+Keep = Callable[[np.ndarray, Tensor, Tensor], None]
 
 
 class TrainingError(DeflectError):
     """Training cannot go on: a loss is no longer a number, or there is nothing to train."""
-
-
-def window_origins(size: int, window: int) -> list[int]:
-    """Evenly spread origins of the ceil(size / window) windows that cover ``size`` pixels, as PANGAEA places them."""
-    return np.linspace(0, size - window, math.ceil(size / window)).round().astype(int).tolist()
-
-
-def windows(images: Tensor, window: int) -> tuple[Tensor, list[tuple[int, int]]]:
-    """All windows of (B, C, S, S) images, window by window: (n * B, C, window, window), and their n origins."""
-    origins = window_origins(images.shape[-1], window)
-    corners = [(y, x) for y in origins for x in origins]
-    return torch.cat([images[..., y : y + window, x : x + window] for y, x in corners]), corners
-
-
-def predict(model: TaskModel, inputs: Inputs, size: int | None, context: Context) -> Tensor:
-    """Logits (B, K) where ``size`` is None, else (B, K, size, size).
-
-    Images larger than the model's input are seen through sliding windows whose overlapping logits are averaged;
-    smaller ones are enlarged and their logits brought back to ``size``.
-    """
-    window = context.settings.image_size
-    if not isinstance(inputs, Tensor):
-        return model(inputs, None if size is None else (size, size))
-    if size is None or inputs.shape[-1] <= window:
-        return model(fit_to(inputs, window), None if size is None else (size, size))
-    cut, corners = windows(inputs, window)
-    logits = torch.cat([model(part) for part in cut.split(context.settings.eval_batch_size)]).split(len(inputs))
-    total = logits[0].new_zeros(len(inputs), logits[0].shape[1], size, size)
-    seen = total.new_zeros(size, size)
-    for (y, x), part in zip(corners, logits, strict=True):
-        total[..., y : y + window, x : x + window] += part
-        seen[y : y + window, x : x + window] += 1
-    return total / seen
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Logits and labels of some images; ``rows`` are their places in the split."""
-
-    rows: np.ndarray
-    logits: Tensor
-    labels: Tensor
-
-
-def predictions(model: TaskModel, split: Batches, context: Context) -> Iterator[Batch]:
-    """Predict this process's share of a split, in order, in evaluation mode."""
-    model.eval()
-    shown = context.bar("predicting", len(split), "images")
-    for rows, inputs, labels in evaluation_batches(split, context):
-        with torch.inference_mode(), context.autocast():
-            logits = predict(model, inputs, labels.shape[-1] if labels.ndim == 3 else None, context)
-        yield Batch(rows, logits, labels)
-        shown.update(len(labels) * context.ranks.world)
-    shown.close()
 
 
 @dataclass(frozen=True)
@@ -100,29 +53,106 @@ class Result:
             raise TrainingError(f"{split}: expected a finite score, found {self.score}: no pixel of it has a label")
 
 
-class Scorer:
-    """Collects what a ``Result`` needs, batch by batch; several processes get the scores of all their images."""
-
-    def __init__(self, card: StoreCard, context: Context) -> None:
-        self.task, self.ranks = card.task, context.ranks
-        self.scores = Scores(card.task, card.classes, context.device, context.ranks.world > 1)
-        self.loss = torch.zeros(2, dtype=torch.float64, device=context.device)
-
-    def add(self, batch: Batch) -> None:
-        self.scores.update(batch.logits.argmax(1), batch.labels)
-        self.loss += torch.stack(cross_entropy_sum(batch.logits, batch.labels)).double()
-
-    def result(self) -> Result:
-        self.ranks.sum_(self.loss)
-        total, count = self.loss.tolist()
-        metrics, confusion = self.scores.compute()
-        metrics["loss"] = total / max(count, 1)
-        return Result(metrics[HEADLINE[self.task]], metrics, confusion)
+def score(model: TaskModel, split: Batches, context: Context, keep: Keep | None = None) -> Result:
+    """Score a split; several processes get the scores of all their images. ``keep`` gets what was predicted."""
+    card = split.card
+    scores = Scores(card.task, card.classes, context.device, context.ranks.world > 1)
+    loss = torch.zeros(2, dtype=torch.float64, device=context.device)
+    for rows, logits, labels in predictions(model, split, context):
+        predicted = logits.argmax(1)
+        scores.update(predicted, labels)
+        loss += torch.stack(cross_entropy_sum(logits, labels)).double()
+        if keep:
+            keep(rows, predicted, labels)
+    context.ranks.sum_(loss)
+    total, count = loss.tolist()
+    metrics, confusion = scores.compute()
+    metrics["loss"] = total / max(count, 1)
+    return Result(metrics[METRICS[card.task]], metrics, confusion)
 
 
-def score(model: TaskModel, split: Batches, card: StoreCard, context: Context) -> Result:
-    """Score a split."""
-    scorer = Scorer(card, context)
-    for batch in predictions(model, split, context):
-        scorer.add(batch)
-    return scorer.result()
+def predictions(model: TaskModel, split: Batches, context: Context) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+    """Row numbers, logits and labels of this process's share of a split, in order, in evaluation mode."""
+    model.eval()
+    with context.bar("predicting", len(split), "images") as shown:
+        for rows, inputs, labels in evaluation_batches(split, context):
+            with torch.inference_mode(), context.autocast():
+                logits = predict(model, inputs, labels.shape[-1] if labels.ndim == 3 else None, context)
+            yield rows, logits, labels
+            shown.update(len(labels) * context.ranks.world)
+
+
+def predict(model: TaskModel, inputs: Inputs, size: int | None, context: Context) -> Tensor:
+    """Logits (B, K) where ``size`` is None, else (B, K, size, size).
+
+    Images larger than the model's input are seen through sliding windows whose overlapping logits are averaged;
+    smaller ones are enlarged and their logits brought back to ``size``.
+    """
+    window, output = context.settings.image_size, None if size is None else (size, size)
+    if not isinstance(inputs, Tensor):
+        return model(inputs, output)
+    if size is None or inputs.shape[-1] <= window:
+        return model(fit_to(inputs, window), output)
+    cut, corners = windows(inputs, window)
+    logits = torch.cat([model(part) for part in cut.split(context.settings.eval_batch_size)]).split(len(inputs))
+    total = logits[0].new_zeros(len(inputs), logits[0].shape[1], size, size)
+    seen = total.new_zeros(size, size)
+    for (y, x), part in zip(corners, logits, strict=True):
+        total[..., y : y + window, x : x + window] += part
+        seen[y : y + window, x : x + window] += 1
+    return total / seen
+
+
+def windows(images: Tensor, window: int) -> tuple[Tensor, list[tuple[int, int]]]:
+    """All windows of (B, C, S, S) images, window by window: (n * B, C, window, window), and their n origins."""
+    origins = window_origins(images.shape[-1], window)
+    corners = [(y, x) for y in origins for x in origins]
+    return torch.cat([images[..., y : y + window, x : x + window] for y, x in corners]), corners
+
+
+def window_origins(size: int, window: int) -> list[int]:
+    """Evenly spread origins of the ceil(size / window) windows that cover ``size`` pixels, as PANGAEA places them."""
+    return np.linspace(0, size - window, math.ceil(size / window)).round().astype(int).tolist()
+
+
+class Scores:
+    """The metrics of a task by torchmetrics, batch by batch; ``shared`` ones are summed over all processes."""
+
+    def __init__(
+        self, task: str, classes: Sequence[str], device: torch.device | str = "cpu", shared: bool = False
+    ) -> None:
+        # Late: torchmetrics takes over a second to import, and `deflect train --help` should not.
+        from torchmetrics import MetricCollection
+        from torchmetrics import classification as metrics
+
+        common: dict[str, Any] = {"num_classes": len(classes), "ignore_index": -1}
+        common |= {"validate_args": False, "sync_on_compute": shared}
+        chosen = {
+            "f1_macro": metrics.MulticlassF1Score(average="macro", **common),
+            "accuracy": metrics.MulticlassAccuracy(average="micro", **common),
+            "confusion": metrics.MulticlassConfusionMatrix(**common),
+        }
+        if task == "classification":
+            chosen["f1_micro"] = metrics.MulticlassF1Score(average="micro", **common)
+            groups = [["f1_macro"], ["accuracy", "f1_micro"], ["confusion"]]
+        else:
+            chosen["IoU"] = metrics.MulticlassJaccardIndex(average="none", **common)
+            chosen["mIoU"] = metrics.MulticlassJaccardIndex(average="macro", **common)
+            groups = [["f1_macro"], ["accuracy"], ["confusion", "IoU", "mIoU"]]  # a group shares its counts
+        self.classes = list(classes)
+        self.metrics = MetricCollection(chosen, compute_groups=groups).to(device)  # type: ignore[arg-type]
+
+    def update(self, predictions: Tensor, labels: Tensor) -> None:
+        """Predicted and true classes of equal shape: (B,) or (B, H, W)."""
+        self.metrics.update(predictions, labels)
+
+    def compute(self) -> tuple[dict[str, Any], list[list[int]]]:
+        """The metrics as plain numbers, and the confusion matrix (rows: truth)."""
+        found = self.metrics.compute()
+        confusion = found.pop("confusion")
+        metrics: dict[str, Any] = {name: float(value) for name, value in found.items() if value.ndim == 0}
+        if "IoU" in found:
+            occurs = (confusion.sum(0) + confusion.sum(1) > 0).tolist()
+            values = zip(self.classes, found["IoU"].tolist(), occurs, strict=True)
+            metrics["IoU"] = {name: value if present else None for name, value, present in values}
+        return metrics, confusion.tolist()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deflect.fingerprint import code_sha256
-from deflect.training.record import packages, weights_sha256
-from deflect.training.settings import TrainSettings
+from deflect.settings.training import TrainSettings
+from deflect.training.provenance import packages, weights_sha256
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Weights & Biases: a mirror of what stands on disk.
+"""What a run shows while it trains: its epochs in the terminal or log, and a mirror of its record in Weights & Biases.
 
-Off by default, imported late, and never a reason for a run to fail.
+W&B is off by default, imported late, and never a reason for a run to fail.
 """
 
 from __future__ import annotations
@@ -14,11 +14,40 @@ from typing import Any
 
 import numpy as np
 
+from deflect.composite import composite
 from deflect.data.store import Split
 from deflect.errors import DeflectError
+from deflect.progress import bar
+from deflect.settings import WANDB_MODES
 from deflect.training.outcomes import sample_rows
+from deflect.training.spec import RunSpec
 
-MODES = ("disabled", "offline", "online")
+
+class Progress:
+    """The epochs of a run: a bar in a terminal, a few plain lines in a log; nothing unless ``show``."""
+
+    def __init__(self, title: str, epochs: int, show: bool = True) -> None:
+        self.title, self.epochs, self.show = title, epochs, show
+        self.bar: Any = bar(title, epochs, unit="epochs") if show and sys.stderr.isatty() else None
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """Show a row of the history."""
+        number = int(row["epoch"])
+        if self.bar is not None:
+            self.bar.set_postfix(loss=f"{row['train_loss']:.3f}", val=f"{row['val_score']:.3f}")
+            self.bar.update()
+        # the first and the last epoch, and three between them
+        elif self.show and (number == 1 or number * 4 // self.epochs > (number - 1) * 4 // self.epochs):
+            print(
+                f"{self.title}: epoch {number}/{self.epochs} train loss {row['train_loss']:.4f}"
+                f" val loss {row['val_loss']:.4f} val score {row['val_score']:.4f} ({row['seconds']:.1f} s)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
 
 def wandb_mode(settings: Mapping[str, Any]) -> str:
@@ -28,33 +57,33 @@ def wandb_mode(settings: Mapping[str, Any]) -> str:
         DeflectError: it is none of the three.
     """
     mode = os.environ.get("WANDB_MODE") or settings.get("mode") or "disabled"
-    if mode not in MODES:
-        raise DeflectError(f"wandb.mode (or WANDB_MODE): expected {', '.join(MODES)}, found {mode!r}")
+    if mode not in WANDB_MODES:
+        raise DeflectError(f"wandb.mode (or WANDB_MODE): expected {', '.join(WANDB_MODES)}, found {mode!r}")
     return str(mode)
 
 
 class Tracker:
     """One W&B run, or nothing. Every call is safe: after the first failure it says so once and stays silent."""
 
-    def __init__(self, settings: Mapping[str, Any], name: str, identity: str, config: Mapping[str, Any]) -> None:
+    def __init__(self, spec: RunSpec, fingerprint: str, config: Mapping[str, Any]) -> None:
         self.run: Any = None
-        mode: Any = wandb_mode(settings)
+        mode: Any = wandb_mode(spec.wandb)
         if mode != "disabled":
-            self._safely(lambda: self._open(mode, settings, name, identity, config))
+            self._safely(lambda: self._open(mode, spec, fingerprint, config))
 
-    def _open(self, mode: Any, settings: Mapping[str, Any], name: str, identity: str, config: Mapping) -> None:
+    def _open(self, mode: Any, spec: RunSpec, fingerprint: str, config: Mapping[str, Any]) -> None:
         import wandb
 
-        dataset, gfm, method, seed = name.split("/")
+        dataset, gfm, method, seed = spec.slug.split("/")
         init = partial(
             wandb.init,
             reinit="finish_previous",  # one process does many runs, and one that failed may still be open
-            project=settings.get("project") or "deflect",
-            entity=settings.get("entity"),
-            name=name,
+            project=spec.wandb.get("project") or "deflect",
+            entity=spec.wandb.get("entity"),
+            name=spec.slug,
             group=f"{dataset}/{gfm}/{method}",
             tags=[dataset, gfm, method, seed],
-            id=hashlib.sha256(identity.encode()).hexdigest()[:16],
+            id=hashlib.sha256(fingerprint.encode()).hexdigest()[:16],
             resume="allow" if mode == "online" else None,
             config=dict(config),
             settings=wandb.Settings(init_timeout=30),
@@ -104,13 +133,13 @@ def sample_maps(arrays: Mapping[str, np.ndarray], classes: list[str], test: Spli
     """The sample images in RGB with their predicted and true class maps, as ``wandb.Image``."""
     import wandb
 
-    rgb = test.batch(sample_rows(len(test)))[0][:, list(test.card.bands.rgb)].numpy()
-    rgb = np.clip(rgb / np.quantile(rgb, 0.98), 0, 1).transpose(0, 2, 3, 1)
+    images = test.batch(sample_rows(len(test)))[0].numpy()
     names = dict(enumerate([*classes, "no label"]))
-    images = []
-    for i, name in enumerate(arrays["sample_ids"]):
-        label = np.where(arrays["sample_labels"][i] < 0, len(classes), arrays["sample_labels"][i])
-        maps = {"prediction": arrays["sample_predictions"][i], "label": label}
+    samples = zip(*(arrays[f"sample_{key}"] for key in ("ids", "predictions", "labels")), strict=True)
+    shown = []
+    for image, (name, predicted, truth) in zip(images, samples, strict=True):
+        maps = {"prediction": predicted, "label": np.where(truth < 0, len(classes), truth)}
         masks = {key: {"mask_data": value.astype(np.uint8), "class_labels": names} for key, value in maps.items()}
-        images.append(wandb.Image((255 * rgb[i]).astype(np.uint8), masks=masks, caption=str(name)))
-    return images
+        rgb = (255 * composite(image, test.card.bands, ("R", "G", "B"), joint=True)).astype(np.uint8)
+        shown.append(wandb.Image(rgb, masks=masks, caption=str(name)))
+    return shown

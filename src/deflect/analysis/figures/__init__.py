@@ -1,4 +1,4 @@
-"""The study's figures: each function takes a `Study` (or the arrays it shows) and returns a matplotlib figure.
+"""The study's figures: each function takes a `StudyRuns` (or the arrays it shows) and returns a matplotlib figure.
 
 `save` writes one as png and pdf, byte for byte alike on every call.
 """

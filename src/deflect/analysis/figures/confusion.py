@@ -1,26 +1,26 @@
-"""Which classes are taken for which: confusion matrices on the test split."""
+"""Which classes are confused: confusion matrices on the test split."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deflect.analysis.figures.style import PAGE, folded, provenance, styled
-from deflect.analysis.names import FLOOR, ORACLE, ordered, title
-from deflect.analysis.records import Study
+from deflect.analysis.figures.style import LIGHT, PAGE, folded, heatmap, provenance, styled
+from deflect.analysis.looks import FLOOR, ORACLE, ordered, title
+from deflect.analysis.records import StudyRuns
 
 #: Up to this many classes, cells are large enough for numbers.
 _NUMBERED = 4
 
 
 @styled
-def confusion_matrices(study: Study, methods: Sequence[str] = (FLOOR, "deflect", ORACLE)) -> Figure:
+def confusion_matrices(study: StudyRuns, methods: Sequence[str] = (FLOOR, "deflect", ORACLE)) -> Figure:
     """Datasets down, ``methods`` across; counts summed over GFMs and seeds, each row (true class) in percent."""
     runs = study.main
     datasets = ordered(runs.dataset)
@@ -36,11 +36,8 @@ def confusion_matrices(study: Study, methods: Sequence[str] = (FLOOR, "deflect",
     for method, axes in zip(methods, grid[0], strict=True):
         axes.set_title(title(method))
     figure.align_ylabels(list(grid[:, 0]))
-    provenance(
-        figure,
-        study,
-        "rows: true class, columns: predicted, in the same order; percent of the row: white 0, darkest blue 100",
-    )
+    order = "rows: true class, columns: predicted, in the same order"
+    provenance(figure, study, f"{order}; percent of the row: white 0, darkest blue 100")
     return figure
 
 
@@ -54,24 +51,10 @@ def total_confusion(runs: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _panel(axes: Axes, percent: NDArray[np.float64], classes: Sequence[str]) -> None:
-    axes.set_facecolor("#EEEEEE")  # classes that the test split does not have
-    axes.grid(False)
-    numbered = len(percent) <= _NUMBERED and bool(np.isfinite(percent).any())
-    sns.heatmap(
-        percent,
-        ax=axes,
-        vmin=0,
-        vmax=100,
-        cmap="Blues",
-        cbar=False,
-        annot=numbered,
-        fmt=".0f",
-        annot_kws={"fontsize": 7},
-        linewidths=0.3,
-        linecolor="white",
-        xticklabels=False,
-        yticklabels=list(classes) or False,
-    )
-    axes.tick_params(axis="y", labelsize=5.5, length=0, rotation=0, pad=1)
-    if not np.isfinite(percent).any():
+    axes.set_facecolor(LIGHT)  # classes that the test split does not have
+    found = bool(np.isfinite(percent).any())
+    numbers: Any = {"annot": found and len(percent) <= _NUMBERED, "fmt": ".0f", "annot_kws": {"fontsize": 7}}
+    lines: Any = {"linewidths": 0.3, "linecolor": "white", "xticklabels": False}
+    heatmap(axes, percent, 5.5, list(classes) or False, vmax=100, cmap="Blues", **numbers, **lines)
+    if not found:
         axes.text(0.5, 0.5, "runs missing", ha="center", va="center", transform=axes.transAxes)

@@ -6,15 +6,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deflect.analysis import scores
-from deflect.analysis.figures.style import PAGE, canvas, empty, method_handles, point, provenance, styled
-from deflect.analysis.records import Study, devices
-from deflect.analysis.stats import Summary
+from deflect.analysis.figures.style import PAGE, canvas, empty, method_legend, point, provenance, styled
+from deflect.analysis.records import StudyRuns, devices
 
 MEASURES = {"step_ms": "time per training step (ms)", "peak_mb": "peak memory (MB)"}
 
 
 @styled
-def cost(study: Study) -> Figure:
+def cost(study: StudyRuns) -> Figure:
     """Average score against time per step and against peak memory, both averaged over datasets and GFMs."""
     table = costs(study)
     figure, [panels] = canvas(1, 2, PAGE, 2.6, sharey=True)
@@ -24,17 +23,16 @@ def cost(study: Study) -> Figure:
         return empty(figure, "No method has all of its runs.")
     for axes, (measure, label) in zip(panels, MEASURES.items(), strict=True):
         for row in table.itertuples():
-            point(axes, row.method, getattr(row, measure), Summary(row.mean, row.std, row.ci95, row.n))
+            point(axes, getattr(row, measure), row)
         axes.set_xlabel(label)
         axes.margins(0.18, 0.15)
         axes.set_xlim(0, 1.15 * table[measure].max())  # else a hundredth more memory looks like a lot
     panels[0].set_ylabel("average score (%)")
-    handles = method_handles(table.method)
-    figure.legend(handles=handles, loc="outside upper center", ncols=8, columnspacing=1, handletextpad=0.2)
+    method_legend(figure, table.method)
     return figure
 
 
-def costs(study: Study) -> pd.DataFrame:
+def costs(study: StudyRuns) -> pd.DataFrame:
     """Average score, ``step_ms`` and ``peak_mb`` of every method that has all of its cells."""
     measured = study.main.groupby(["method", "dataset", "gfm"])[list(MEASURES)].mean().groupby("method").mean()
     return scores.averages(study).dropna(subset=["mean"]).merge(measured, on="method")

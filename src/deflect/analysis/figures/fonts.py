@@ -1,4 +1,4 @@
-"""Fonts for the names that users write: DejaVu Sans, and for signs that it lacks the installed fonts that have them."""
+"""Fonts for the names that users write: DejaVu Sans, and installed fonts for the characters that it lacks."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ BASE = "DejaVu Sans"
 
 
 def fit(figure: Figure) -> None:
-    """Give the texts of a figure that need them further fonts; signs that no font has are named in the log."""
+    """Add further fonts to the texts of a figure that need them; characters that no font has are named in the log."""
     texts = [text for text in figure.findobj(Text) if _lacking(text.get_text())]
     families, lost = _search("".join(sorted(set().union(*(_lacking(text.get_text()) for text in texts)))))
     for text in texts:
         text.set_family([BASE, *families])  # type: ignore[attr-defined]
     if lost:
-        _tell(lost)
+        _warn(lost)
 
 
 def fitted(figure: Figure) -> bool:
-    """Whether a text of the figure has got further fonts."""
+    """Whether a text of the figure has further fonts."""
     return any(len(text.get_fontfamily()) > 1 for text in figure.findobj(Text))  # type: ignore[attr-defined]
 
 
 def _lacking(text: str) -> set[str]:
-    """The signs that DejaVu Sans has not; those that only steer others are none."""
+    """The characters that DejaVu Sans lacks; control and combining characters do not count."""
     if text.isascii():
         return set()
-    signs = set(text) - _signs(font_manager.findfont(BASE))
-    return {sign for sign in signs if unicodedata.category(sign) not in ("Cc", "Cf", "Mn")}
+    characters = set(text) - _characters(font_manager.findfont(BASE))
+    return {character for character in characters if unicodedata.category(character) not in ("Cc", "Cf", "Mn")}
 
 
 @lru_cache
 def _search(wanted: str) -> tuple[list[str], str]:
-    """Families of installed fonts that have ``wanted`` signs, as few as simply found, and the signs that none has."""
+    """Families of a few installed fonts that have the ``wanted`` characters, and the characters that none has."""
     families, lost = [], set(wanted)
     for path in sorted(font_manager.findSystemFonts(), key=lambda path: ("Regular" not in path, path)):
         if not lost:
             break
         try:
-            found = lost & _signs(path)
+            found = lost & _characters(path)
             if found:
                 font_manager.fontManager.addfont(path)  # matplotlib's own list may be older than the font
                 families.append(font_manager.get_font(path).family_name)
@@ -58,24 +58,24 @@ def _search(wanted: str) -> tuple[list[str], str]:
 
 
 @lru_cache
-def _signs(path: str) -> frozenset[str]:
+def _characters(path: str) -> frozenset[str]:
     return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
 
 
 @lru_cache
-def _tell(lost: str) -> None:
+def _warn(lost: str) -> None:
     packages = ", ".join(sorted(set(map(_package, lost))))
     log.warning(
-        "no installed font has the signs %s, which figures show as boxes; install one (Debian, Ubuntu: %s), "
+        "no installed font has the characters %s, which figures show as boxes; install one (Debian, Ubuntu: %s), "
         "delete the figures and make them again",
         " ".join(lost),
         packages,
     )
 
 
-def _package(sign: str) -> str:
-    """A package of Debian with a font that has a sign."""
-    name = unicodedata.name(sign, "")
+def _package(character: str) -> str:
+    """A package of Debian with a font that has a character."""
+    name = unicodedata.name(character, "")
     if name.startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH")):
         return "fonts-noto-cjk"
-    return "fonts-symbola" if unicodedata.category(sign) == "So" else "fonts-noto-core"
+    return "fonts-symbola" if unicodedata.category(character) == "So" else "fonts-noto-core"

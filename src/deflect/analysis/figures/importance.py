@@ -1,4 +1,4 @@
-"""Which spectral features DEFLECT listens to: how much each of them moves the queries, keys and values of attention.
+"""Which spectral features DEFLECT uses: how much each of them moves the queries, keys and values of attention.
 
 The path from the standardised descriptor to q_A, k_A and v_A is T, then a low-rank map per block. Its slope at the mean
 descriptor, squared and summed over blocks, is a feature's gain. The up-projections start at zero, so the gain is what
@@ -10,25 +10,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deflect.analysis.figures.style import COLUMN, empty, folded, provenance, styled
-from deflect.analysis.names import ordered
-from deflect.analysis.records import Study
-from deflect.analysis.schema import RecordError, run_file
+from deflect.analysis.figures.style import COLUMN, LIGHT, empty, folded, heatmap, provenance, styled
+from deflect.analysis.looks import ordered
+from deflect.analysis.records import StudyRuns
 from deflect.bands import ROLES, BandSet
 from deflect.files import read_json
+from deflect.record import REMEDY, RecordError, run_file
 
 Array = NDArray[np.float64]
+WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
 
 
 @styled
-def index_importance(study: Study) -> Figure:
+def index_importance(study: StudyRuns) -> Figure:
     """Share of each spectral index and band (down) per dataset (across), averaged over GFMs and seeds; in percent.
 
     Blank where the dataset's bands do not allow the index.
@@ -41,57 +42,42 @@ def index_importance(study: Study) -> Figure:
     wide = table.groupby(["feature", "dataset"]).share.mean().unstack("dataset")
     wide = wide.loc[_reading_order(wide.index), ordered(wide.columns)].rename(columns=study.title)
     axes = figure.subplots()
-    axes.grid(False)
-    axes.set_facecolor("#EEEEEE")
-    sns.heatmap(
-        wide,
-        ax=axes,
-        vmin=0,
-        cmap="Blues",
-        annot=True,
-        fmt=".1f",
-        annot_kws={"fontsize": 5.5},
-        cbar=False,
-        linewidths=0.3,
-        yticklabels=True,
-    )
-    axes.set(xlabel="", ylabel="")
-    axes.tick_params(axis="both", labelsize=6, length=0, rotation=0, pad=1)
+    axes.set_facecolor(LIGHT)
+    heatmap(axes, wide, 6, cmap="Blues", annot=True, fmt=".1f", annot_kws={"fontsize": 5.5}, linewidths=0.3)
     axes.xaxis.tick_top()
     axes.set_xticklabels([folded(name, max(8, *map(len, name.split()))) for name in wide.columns])
     return figure
 
 
-def load_importance(study: Study) -> pd.DataFrame:
+def load_importance(study: StudyRuns) -> pd.DataFrame:
     """Share of every feature in the adapters of the main grid: columns dataset, gfm, seed, feature, share.
 
     Gains are summed over a feature's statistics, and shares add up to 100.
     """
     rows = []
     for row in study.main[study.main.method == "deflect"].itertuples():
-        folder = Path(row.folder)
-        if (folder / "adapter.safetensors").exists() and (folder / "adapter.json").exists():
-            shares = feature_shares(folder)
+        if all((row.folder / name).exists() for name in (WEIGHTS, CARD)):
+            shares = feature_shares(row.folder, row.record)
             names = {"dataset": row.dataset, "gfm": row.gfm, "seed": row.seed}
             rows += [names | {"feature": feature, "share": share} for feature, share in shares.items()]
     return pd.DataFrame(rows, columns=["dataset", "gfm", "seed", "feature", "share"])
 
 
-def feature_shares(folder: Path) -> dict[str, float]:
-    """Percent of the gain that each spectral feature of one saved adapter owns.
+def feature_shares(folder: Path, record: Mapping[str, Any]) -> dict[str, float]:
+    """Percent of the gain that each spectral feature of a run's adapter has.
 
     Raises:
         RecordError: the adapter's tensors are not of the size that its card says.
     """
     from safetensors.numpy import load_file
 
-    card = read_json(run_file(folder, "adapter.json"))
-    state = {name: value.astype(float) for name, value in load_file(run_file(folder, "adapter.safetensors")).items()}
+    card = read_json(run_file(folder, CARD, record))
+    state = {name: value.astype(float) for name, value in load_file(run_file(folder, WEIGHTS, record)).items()}
     features = _labels(card["descriptor"]["features"], BandSet.from_dict(card["bands"]))
     statistics = len(card["descriptor"]["statistics"])
     gains = descriptor_gains(state)
     if len(gains) != len(features) * statistics:
-        raise RecordError(f"{folder}: adapter.safetensors does not fit adapter.json; delete the run and train it again")
+        raise RecordError(f"{folder}: {WEIGHTS} does not fit {CARD}; {REMEDY}")
     if not card["config"].get("standardise", True):
         gains = gains * np.square(card["descriptor"]["std"])
     by_feature = gains.reshape(len(features), statistics).sum(axis=1)

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deflect.analysis.figures.style import PAGE, canvas, empty, folded, provenance, styled
-from deflect.analysis.names import ordered, title
-from deflect.analysis.records import Study
-from deflect.analysis.schema import run_file
+from deflect.analysis.figures.style import PAGE, canvas, empty, folded, heatmap, provenance, styled
+from deflect.analysis.looks import ordered, title
+from deflect.analysis.records import StudyRuns, run_arrays
+from deflect.record import DEFLECTION
 
 ANGLE = "angle to the frozen displacement (°)"
 _GFM_LINES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
 
 
-def load_deflection(study: Study) -> pd.DataFrame:
+def load_deflection(study: StudyRuns) -> pd.DataFrame:
     """``deflection.npz`` of every DEFLECT run of the main grid, long.
 
     Columns dataset, gfm, seed, block (from 1), class, count (test tokens), angle (degrees), length (ratio).
     """
     parts = []
     for row in study.main[study.main.method == "deflect"].itertuples():
-        path = Path(row.folder) / "deflection.npz"
-        if not path.exists():
+        if not (row.folder / DEFLECTION).exists():
             continue
-        with np.load(run_file(path.parent, path.name), allow_pickle=False) as file:
-            angle, length = np.degrees(file["angle"]), file["length"]
-            count, classes = file["count"], file["classes"].astype(str)
-        blocks, width = angle.shape
+        found = run_arrays(row.folder, row.record, DEFLECTION, ["angle", "length", "count", "classes"])
+        blocks, width = found["angle"].shape
         part = {
             "block": np.repeat(np.arange(1, blocks + 1), width),
-            "class": np.tile(classes, blocks),
-            "count": np.tile(count, blocks),
-            "angle": angle.ravel(),
-            "length": length.ravel(),
+            "class": np.tile(found["classes"].astype(str), blocks),
+            "count": np.tile(found["count"], blocks),
+            "angle": np.degrees(found["angle"]).ravel(),
+            "length": found["length"].ravel(),
         }
         parts.append(pd.DataFrame(part).assign(dataset=row.dataset, gfm=row.gfm, seed=row.seed))
     columns = ["block", "class", "count", "angle", "length", "dataset", "gfm", "seed"]
@@ -47,7 +41,7 @@ def load_deflection(study: Study) -> pd.DataFrame:
 
 
 @styled
-def inside_deflect(study: Study) -> Figure:
+def inside_deflect(study: StudyRuns) -> Figure:
     """Angle (top) and length (bottom) by block, a column per dataset and a line per GFM: mean over all test tokens.
 
     The band reaches from the class that is turned least to the one that is turned most.
@@ -90,7 +84,7 @@ def by_block(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 @styled
-def inside_deflect_classes(study: Study, gfm: str) -> Figure:
+def inside_deflect_classes(study: StudyRuns, gfm: str) -> Figure:
     """Angle by class (down) and block (across) for one GFM, a panel per dataset."""
     table = load_deflection(study)
     table = table[table.gfm == gfm]
@@ -104,10 +98,8 @@ def inside_deflect_classes(study: Study, gfm: str) -> Figure:
     grid = figure.subplots(len(datasets), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
     top = max(float(angles.max().max()) for angles in shown)
     for axes, dataset, angles in zip(grid, datasets, shown, strict=True):
-        axes.grid(False)
-        sns.heatmap(angles, ax=axes, vmin=0, vmax=top, cmap="cividis", cbar=False, yticklabels=True, xticklabels=True)
-        axes.set(title=folded(study.title(dataset), 48), xlabel="", ylabel="")
-        axes.tick_params(axis="both", labelsize=5.5, length=0, rotation=0, pad=1)
+        heatmap(axes, angles, 5.5, vmax=top, cmap="cividis", xticklabels=True)
+        axes.set_title(folded(study.title(dataset), 48))
     grid[-1].set_xlabel("block")
     bar = figure.colorbar(grid[0].collections[0], ax=list(grid), location="right", aspect=40, pad=0.02)
     bar.set_label(ANGLE)

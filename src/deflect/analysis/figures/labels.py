@@ -1,4 +1,4 @@
-"""Labels beside marks without overlaps: each goes where it covers least of what is already there.
+"""Labels at marks without overlaps: each goes where it covers least of what is already there.
 
 Marks that almost coincide get one label together, a line each from top to bottom.
 """
@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-#: Directions tried around a mark, the most readable first. A label lies at its mark with the side that faces it.
+#: Directions tried around a mark, the most readable first. A label touches its mark with the side that faces it.
 _SIDES = (
     *((1, 0), (-1, 0), (0, 1), (0, -1)),
     *((0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8)),
@@ -25,7 +25,6 @@ _DISTANCES = (6, 9, 13, 18, 24, 32, 42)  # points
 _INK = "#222222"
 _NEAR = 6  # points: marks closer than this almost coincide
 _LEADER = 12  # from this distance on, a thin line ties the label to its mark
-
 
 #: A horizontal or vertical line in data coordinates: x and y of its start, x and y of its end.
 Line = tuple[float, float, float, float]
@@ -47,8 +46,9 @@ def place(axes: Axes, labels: Sequence[Label], lines: Sequence[Line] = ()) -> No
     taken = [*(_line(axes, line) for line in lines), *(_mark(axes, label) for label in labels)]
     points = axes.transData.transform([(label.x, label.y) for label in labels])
     for members in _groups(points, _NEAR * axes.figure.dpi / 72):
-        label, point = _together([labels[i] for i in members]), points[members[0]]
-        text = axes.annotate(label.text, (label.x, label.y), (0, 0), textcoords="offset points", color=_INK, fontsize=7)
+        label, point = labels[members[0]], points[members[0]]
+        names = "\n".join(labels[i].text for i in members)
+        text = axes.annotate(names, (label.x, label.y), (0, 0), textcoords="offset points", color=_INK, fontsize=7)
         text.set(linespacing=1.05, in_layout=False)
         size = text.get_window_extent(canvas.get_renderer())
         boxes = [_box(point, size, distance, side, axes.figure.dpi) for distance in _DISTANCES for side in _SIDES]
@@ -69,11 +69,6 @@ def _groups(points: NDArray[np.float64], near: float) -> list[list[int]]:
         close = [group for group in groups if min(np.hypot(*(points[group] - point).T)) < near]
         groups = [group for group in groups if group not in close] + [[i, *itertools.chain(*close)]]
     return [sorted(group, key=lambda i: -points[i][1]) for group in sorted(groups, key=min)]
-
-
-def _together(labels: Sequence[Label]) -> Label:
-    """One label for marks that almost coincide."""
-    return labels[0]._replace(text="\n".join(label.text for label in labels))
 
 
 def _box(point: NDArray[np.float64], size: Bbox, distance: float, side: tuple[float, float], dpi: float) -> Bbox:
@@ -100,13 +95,13 @@ def _mark(axes: Axes, label: Label) -> Bbox:
 
 
 def _line(axes: Axes, line: Line) -> Bbox:
-    """A horizontal or vertical line with room beside it, in pixels."""
+    """The box of a horizontal or vertical line with a margin, in pixels."""
     (x0, y0), (x1, y1) = axes.transData.transform([line[:2], line[2:]])
     return Bbox.from_extents(x0, min(y0, y1), x1, max(y0, y1)).padded(2)
 
 
 def _cost(box: Bbox, taken: Sequence[Bbox], frame: Bbox) -> float:
-    """Area in square pixels that ``box`` shares with others or that lies outside the axes.
+    """Area in square pixels that ``box`` shares with others or that is outside the axes.
 
     Both count several times, since a thin error bar through a text covers little of it and still spoils it.
     """
@@ -115,7 +110,7 @@ def _cost(box: Bbox, taken: Sequence[Bbox], frame: Bbox) -> float:
 
 
 def _doubt(box: Bbox, point: NDArray[np.float64], others: NDArray[np.float64]) -> float:
-    """A cost for standing closer to another mark than to one's own, in square pixels."""
+    """A cost for being closer to another mark than to its own, in square pixels."""
     own = _gap(box, point)
     return 0.5 * box.width * box.height * sum(_gap(box, other) < 1.3 * own for other in others)
 

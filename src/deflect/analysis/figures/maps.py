@@ -1,22 +1,27 @@
-"""Segmentation maps: the same test images as every method sees and labels them."""
+"""Segmentation maps: the same test images with the predictions of every method."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from deflect.analysis.figures.style import PAGE, empty, provenance, styled
-from deflect.analysis.images import TestImages, composite
-from deflect.analysis.names import ordered, title
-from deflect.analysis.records import Study
-from deflect.analysis.schema import RecordError, run_file
+from deflect.analysis.looks import ordered, title
+from deflect.analysis.records import StudyRuns, run_arrays
+from deflect.bands import BandSet
+from deflect.composite import composite
+from deflect.data.card import read_ids
+from deflect.files import read_json
+from deflect.record import PREDICTIONS, REMEDY, RecordError
 
 UNLABELLED, RIGHT, WRONG = "#FFFFFF", "#DDDDDD", "#B2182B"
 #: Two classes: background and target. More: by position in the dataset's list.
@@ -31,8 +36,34 @@ _DEFAULT_FALSE_COLOUR = ("N", "R", "G")
 _NAMES = {"S2": "SWIR 2", "N": "NIR", "R": "red", "G": "green"}
 
 
+class TestImages:
+    """The test split of a store, by published id, read without torch, whose import takes longer than the figure.
+
+    Raises:
+        FileNotFoundError: the folder holds no prepared data.
+    """
+
+    __test__ = False  # the name is not one of pytest's
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "store.json").exists():
+            raise FileNotFoundError(f"{folder}: no prepared data; run `deflect data prepare {folder.name}`")
+        card = read_json(folder / "store.json")
+        self.folder = folder
+        self.bands = BandSet.from_dict(card["bands"])
+        self.scale = float(card["scale"])
+        self.images = np.load(folder / "test.images.npy", mmap_mode="r")
+        self.rows = {name: row for row, name in enumerate(read_ids(folder, "test"))}
+
+    def reflectance(self, name: str) -> NDArray[np.float64]:
+        """The image called ``name``: (C, H, W) reflectance."""
+        if name not in self.rows:
+            raise RecordError(f"{self.folder}: no test image {name!r}; the run saw other data, train it again")
+        return np.asarray(self.images[self.rows[name]], dtype=float) * self.scale
+
+
 @styled
-def segmentation_maps(study: Study, dataset: str, gfm: str, store: Path | str, samples: int = 3) -> Figure:
+def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | str, samples: int = 3) -> Figure:
     """Test images of one dataset with the truth, each method's prediction and, below it, its errors.
 
     Args:
@@ -44,7 +75,7 @@ def segmentation_maps(study: Study, dataset: str, gfm: str, store: Path | str, s
     figure = Figure(figsize=(PAGE, 1), layout="constrained")
     if runs.empty:
         return empty(figure, f"No run on {study.title(dataset)} with {title(gfm)}.")
-    found = {row.method: load_samples(Path(row.folder)) for row in runs.itertuples()}
+    found = {row.method: load_samples(row.folder, row.record) for row in runs.itertuples()}
     methods = ordered(found)
     first = found[methods[0]]
     for method in methods:
@@ -53,20 +84,18 @@ def segmentation_maps(study: Study, dataset: str, gfm: str, store: Path | str, s
                 f"{dataset}, {gfm}: {method} and {methods[0]} kept different test images; train both again"
             )
     chosen = most_classes(first["labels"], samples)
-    images = TestImages(Path(store))
-    classes = runs.record.iloc[0]["classes"]
-    tile = PAGE / (len(methods) + 2)
-    figure.set_size_inches(PAGE, 2 * tile * len(chosen) + 0.75)
+    images, classes = TestImages(Path(store)), runs.record.iloc[0]["classes"]
+    columns = ["RGB", "truth", *map(title, methods)]
+    figure.set_size_inches(PAGE, 2 * PAGE / len(columns) * len(chosen) + 0.75)
     figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
-    grid = figure.subplots(2 * len(chosen), len(methods) + 2, squeeze=False)
+    grid = figure.subplots(2 * len(chosen), len(columns), squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
     roles = _FALSE_COLOUR.get(dataset, _DEFAULT_FALSE_COLOUR)
     has_false_colour = all(map(images.bands.has_role, roles))  # a user's own data may have visible bands alone
-    for row, sample in enumerate(chosen):
+    for sample, top, bottom in zip(chosen, grid[::2], grid[1::2], strict=True):
         truth = first["labels"][sample]
         image = images.reflectance(str(first["ids"][sample]))
-        top, bottom = grid[2 * row], grid[2 * row + 1]
         _show(top[0], composite(image, images.bands, ("R", "G", "B"), joint=True))
         if has_false_colour:
             _show(bottom[0], composite(image, images.bands, roles))
@@ -75,10 +104,10 @@ def segmentation_maps(study: Study, dataset: str, gfm: str, store: Path | str, s
             predicted = found[method]["predictions"][sample]
             _show(top[column], paint(predicted, len(classes)))
             _show(bottom[column], errors(truth, predicted))
-    for axes, name in zip(grid[0], ["RGB", "truth", *map(title, methods)], strict=True):
+    for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name.replace(" ", "\n", 1), fontsize=5.8, pad=2)
-    present = [k for k in range(len(classes)) if (first["labels"][chosen] == k).any() or _predicted(found, chosen, k)]
-    _legend(figure, classes, present)
+    shown = np.unique([first["labels"][chosen], *(one["predictions"][chosen] for one in found.values())])
+    _legend(figure, classes, shown[shown >= 0].tolist())
     notes = [f"below RGB: {', '.join(_NAMES[role] for role in roles)} as red, green, blue"] * has_false_colour
     if study.main.seed.nunique() > 1:
         notes.append(f"shown: seed {', '.join(map(str, sorted(set(runs.seed))))}")
@@ -88,15 +117,13 @@ def segmentation_maps(study: Study, dataset: str, gfm: str, store: Path | str, s
     return figure
 
 
-def load_samples(folder: Path) -> dict[str, Any]:
+def load_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """``ids``, ``predictions`` and ``labels`` of the test images that a segmentation run keeps."""
-    path = folder / "predictions.npz"
-    if not path.exists():
-        raise RecordError(f"{path}: missing; delete the run's folder and train it again")
-    with np.load(run_file(folder, path.name), allow_pickle=False) as file:
-        if missing := {"sample_ids", "sample_predictions", "sample_labels"} - set(file.files):
-            raise RecordError(f"{path}: no {', '.join(sorted(missing))}; delete the run's folder and train it again")
-        return {key: file[f"sample_{key}"] for key in ("ids", "predictions", "labels")}
+    if not (folder / PREDICTIONS).exists():
+        raise RecordError(f"{folder / PREDICTIONS}: missing; {REMEDY}")
+    keys = ["ids", "predictions", "labels"]
+    arrays = run_arrays(folder, record, PREDICTIONS, [f"sample_{key}" for key in keys])
+    return dict(zip(keys, arrays.values(), strict=True))
 
 
 def most_classes(labels: NDArray[np.integer], count: int) -> list[int]:
@@ -107,13 +134,13 @@ def most_classes(labels: NDArray[np.integer], count: int) -> list[int]:
 
 def paint(labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
     """Class indices (H, W), -1 unlabelled, as colours (H, W, 3)."""
-    return np.array([_rgb(UNLABELLED), *map(_rgb, palette(classes))])[labels.astype(int) + 1]
+    return np.array([to_rgb(colour) for colour in (UNLABELLED, *palette(classes))])[labels.astype(int) + 1]
 
 
 def errors(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> NDArray[np.float64]:
     """Right, wrong and unlabelled pixels as colours (H, W, 3)."""
     kind = np.where(truth < 0, 0, np.where(truth == predicted, 1, 2))
-    return np.array([_rgb(UNLABELLED), _rgb(RIGHT), _rgb(WRONG)])[kind]
+    return np.array([to_rgb(colour) for colour in (UNLABELLED, RIGHT, WRONG)])[kind]
 
 
 def palette(classes: int) -> list[str]:
@@ -121,10 +148,6 @@ def palette(classes: int) -> list[str]:
     if classes > len(_MANY):
         return [str(colour) for colour in sns.color_palette("husl", classes).as_hex()]
     return list(_TWO if classes == 2 else _MANY[:classes])
-
-
-def _predicted(found: dict[str, dict[str, Any]], chosen: list[int], k: int) -> bool:
-    return any((one["predictions"][chosen] == k).any() for one in found.values())
 
 
 def _legend(figure: Figure, classes: list[str], present: list[int]) -> None:
@@ -142,8 +165,3 @@ def _show(axes: Axes, image: NDArray[np.float64]) -> None:
     for spine in axes.spines.values():
         spine.set(visible=True, color="#AAAAAA", linewidth=0.4)
     axes.imshow(image, interpolation="nearest")
-
-
-def _rgb(colour: str) -> tuple[float, float, float]:
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return red, green, blue

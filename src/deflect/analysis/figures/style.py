@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
 import matplotlib as mpl
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from deflect.analysis.figures.fonts import BASE, fit, fitted
-from deflect.analysis.names import look
-from deflect.analysis.records import Study
-from deflect.analysis.stats import Summary
+from deflect.analysis.looks import look
+from deflect.analysis.records import StudyRuns
 from deflect.files import atomic_path
 
 #: Widths in inches of one and of two columns of a conference page.
 COLUMN, PAGE = 3.4, 7.0
-GREY = "#666666"
+GREY, LIGHT = "#666666", "#EEEEEE"
 #: Every setting that a reader's own matplotlibrc could change starts from matplotlib's defaults.
 STYLE: Any = {
     "font.family": BASE,
@@ -83,7 +83,7 @@ def save(figure: Figure, base: Path | str) -> Path:
     for kind in kinds:
         with atomic_path(base.with_name(f"{base.name}.{kind}")) as aside:
             aside.write_bytes(encode(figure, kind))
-        figure.set_layout_engine("none")  # the places are found; finding them again would take most of the time
+        figure.set_layout_engine("none")  # the layout is done; doing it again would take most of the time
     return base.with_name(f"{base.name}.png")
 
 
@@ -93,7 +93,7 @@ def encode(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
     buffer = io.BytesIO()
     with _style():
         if fitted(figure):
-            mpl.rcParams["pdf.fonttype"] = 3  # type 42 loses the signs of OpenType fonts such as Noto CJK
+            mpl.rcParams["pdf.fonttype"] = 3  # type 42 loses the characters of OpenType fonts such as Noto CJK
         figure.savefig(buffer, format=kind, metadata=dict.fromkeys(dates[kind]))
     return buffer.getvalue()
 
@@ -106,33 +106,30 @@ def canvas(rows: int, columns: int, width: float, height: float, **kwargs: objec
 
 
 def folded(title: str, width: int = 16) -> str:
-    """A title as lines of ``width`` signs, for a place that is small; what does not fit in three is cut off."""
+    """A title in up to three lines of ``width`` characters; the rest is cut off."""
     return "\n".join(textwrap.wrap(title, width, max_lines=3, placeholder="…"))
 
 
-#: Markers from the lowest to the topmost, so that of marks at one place every one still shows.
+#: Markers from the lowest to the topmost, so that marks at the same place all remain visible.
 _ON_TOP = "DsovP^X*"
 
 
-def point(axes: Axes, method: str, x: float, y: Summary) -> None:
-    """The mark of a method, with its interval where there is one."""
-    style = look(method)
+def point(axes: Axes, x: float, row: Any) -> None:
+    """The mark of a method at its average score, with its interval where there is one; a row of `scores.averages`."""
+    style = look(row.method)
     size = 8.5 if style.marker == "*" else 5.5
-    error = y.ci95 if y.n > 1 else None
-    axes.errorbar(
-        x,
-        y.mean,
-        yerr=error,
-        color=style.colour,
-        marker=style.marker,
-        markersize=size,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        elinewidth=0.9,
-        capsize=2,
-        linestyle="none",
-        zorder=5 + _ON_TOP.index(style.marker) / 10,
-    )
+    mark: Any = {"marker": style.marker, "markersize": size, "markeredgecolor": "white", "markeredgewidth": 0.5}
+    order = 5 + _ON_TOP.index(style.marker) / 10
+    interval: Any = {"yerr": row.ci95 if row.n > 1 else None, "elinewidth": 0.9, "capsize": 2}
+    axes.errorbar(x, row.mean, **interval, **mark, color=style.colour, linestyle="none", zorder=order)
+
+
+def heatmap(axes: Axes, values: Any, labelsize: float, names: list[str] | bool = True, **options: Any) -> None:
+    """Values from 0 on as colours, with the ``names`` of the rows (True: those of a table) close to the cells."""
+    axes.grid(False)
+    sns.heatmap(values, ax=axes, vmin=0, cbar=False, yticklabels=names, **options)
+    axes.set(xlabel="", ylabel="")
+    axes.tick_params(axis="both", labelsize=labelsize, length=0, rotation=0, pad=1)
 
 
 def method_handles(methods: Iterable[str], lines: bool = False) -> list[Line2D]:
@@ -143,7 +140,13 @@ def method_handles(methods: Iterable[str], lines: bool = False) -> list[Line2D]:
     return [Line2D([], [], color=s.colour, marker=s.marker, linestyle="none", label=s.label) for s in looks]
 
 
-def provenance(figure: Figure, study: Study, *more: str) -> None:
+def method_legend(figure: Figure, methods: Iterable[str]) -> None:
+    """The marks of methods in one line above the panels."""
+    handles = method_handles(methods)
+    figure.legend(handles=handles, loc="outside upper center", ncols=8, columnspacing=1, handletextpad=0.2)
+
+
+def provenance(figure: Figure, study: StudyRuns, *more: str) -> None:
     """The line under a figure: what the images are, the study, the seeds, and what is not shown."""
     seeds = study.main.seed.nunique()
     parts = [study.data, f"study {study.name}", f"{seeds} seed{'s' if seeds > 1 else ''}", *filter(None, more)]
@@ -152,6 +155,6 @@ def provenance(figure: Figure, study: Study, *more: str) -> None:
 
 
 def empty(figure: Figure, text: str) -> Figure:
-    """A figure that says why it shows nothing."""
+    """A figure with a message in place of data."""
     figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY, wrap=True)
     return figure

@@ -10,10 +10,23 @@ from pathlib import Path
 
 from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.readers.base import RawDataset
+from deflect.data.readers.burn_scars import BurnScars
 from deflect.data.readers.faults import ReadError
-from deflect.data.readers.folder_card import CARD, sheet_of
+from deflect.data.readers.geobench import GeoBench
+from deflect.data.readers.mados import Mados
+from deflect.data.readers.own_data import OwnData
+from deflect.data.readers.own_data_card import CARD, sheet_of
+from deflect.settings import SPLITS
 
 __all__ = ["RawDataset", "ReadError", "read", "sheet_for"]
+
+READERS: dict[str, type[RawDataset]] = {
+    "so2sat": GeoBench,
+    "brick_kiln": GeoBench,
+    "forestnet": GeoBench,
+    "burn_scars": BurnScars,
+    "mados": Mados,
+}
 
 
 def sheet_for(name: str, folder: Path) -> DatasetSheet:
@@ -27,7 +40,7 @@ def sheet_for(name: str, folder: Path) -> DatasetSheet:
     if not (folder / CARD).exists():
         known = ", ".join(DATASETS)
         raise ReadError(
-            f"{folder / CARD}: missing; {name!r} is none of {known}, so describe it (docs/your_own_dataset.md)"
+            f"{folder / CARD}: missing; {name!r} is none of {known}: so describe it: docs/your_own_dataset.md"
         )
     return sheet_of(name, folder)
 
@@ -42,30 +55,7 @@ def read(name: str, folder: Path | str, split: str, sheet: DatasetSheet | None =
         sheet: the data sheet, if not the one of the catalog; ``catalog.AS_PUBLISHED["brick_kiln"]`` reads Brick Kiln
             under its published, wrong, band names.
     """
-    folder = Path(folder)
-    if split not in ("train", "val", "test"):
+    if split not in SPLITS:
         raise ReadError(f"split must be train, val or test, found {split!r}")
-    sheet = sheet or sheet_for(name, folder)
-    return _reader(name, folder)(folder, split, sheet)
-
-
-def _reader(name: str, folder: Path) -> type[RawDataset]:
-    if name in ("so2sat", "brick_kiln", "forestnet"):
-        if next(folder.glob("shard_*.tar"), None) or next(folder.glob("*/shard_*.tar"), None):
-            from deflect.data.readers.webdataset import WebDataset
-
-            return WebDataset
-        from deflect.data.readers.geobench import GeoBench
-
-        return GeoBench
-    if name == "burn_scars":
-        from deflect.data.readers.burn_scars import BurnScars
-
-        return BurnScars
-    if name == "mados":
-        from deflect.data.readers.mados import Mados
-
-        return Mados
-    from deflect.data.readers.folder import Folder
-
-    return Folder
+    folder = Path(folder)
+    return READERS.get(name, OwnData)(folder, split, sheet or sheet_for(name, folder))

@@ -1,8 +1,7 @@
-"""What every reader of published files shares: checked samples, the dict contract of torchgeo, and a picture.
+"""What all readers of published files share: checked samples, the samples of torchgeo, and a picture.
 
-A reader knows one on-disk layout. It lists ``ids``, says which ``path`` an image comes from and reads it in ``_read``;
-the checks, which are the same for all data, stand here. Nothing in this module needs torch until a sample is asked for
-as tensors, so that preparing data starts quickly.
+A reader knows one on-disk layout: the ``ids`` of a split, the ``path`` of an image, and ``_read``. The checks are the
+same for all. Torch is imported only where a sample is asked for as tensors, so that preparing data starts quickly.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class RawDataset(ABC):
     Follows the contract of ``torchgeo.datasets.NonGeoDataset`` (``len``, dict samples, ``plot``) without importing it.
 
     Args:
-        folder: where the files lie, or the folder that holds the archive's single top folder.
+        folder: the dataset's files, or the folder that holds the archive's single top folder.
         split: ``train``, ``val`` or ``test``.
         sheet: the facts of the dataset: bands, classes, units, nodata.
 
@@ -48,8 +47,6 @@ class RawDataset(ABC):
 
     #: A file or folder that every copy of this layout has; it tells the dataset's own folder from its parent.
     marker: str
-    #: Name of the layout in the table of sources, where a dataset is published in several.
-    layout = ""
     #: Whether pixels without data lose their label as well.
     ignore_nodata = True
 
@@ -57,9 +54,7 @@ class RawDataset(ABC):
         self.folder, self.split, self.sheet = find_root(Path(folder), self.marker, sheet.name), split, sheet
         self.ids = self._list_ids()
         if not self.ids:
-            raise ReadError(
-                f"{self.folder}: split {split} of {sheet.name} has no images; fetch or place the files again"
-            )
+            raise ReadError(f"{self.folder}: split {split} of {sheet.name} has no images; fetch or place them again")
         refuse_repeated(self.ids, f"{self.folder}: split {split}")
 
     @abstractmethod
@@ -68,7 +63,7 @@ class RawDataset(ABC):
 
     @abstractmethod
     def path(self, index: int) -> Path:
-        """The file (or one of the files) of image ``index``, to be named in messages."""
+        """The file (or one of the files) of image ``index``, for messages."""
 
     def label_path(self, index: int) -> Path:
         """The file that holds the label of image ``index``."""
@@ -76,9 +71,9 @@ class RawDataset(ABC):
 
     @abstractmethod
     def _read(self, index: int) -> Sample:
-        """Image (C, H, W) and label as stored, with the classes already counted from 0 and -1 for none.
+        """Image (C, H, W) and label as stored, with the classes counted from 0 and -1 for none.
 
-        A ``MaskedArray`` says itself where there is no measurement; else the values are compared with the sheet's.
+        A ``MaskedArray`` masks pixels without a measurement; else they have one of the sheet's nodata values.
         """
 
     def load(self, index: int) -> Sample:
@@ -89,26 +84,24 @@ class RawDataset(ABC):
         """What ``load`` gives, and where the image holds a measurement: (C, H, W) bool.
 
         Raises:
-            ReadError: the file is damaged, or its bands, shape, values or label break the data sheet.
+            ReadError: the file is damaged, or its bands, shape, values or label contradict the data sheet.
         """
-        path = self.path(index)
+        path, sheet = self.path(index), self.sheet
         with reading(path):
             image, label = self._read(index)
         image = narrow(image, path)
-        expected = len(self.sheet.bands)
-        if image.ndim != 3 or len(image) != expected or image.shape[1] != image.shape[2]:
-            raise ReadError(
-                f"{path}: expected a square image of {expected} bands, found shape {image.shape}; cut it anew"
-            )
+        if image.ndim != 3 or len(image) != len(sheet.bands) or image.shape[1] != image.shape[2]:
+            expected = f"a square image of {len(sheet.bands)} bands"
+            raise ReadError(f"{path}: expected {expected}, found shape {image.shape}; cut it anew")
         missing, image = self._missing(image), np.ma.getdata(image)
         if missing.all():
             raise ReadError(f"{path}: every pixel is nodata or not finite; take the image out of split {self.split}")
         if missing.any():
             image = np.where(missing, 0, image)
-        if self.sheet.task == "classification":
-            return image, check_class(label, len(self.sheet.classes), self.label_path(index)), ~missing
-        mask = check_mask(label, len(self.sheet.classes), image.shape[1:], self.label_path(index))
-        if self.ignore_nodata and missing.any():
+        if sheet.task == "classification":
+            return image, check_class(label, len(sheet.classes), self.label_path(index)), ~missing
+        mask = check_mask(label, len(sheet.classes), image.shape[1:], self.label_path(index))
+        if self.ignore_nodata:
             mask[missing.any(axis=0)] = IGNORE
         return image, mask, ~missing
 
@@ -117,7 +110,7 @@ class RawDataset(ABC):
         return [path for index in range(len(self)) for path in {self.path(index), self.label_path(index)}]
 
     def signature(self) -> list[list[int]]:
-        """Size and time of change of every file: whether the files are those of an earlier run."""
+        """Size and time of change of every file, to recognise the files of an earlier run."""
         states = []
         for path in sorted(self.files()):
             with reading(path):
@@ -128,7 +121,7 @@ class RawDataset(ABC):
         """Where the image holds no measurement, (C, H, W) bool."""
         pixels = np.ma.getdata(image)
         missing = ~np.isfinite(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, bool)
-        if isinstance(image, np.ma.MaskedArray):  # the reader has compared stored values itself
+        if isinstance(image, np.ma.MaskedArray):
             return missing | np.ma.getmaskarray(image)
         for value in self.sheet.nodata:
             missing |= pixels == value
@@ -154,7 +147,7 @@ class RawDataset(ABC):
         return f"{type(self).__name__} Dataset\n    type: NonGeoDataset\n    size: {len(self)}"
 
     def plot(self, sample: dict[str, Any], suptitle: str | None = None) -> Figure:
-        """Red, green and blue of a sample, stretched to its 2nd and 98th percentile, beside its mask if it has one."""
+        """Red, green and blue of a sample, stretched to its 2nd and 98th percentile, and its mask if it has one."""
         from matplotlib.figure import Figure
 
         rgb = sample["image"][list(self.sheet.bands.rgb)].numpy().transpose(1, 2, 0)

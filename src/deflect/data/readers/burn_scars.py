@@ -33,10 +33,9 @@ class BurnScars(RawDataset):
         folder = self.folder / FOLDERS[self.split]
         ids = sorted(path.name.removesuffix(IMAGE) for path in folder.glob(f"*{IMAGE}"))
         masks = {path.name.removesuffix(MASK) for path in folder.glob(f"*{MASK}")}
-        for alone, ending in ((set(ids) - masks, IMAGE), (masks - set(ids), MASK)):
+        for alone, has, lacks in ((set(ids) - masks, IMAGE, MASK), (masks - set(ids), MASK, IMAGE)):
             if alone:
-                other = MASK if ending == IMAGE else IMAGE
-                raise ReadError(f"{folder / min(alone)}{ending}: no {other} beside it; fetch the dataset again")
+                raise ReadError(f"{folder / min(alone)}{has}: no {lacks} beside it; fetch the dataset again")
         if self.split == "test":
             return ids
         held_out = set(validation_indices(len(ids)))

@@ -1,8 +1,9 @@
-"""Faults of published files, each told in one line with the file and the remedy, and the checks that find them."""
+"""Faults of published files, each reported in one line with the file and the remedy, and the checks that find them."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +29,7 @@ def find_root(folder: Path, marker: str, name: str) -> Path:
     inside = sorted(path.parent for path in folder.glob(f"*/{marker}"))
     if len(inside) != 1:
         found = "several folders with it" if inside else "nothing like it"
-        raise ReadError(
-            f"{folder}: expected {marker}, found {found}; run `deflect data fetch {name}` or place the files"
-        )
+        raise ReadError(f"{folder}: expected {marker}, found {found}; run `deflect data fetch {name}` or place them")
     return inside[0]
 
 
@@ -55,10 +54,9 @@ def refuse_large(shape: Sequence[int], dtype: Any, path: Path) -> None:
 
 
 def refuse_repeated(ids: Sequence[str], where: str) -> None:
-    """An id that stands twice would be trained on, or counted, twice."""
+    """An id that is listed twice would be trained on, or counted, twice."""
     if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        repeated = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        repeated = next(name for name, count in Counter(ids).items() if count > 1)
         raise ReadError(f"{where} lists {repeated!r} more than once; remove the repeated line or file")
 
 
@@ -72,9 +70,7 @@ def check_class(label: Any, classes: int, path: Path) -> int:
     if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
         raise ReadError(f"{path}: expected an integer label, found {label!r}; write labels as whole numbers from 0")
     if not 0 <= label < classes:
-        raise ReadError(
-            f"{path}: expected a label from 0 to {classes - 1}, found {label}; correct the label or the classes"
-        )
+        raise ReadError(f"{path}: expected a label from 0 to {classes - 1}, found {label}; correct label or classes")
     return int(label)
 
 
@@ -87,9 +83,7 @@ def check_mask(mask: Any, classes: int, shape: tuple[int, ...], path: Path) -> n
         raise ReadError(f"{path}: image of {shape} pixels but mask of {mask.shape}; cut both to the same pixels")
     if mask.min() < IGNORE or mask.max() >= classes:
         found = mask.min() if mask.min() < IGNORE else mask.max()
-        raise ReadError(
-            f"{path}: expected classes 0 to {classes - 1} in the mask, found {found}; correct mask or classes"
-        )
+        raise ReadError(f"{path}: expected classes 0 to {classes - 1} in the mask, found {found}; correct one of them")
     return mask.astype(np.int8)
 
 
@@ -98,7 +92,5 @@ def narrow(image: np.ndarray, path: Path) -> np.ndarray:
     if image.dtype.kind == "f":
         return image.astype(np.float32, copy=False)
     if image.dtype not in (np.uint8, np.int8, np.uint16, np.int16):
-        raise ReadError(
-            f"{path}: pixels of type {image.dtype} are not supported; store them as float32, uint8 or 16 bits"
-        )
+        raise ReadError(f"{path}: pixels of type {image.dtype} are not read; store them as float32, uint8 or 16 bits")
     return image

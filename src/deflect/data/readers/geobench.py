@@ -4,7 +4,7 @@
     <id>.hdf5                one 2-D dataset per band, called by the band's name, or name and date; attribute ``pickle``
 
 Ids hold dots and minus signs (ForestNet). Bands are taken by name, never in the order of the keys: sorted, the
-Sentinel-1 and Sentinel-2 bands of So2Sat stand between each other. ``task_specs.pkl`` is never read.
+Sentinel-1 and Sentinel-2 bands of So2Sat would alternate. ``task_specs.pkl`` is never read.
 """
 
 from __future__ import annotations
@@ -17,30 +17,27 @@ import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.faults import ReadError, refuse_large, refuse_paths
-from deflect.data.readers.geobench_pickle import read_facts
+from deflect.data.readers.geobench_pickle import read_label
 from deflect.files import read_json, require_file
 
 if TYPE_CHECKING:
     import h5py
 
 PARTITION = "default_partition.json"
-SPLITS = {"train": "train", "val": "valid", "test": "test"}
+PARTITIONS = {"train": "train", "val": "valid", "test": "test"}
 
 
 class GeoBench(RawDataset):
     """One split of a GEO-Bench dataset; the sheet's ``stored_names`` say which stored band is which true band."""
 
     marker = PARTITION
-    layout = "hdf5"
 
     def _list_ids(self) -> list[str]:
         path = self.folder / PARTITION
         partition = read_json(path)
-        ids = partition.get(SPLITS[self.split]) if isinstance(partition, dict) else None
+        ids = partition.get(PARTITIONS[self.split]) if isinstance(partition, dict) else None
         if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-            raise ReadError(
-                f"{path}: expected a list of sample names under {SPLITS[self.split]!r}; fetch the file again"
-            )
+            raise ReadError(f"{path}: expected a list of names under {PARTITIONS[self.split]!r}; fetch the file again")
         refuse_paths(ids, path)
         return ids
 
@@ -55,8 +52,8 @@ class GeoBench(RawDataset):
         with h5py.File(path, "r") as file:
             keys = self.keys(file, path)
             planes = [plane(file, key, path) for key in keys]
-            facts = read_facts(file.attrs.get("pickle"), path)
-        return stack(planes, keys, path), facts.label  # type: ignore[return-value]
+            label = read_label(file.attrs.get("pickle"), path)
+        return stack(planes, keys, path), label  # type: ignore[return-value]
 
     def keys(self, stored: Iterable[str], path: Path) -> list[str]:
         """The keys of the sheet's bands among those of a file, in the order of the bands.
@@ -96,7 +93,5 @@ def stack(planes: list[np.ndarray], keys: list[str], path: Path) -> np.ndarray:
     """Bands as one image (C, H, W); they must agree in shape."""
     for key, plane in zip(keys, planes, strict=True):
         if plane.ndim != 2 or plane.shape != planes[0].shape:
-            raise ReadError(
-                f"{path}: band {key!r} has shape {plane.shape}, {keys[0]!r} {planes[0].shape}; fetch it again"
-            )
+            raise ReadError(f"{path}: band {key!r} has shape {plane.shape}, {keys[0]!r} {planes[0].shape}; fetch again")
     return np.stack(planes)

@@ -60,9 +60,7 @@ class Mados(RawDataset):
             for path in sorted((self.folder / scene / str(gsd)).glob(f"{scene}_L2R_rhorc_*_{crop}.tif")):
                 band = self._band_at(path)
                 if band in found:
-                    raise ReadError(
-                        f"{path}: a second file of band {band} beside {found[band].name}; fetch MADOS again"
-                    )
+                    raise ReadError(f"{path}: a second file of band {band} beside {found[band].name}; fetch it again")
                 found[band] = path
         for wanted in self.sheet.bands:
             if wanted.name not in found:

@@ -15,28 +15,17 @@ from deflect.files import require_file
 
 @dataclass(frozen=True)
 class Tiff:
-    """A GeoTIFF and what it states about itself.
+    """A GeoTIFF and what it states about itself, band by band."""
 
-    Attributes:
-        pixels: (C, H, W) as stored.
-        names: description of each band, "" where it has none.
-        colours: colour interpretation of each band, e.g. "red", "gray", "undefined", "alpha".
-        scales, offsets: stored value * scale + offset is the quantity; 1 and 0 where the file has no such tags.
-        nodata: stored value of pixels without a measurement, or None.
-        hidden: (H, W), True where a mask within or beside the file rules the pixel out, or None without such a mask.
-        crs: coordinate system or None.
-        transform: from columns and rows to coordinates; the identity where the file has none.
-    """
-
-    pixels: np.ndarray
-    names: tuple[str, ...]
-    colours: tuple[str, ...]
-    scales: tuple[float, ...]
+    pixels: np.ndarray  # (C, H, W) as stored
+    names: tuple[str, ...]  # descriptions, "" where there is none
+    colours: tuple[str, ...]  # colour interpretations, e.g. "red", "gray", "undefined", "alpha"
+    scales: tuple[float, ...]  # stored value * scale + offset is the quantity; 1 and 0 without such tags
     offsets: tuple[float, ...]
-    nodata: float | None
-    hidden: np.ndarray | None
-    crs: Any
-    transform: Any
+    nodata: float | None  # stored value of pixels without a measurement
+    hidden: np.ndarray | None  # (H, W), True where a mask in the file or in a file of its own rules the pixel out
+    crs: Any  # coordinate system or None
+    transform: Any  # from columns and rows to coordinates; the identity where the file has none
 
 
 def read_tiff(path: Path) -> Tiff:

@@ -7,7 +7,6 @@ paper's. Each folder written here holds ``SIMULATED.json``, which says so and ho
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,8 +18,9 @@ from numpy.random import Generator, default_rng
 from deflect.data.simulate import brick_kiln, burn_scars, forestnet, geobench, mados, so2sat
 from deflect.errors import DeflectError
 from deflect.files import atomic_path, write_json
+from deflect.settings import SPLITS
+from deflect.settings.simulation import SimulationSize
 
-_SPLITS = ("train", "val", "test")
 _CLASSIFICATION = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
 _SEGMENTATION = {"burn_scars": burn_scars, "mados": mados}
 _DATASETS: dict[str, Any] = _CLASSIFICATION | _SEGMENTATION
@@ -31,22 +31,6 @@ MARKER = "SIMULATED.json"
 
 class SimulationError(DeflectError):
     """A dataset that cannot be simulated, a size that the format does not allow, or a folder that holds other data."""
-
-
-@dataclass(frozen=True)
-class SimulationSize:
-    """Samples per split, and the side of an image in pixels (None: as published)."""
-
-    train: int
-    val: int
-    test: int
-    pixels: int | None = None
-
-    def __post_init__(self) -> None:
-        if min(self.train, self.val, self.test) < 1:
-            raise SimulationError(f"every split needs at least one sample, found {asdict(self)}")
-        if self.pixels is not None and self.pixels < 16:
-            raise SimulationError(f"pixels: expected at least 16, found {self.pixels}")
 
 
 def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> None:
@@ -72,7 +56,7 @@ def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> Non
         else:
             _write_mados(aside, size, pixels, seed)
         note = "Simulated images: for running and testing the software, never for results about the paper."
-        write_json(aside / MARKER, {"dataset": dataset, "seed": seed, "size": asdict(size), "note": note})
+        write_json(aside / MARKER, {"dataset": dataset, "seed": seed, "size": size.model_dump(), "note": note})
 
 
 def chance(seed: int, *where: str | int) -> Generator:
@@ -88,8 +72,8 @@ def _write_geobench(
             yield module.sample(chance(seed, dataset, split, index), index, start + index, pixels)
 
     starts = (0, size.train, size.train + size.val)
-    splits = {split: samples(split, start) for split, start in zip(_SPLITS, starts, strict=True)}
-    geobench.write(folder, splits, module.STORED, module.RESOLUTION, module.LABEL_MAP)
+    splits = {split: samples(split, start) for split, start in zip(SPLITS, starts, strict=True)}
+    geobench.write(folder, splits, module, pixels)
 
 
 def _write_burn_scars(folder: Path, size: SimulationSize, pixels: int, seed: int) -> None:
@@ -103,7 +87,7 @@ def _write_mados(folder: Path, size: SimulationSize, pixels: int, seed: int) -> 
     root = folder / "MADOS"
     (root / "splits").mkdir(parents=True)
     scene = 0
-    for split in _SPLITS:
+    for split in SPLITS:
         lines = []
         for index in range(getattr(size, split)):
             place, crop = divmod(index, mados.CROPS_PER_SCENE)

@@ -15,8 +15,11 @@ from numpy.random import Generator
 from deflect.bands import bandset
 from deflect.data.simulate import fields
 from deflect.data.simulate.canvas import Canvas
-from deflect.data.simulate.geobench import Sample, StoredBand
+from deflect.data.simulate.geobench import Sample
+from deflect.data.simulate.geobench_objects import SENTINEL2
 
+NAME = "m-brick-kiln"
+STORED = SENTINEL2
 PIXELS = 64
 CLASSES = 2
 RESOLUTION = 10
@@ -25,22 +28,6 @@ BANDS = bandset("sentinel2", ["B01", "B02", "B03", "B04", "B05", "B07", "B8A", "
 
 #: 8-bit true colour is the band's number divided by this [measured on the published statistics].
 TRUE_COLOUR = 9.79
-
-STORED = (
-    StoredBand("01 - Coastal aerosol", 0.443, 60),
-    StoredBand("02 - Blue", 0.49, 10),
-    StoredBand("03 - Green", 0.56, 10),
-    StoredBand("04 - Red", 0.665, 10),
-    StoredBand("05 - Vegetation Red Edge", 0.705, 20),
-    StoredBand("06 - Vegetation Red Edge", 0.74, 20),
-    StoredBand("07 - Vegetation Red Edge", 0.783, 20),
-    StoredBand("08 - NIR", 0.842, 10),
-    StoredBand("08A - Vegetation Red Edge", 0.865, 20),
-    StoredBand("09 - Water vapour", 0.945, 60),
-    StoredBand("10 - SWIR - Cirrus", 1.375, 60),
-    StoredBand("11 - SWIR", 1.61, 20),
-    StoredBand("12 - SWIR", 2.19, 20),
-)
 
 
 def paint(canvas: Canvas, label: int) -> None:

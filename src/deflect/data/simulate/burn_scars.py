@@ -3,7 +3,7 @@
     training|validation/subsetted_512x512_HLS.S30.T{tile}.{YYYYDDD}.v1.4_merged.tif   float32 reflectance, -9999 missing
     training|validation/subsetted_512x512_HLS.S30.T{tile}.{YYYYDDD}.v1.4.mask.tif     int16: 1 burned, 0 not, -1 missing
 
-The validation split of a study is cut from ``training/`` by the reader, so train and val lie there together; the
+The validation split of a study is cut from ``training/`` by the reader, so train and val are there together; the
 test split is ``validation/``. To the eye a scar resembles shaded slopes, dark soil, lava and water; in the infrared it
 does not.
 """

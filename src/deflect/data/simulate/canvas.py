@@ -36,7 +36,7 @@ class Canvas:
     def lay(
         self, material: Materials, cover: np.ndarray | float = 1.0, *, shade: float = 0.0, grain: float = 0.1
     ) -> None:
-        """Cover a fraction 0..1 of each pixel with a material: linear mixing with what lies there.
+        """Cover a fraction 0..1 of each pixel with a material: linear mixing with what is there.
 
         The material drifts between two of its spectra over the scene; ``shade`` is the share of its own shadows and
         ``grain`` the relative size of its brightness texture.
@@ -61,7 +61,7 @@ class Canvas:
         self.image += np.clip(cover, 0, 1) * (reflectance - self.image)
 
     def shadow(self, mask: np.ndarray, reach: int, depth: float) -> None:
-        """Darken the ground beside whatever stands in ``mask``, ``reach`` pixels to the lower right."""
+        """Darken the ground ``reach`` pixels to the lower right of what is in ``mask``."""
         cast = np.roll(mask, (reach, reach), axis=(0, 1)) * (1 - mask)
         self.image *= 1 - depth * cast
 

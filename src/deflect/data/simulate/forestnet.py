@@ -1,6 +1,6 @@
 """SIMULATED ForestNet (GEO-Bench v1, m-forestnet): 12 drivers of forest loss, 8-bit Landsat-8, 332 x 332 pixels.
 
-A loss polygon lies in the middle of old forest. As in the original, pixels outside the polygon are faded toward white
+A polygon of loss is in the middle of old forest. As in the original, pixels outside the polygon are faded toward white
 (a quarter white: alpha 192 of 255), band names carry the date, and ids are ``{lat}_{lon}_{YYYY_MM_DD}``.
 Numbers are reflectance times 255.
 """
@@ -16,8 +16,10 @@ from numpy.random import Generator
 from deflect.bands import bandset
 from deflect.data.simulate import fields
 from deflect.data.simulate.canvas import Canvas, Materials
-from deflect.data.simulate.geobench import Sample, StoredBand
+from deflect.data.simulate.geobench import Sample
+from deflect.data.simulate.geobench_objects import StoredBand
 
+NAME = "m-forestnet"
 PIXELS = 332
 CLASSES = 12
 RESOLUTION = 15
@@ -28,12 +30,12 @@ BANDS = bandset("landsat8", ["B4", "B3", "B2", "B5", "B6", "B7"])
 ALPHA = 192 / 255
 
 STORED = (
-    StoredBand("04 - Red", 0.6546, 15),
-    StoredBand("03 - Green", 0.5614, 15),
-    StoredBand("02 - Blue", 0.482, 15),
-    StoredBand("05 - NIR", 0.8647, 30),
-    StoredBand("06 - SWIR1", 1.6089, 30),
-    StoredBand("07 - SWIR2", 2.2007, 30),
+    StoredBand("04 - Red", 0.6546, 15, "Landsat8"),
+    StoredBand("03 - Green", 0.5614, 15, "Landsat8"),
+    StoredBand("02 - Blue", 0.482, 15, "Landsat8"),
+    StoredBand("05 - NIR", 0.8647, 30, "Landsat8"),
+    StoredBand("06 - SWIR1", 1.6089, 30, "Landsat8"),
+    StoredBand("07 - SWIR2", 2.2007, 30, "Landsat8"),
 )
 
 
@@ -119,7 +121,7 @@ def sample(rng: Generator, index: int, order: int, size: int) -> Sample:
     half = size / 2 * RESOLUTION / 111_320
     meta = {"n_cloud_pixels": 0, "is_composite": False, "forest_loss_region": _outline(polygon)}
     transform = (2 * half / size, 0.0, lon - half, 0.0, -2 * half / size, lat + half, 0.0, 0.0, 1.0)
-    return Sample(f"{lat!r}_{lon!r}_{date:%Y_%m_%d}", label, data, date, meta, transform, "EPSG:4326")
+    return Sample(f"{lat!r}_{lon!r}_{date:%Y_%m_%d}", label, data, date, meta, transform, crs=4326)
 
 
 def _outline(polygon: np.ndarray) -> str:

@@ -14,8 +14,10 @@ from numpy.random import Generator
 from deflect.bands import bandset
 from deflect.data.simulate import fields
 from deflect.data.simulate.canvas import Canvas, Materials, coarse
-from deflect.data.simulate.geobench import Sample, StoredBand
+from deflect.data.simulate.geobench import Sample
+from deflect.data.simulate.geobench_objects import SENTINEL2, StoredBand
 
+NAME = "m-so2sat"
 PIXELS = 32
 CLASSES = 17
 RESOLUTION = 10
@@ -32,26 +34,18 @@ _RADAR = (
     "07 - VH.LEE Filtered.Real",
     "08 - VV.LEE Filtered.Imaginary",
 )
-_OPTICAL = (
-    ("02 - Blue", 0.49, 10),
-    ("03 - Green", 0.56, 10),
-    ("04 - Red", 0.665, 10),
-    ("05 - Vegetation Red Edge", 0.705, 20),
-    ("06 - Vegetation Red Edge", 0.74, 20),
-    ("07 - Vegetation Red Edge", 0.783, 20),
-    ("08 - NIR", 0.842, 10),
-    ("08A - Vegetation Red Edge", 0.865, 20),
-    ("11 - SWIR", 1.61, 20),
-    ("12 - SWIR", 2.19, 20),
+_NOT_STORED = ("01 - Coastal aerosol", "09 - Water vapour", "10 - SWIR - Cirrus")
+STORED = (
+    *(StoredBand(name, None, 10, "Sentinel1") for name in _RADAR),
+    *(band for band in SENTINEL2 if band.name not in _NOT_STORED),
 )
-STORED = tuple(StoredBand(name, None, 10) for name in _RADAR) + tuple(StoredBand(*band) for band in _OPTICAL)
 
 
 @dataclass(frozen=True)
 class Zone:
     """A local climate zone: shares 0..1 of the ground, the ``period`` of its buildings in pixels, shadow and echo.
 
-    ``ground`` lies below everything; ``green`` covers it with leaves in patches; ``fields`` is its number of farmed
+    ``ground`` is below everything; ``green`` covers it with leaves in patches; ``fields`` is its number of farmed
     parcels; ``echo`` is the mean VV amplitude of the radar.
     """
 

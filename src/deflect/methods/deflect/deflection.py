@@ -1,31 +1,32 @@
-"""Embedding deflection: displacements keep their pretrained length and change their direction (paper section 2.3)."""
+"""Deflection: a displacement keeps its pretrained length and changes its direction (section 2.3)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-#: Below this a vector counts as zero: far under any real token, far over the smallest float32.
+#: Smallest length: far below that of any real token, far above the smallest float32.
 TINY = 1e-30
+
+
+def keep_length(delta: Tensor, frozen: Tensor) -> Tensor:
+    """The hard constraint, ||delta_P|| * delta / ||delta||, for displacements (..., D) and ``frozen``, delta_P.
+
+    Where both are equal to the last bit the factor is exactly 1, so the frozen GFM is reproduced exactly.
+    """
+    return delta * (length(frozen) / length(delta))
+
+
+def length_penalty(delta: Tensor, frozen: Tensor) -> Tensor:
+    """The soft constraint: | ||delta|| - ||delta_P|| | / ||delta_P||, mean over tokens; a scalar."""
+    wanted = length(frozen)
+    return ((length(delta) - wanted).abs() / wanted).mean()
 
 
 def length(vectors: Tensor) -> Tensor:
     """Euclidean length over the last dimension, kept, at least in float32: (..., D) -> (..., 1)."""
     dtype = torch.promote_types(vectors.dtype, torch.float32)
     return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True, dtype=dtype).clamp_min(TINY)
-
-
-def deflect(delta: Tensor, frozen_length: Tensor) -> Tensor:
-    """The hard constraint: ||delta_P|| * delta / ||delta||.
-
-    Where delta equals delta_P to the last bit the factor is exactly 1, so the frozen GFM is reproduced exactly.
-    """
-    return delta * (frozen_length / length(delta))
-
-
-def length_penalty(delta: Tensor, frozen_length: Tensor) -> Tensor:
-    """The soft constraint: | ||delta|| - ||delta_P|| | / ||delta_P||, mean over tokens; a scalar."""
-    return ((length(delta) - frozen_length).abs() / frozen_length).mean()
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:

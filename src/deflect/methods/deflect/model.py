@@ -12,25 +12,27 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from deflect.bands import BandError, BandSet
+from deflect.errors import MethodError
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.config import MethodError
-from deflect.methods.deflect.config import DeflectConfig
-from deflect.methods.deflect.deflection import angle, deflect, length, length_penalty
-from deflect.methods.deflect.uatt import UntangledAttention, displacement, frozen_qkv
+from deflect.methods.deflect.deflection import angle, keep_length, length, length_penalty
+from deflect.methods.deflect.uatt import UntangledAttention, attend, frozen_qkv
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
 from deflect.methods.inputs import Channels, canonical
+from deflect.settings.methods import DeflectConfig
+from deflect.spectral import available
 
 
 @dataclass
 class Carried:
     """What one forward pass hands from block to block.
 
-    narrow: down-projected spectral tokens (B * (P+L), 3r) by block.
+    spectral: down-projected spectral tokens (B * (P+L), 3r) by block.
     penalties: the soft constraint of every displacement.
     record: None, or pairs of (update, frozen update), each (B, P+L, D).
     """
 
-    narrow: dict[int, Tensor] = field(default_factory=dict)
+    spectral: dict[int, Tensor] = field(default_factory=dict)
     penalties: list[Tensor] = field(default_factory=list)
     record: list[tuple[Tensor, Tensor]] | None = None
 
@@ -42,21 +44,30 @@ class DeflectedGFM(AdaptedGFM):
 
     def __init__(self, gfm: VisionTransformer, *args: Any) -> None:
         super().__init__(gfm, *args)
-        config = self.config
-        inner = canonical(self.bands, config.bands)
-        self.spectral_channels = Channels(self.bands, inner)
-        self.upe = UntangledPatchEmbedding(inner, self.embed_dim, self.patch_size, self.num_prefix_tokens, config)
+        config, bands = self.config, canonical(self.bands, self.config.bands)
+        self.spectral_channels = Channels(self.bands, bands)
+        self.upe = UntangledPatchEmbedding(
+            bands,
+            self.embed_dim,
+            self.patch_size,
+            self.num_prefix_tokens,
+            indices=_index_names(bands, config),
+            reflectances=config.features != "indices",
+            statistics=config.statistics,
+            hidden=config.hidden,
+            standardise=config.standardise,
+            norm_matching=config.norm_matching,
+        )
         self.uatt = nn.ModuleDict()
         if config.attention:
             for index in self._block_indices():
-                attn = _checked_block(index, gfm.blocks[index]).attn
-                attn_dim = attn.num_heads * attn.head_dim
+                attn_dim = _checked_attention(index, gfm.blocks[index]).attn_dim
                 self.uatt[str(index)] = UntangledAttention(self.embed_dim, attn_dim, config.rank, config.init_std)
         else:
             self.gate = nn.Parameter(torch.zeros(self.embed_dim))
         if not isinstance(gfm.patch_drop, nn.Identity):
             raise MethodError("deflect: a GFM that drops patches loses the match of spatial and spectral tokens")
-        self._penalty: Tensor | None = None
+        self._penalties: list[Tensor] = []
 
     def _block_indices(self) -> list[int]:
         blocks = range(self.depth) if self.config.blocks == "all" else self.config.blocks
@@ -69,6 +80,7 @@ class DeflectedGFM(AdaptedGFM):
 
     def embed(self, image: Tensor) -> tuple[Tensor, Carried]:
         carried = Carried()
+        self._penalties = carried.penalties
         return self._enter(image, carried), carried
 
     def _enter(self, image: Tensor, carried: Carried) -> Tensor:
@@ -80,55 +92,53 @@ class DeflectedGFM(AdaptedGFM):
         uatts: Any = self.uatt.values()
         downs = torch.cat([uatt.down for uatt in uatts]).to(spectral.dtype)  # one product for all blocks
         narrow = F.linear(spectral, downs).flatten(0, 1).chunk(len(self.uatt), dim=-1)
-        carried.narrow = dict(zip(map(int, self.uatt), narrow, strict=True))
+        carried.spectral = dict(zip(map(int, self.uatt), narrow, strict=True))
         return spatial
 
     def block(self, index: int, tokens: Tensor, carried: Carried) -> Tensor:
+        """A block of timm, or a ``PostNormBlock``, with the displacement by its attention deflected."""
         block: Any = self.gfm.blocks[index]
-        if index not in carried.narrow:
+        if index not in carried.spectral:
             return block(tokens)
-        update = self._update(index, tokens, carried).to(tokens.dtype)
+        post_norm = getattr(block, "post_norm", False)
+        update = self._update(index, tokens if post_norm else block.norm1(tokens), carried).to(tokens.dtype)
         tokens = tokens + block.drop_path1(block.attn.proj_drop(update))
-        if getattr(block, "post_norm", False):
+        if post_norm:
             tokens = block.norm1(tokens)
             return block.norm2(tokens + block.drop_path2(block.ls2(block.mlp(tokens))))
         return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
 
     def _update(self, index: int, tokens: Tensor, carried: Carried) -> Tensor:
-        """The deflected displacement of block ``index``, scaled as the block scales its own: (B, P+L, D)."""
-        block: Any = self.gfm.blocks[index]
-        attn, scale, uatt = block.attn, block.ls1, cast(UntangledAttention, self.uatt[str(index)])
-        tokens = tokens if getattr(block, "post_norm", False) else block.norm1(tokens)
+        """The deflected displacement of the tokens (B, P+L, D) that enter the attention of block ``index``."""
+        attn: Any = self.gfm.blocks[index].attn
+        scale: Any = self.gfm.blocks[index].ls1  # displacements are compared at the length that the block adds
+        uatt = cast(UntangledAttention, self.uatt[str(index)])
         qkv = frozen_qkv(attn, tokens)
         frozen = None
         if self._needs_length or carried.record is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.length_gradient):
-                frozen = scale(displacement(attn, qkv, tokens))
+                frozen = scale(attend(attn, qkv, tokens))
             if self.config.length_gradient:
                 qkv = qkv.clone()  # the backward pass of ``frozen`` needs the values as they are
-        qkv = uatt.add_to_(qkv, carried.narrow[index])
-        delta = scale(displacement(attn, qkv, tokens, attn.attn_drop.p if self.training else 0.0))
+        delta = scale(uatt(attn, qkv, tokens, carried.spectral[index]))
         return delta if frozen is None else self._constrain(delta, frozen, carried)
 
     @property
     def _needs_length(self) -> bool:
-        """Whether the constraint asks for the pretrained length of each displacement now."""
+        """Whether the constraint now needs the pretrained length of each displacement."""
         return self.config.constraint == "hard" or (self.config.constraint == "soft" and self.training)
 
     def _constrain(self, delta: Tensor, frozen: Tensor, carried: Carried) -> Tensor:
-        update = deflect(delta, length(frozen)) if self.config.constraint == "hard" else delta
+        update = keep_length(delta, frozen) if self.config.constraint == "hard" else delta
         if self.config.constraint == "soft" and self.training:
-            carried.penalties.append(length_penalty(delta, length(frozen)))
+            carried.penalties.append(length_penalty(delta, frozen))
         if carried.record is not None:
             carried.record.append((update, frozen))
         return update
 
-    def finish(self, carried: Carried) -> None:
-        self._penalty = torch.stack(carried.penalties).mean() if carried.penalties else None
-
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and files keep no penalty: it belongs to the graph of one forward pass."""
-        return super().__getstate__() | {"_penalty": None}
+        """Copies and files keep no penalties: they belong to the graph of one forward pass."""
+        return super().__getstate__() | {"_penalties": []}
 
     # ------------------------------------------------------------------ training and inspection
 
@@ -145,15 +155,17 @@ class DeflectedGFM(AdaptedGFM):
         return image.to(self.upe.mean.device)
 
     def extra_loss(self) -> Tensor:
-        return super().extra_loss() if self._penalty is None else self.config.soft_weight * self._penalty
+        if not self._penalties:
+            return super().extra_loss()
+        return self.config.soft_weight * torch.stack(self._penalties).mean()
 
     def descriptor(self, image: Tensor) -> Tensor:
-        """Patch descriptors (B, L, K*S) before standardisation; they hold nothing that learns."""
+        """Patch descriptors (B, L, K*S) before standardisation; nothing in them is trained."""
         return self.upe.descriptor(self.spectral_channels(image))
 
     @torch.no_grad()
     def deflection(self, image: Tensor) -> dict[str, Tensor]:
-        """How far every patch token's update departs from the one the frozen RGB attention would give.
+        """How far every patch token's update departs from the one that the frozen RGB attention would give.
 
         Returns:
             ``angle`` in radians and ``length``, the ratio of the two lengths, each (blocks, B, L), for the adapted
@@ -174,7 +186,7 @@ class DeflectedGFM(AdaptedGFM):
             "descriptor": {
                 "indices": list(upe.indices),
                 "features": list(upe.features),
-                "statistics": list(self.config.statistics),
+                "statistics": list(upe.statistics),
                 "mean": upe.mean.tolist() if upe.calibrated else None,
                 "std": upe.std.tolist() if upe.calibrated else None,
                 "nonfinite": int(upe.nonfinite),
@@ -182,10 +194,20 @@ class DeflectedGFM(AdaptedGFM):
         }
 
 
-def _checked_block(index: int, block: nn.Module) -> Any:
-    """``block``, if its forward pass and that of its attention are those which ``_update`` repeats: timm's own.
+def _index_names(bands: BandSet, config: DeflectConfig) -> tuple[str, ...]:
+    """The spectral indices that ``config`` asks for."""
+    if config.features == "bands":
+        return ()
+    names = available(bands) if config.indices == "all" else config.indices
+    if not names:
+        raise BandError(f"{bands.sensor}: no spectral index can be computed from {', '.join(bands.names)}")
+    return names
 
-    A block that says ``post_norm`` is the one other order that ``DeflectedGFM.block`` knows.
+
+def _checked_attention(index: int, block: nn.Module) -> Attention:
+    """The attention of ``block``, if both run as timm's own, which is what ``block`` and ``attend`` repeat.
+
+    A block with ``post_norm`` is the only other order that ``DeflectedGFM.block`` implements.
     """
     attn = getattr(block, "attn", None)
     known = isinstance(block, Block) and (_runs_as(block, Block) or getattr(block, "post_norm", False))
@@ -194,7 +216,7 @@ def _checked_block(index: int, block: nn.Module) -> Any:
             f"deflect: block {index} is a {type(block).__name__} with {type(attn).__name__}; expected timm's "
             "Block with its Attention, forward passes not overridden. Set attention=False, or leave it out of blocks"
         )
-    return block
+    return attn
 
 
 def _runs_as(module: nn.Module, cls: type[nn.Module]) -> bool:

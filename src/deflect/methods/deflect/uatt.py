@@ -1,4 +1,4 @@
-"""Untangled Attention, uAtt: spatial and spectral tokens attend to each other in one fused call (paper section 2.2).
+"""Untangled attention, uAtt: spatial and spectral tokens attend to each other in one fused call (section 2.2).
 
 The four sub-attentions q_P k_P + q_P k_A + q_A k_P + q_A k_A are (q_P + q_A)(k_P + k_A); the values are v_P + v_A.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class UntangledAttention(nn.Module):
-    """Low-rank maps of the spectral tokens to q_A, k_A and v_A of one block.
+    """Low-rank maps of the spectral tokens to q_A, k_A and v_A of one block, added to its frozen attention.
 
     ``down`` (3r, D) is applied outside, for all blocks at once, since the spectral tokens are the same at every depth.
     ``up`` (3, r, A) starts at zero: at first the block attends as the frozen GFM does.
@@ -29,12 +29,17 @@ class UntangledAttention(nn.Module):
         nn.init.normal_(self.down, std=self.init_std)
         nn.init.zeros_(self.up)
 
-    def add_to_(self, qkv: Tensor, narrow: Tensor) -> Tensor:
-        """In place, q, k, v side by side (B*N, 3A) plus q_A, k_A, v_A from ``down`` of the spectral tokens (B*N, 3r).
+    def forward(self, attn: Attention, qkv: Tensor, tokens: Tensor, spectral: Tensor) -> Tensor:
+        """The displacement delta (B, N, D) of every token.
 
-        One product in the memory of the frozen projection: out of place, the copies alone cost a tenth of ViT-S/8.
+        Args:
+            attn: the block's frozen attention.
+            qkv: its ``frozen_qkv`` (B*N, 3A). Overwritten: out of place, the copies cost a tenth of a step of ViT-S/8.
+            tokens: what it attends to, (B, N, D).
+            spectral: ``down`` of the spectral tokens, (B*N, 3r).
         """
-        return qkv.addmm_(narrow, torch.block_diag(*self.up).to(narrow.dtype))
+        qkv = qkv.addmm_(spectral, torch.block_diag(*self.up).to(spectral.dtype))
+        return attend(attn, qkv, tokens, attn.attn_drop.p if self.training else 0.0)
 
 
 def frozen_qkv(attn: Attention, tokens: Tensor) -> Tensor:
@@ -46,8 +51,8 @@ def frozen_qkv(attn: Attention, tokens: Tensor) -> Tensor:
     return torch.cat([part.flatten(1) for part in (attn.q_norm(q), attn.k_norm(k), v)], dim=-1)
 
 
-def displacement(attn: Attention, qkv: Tensor, tokens: Tensor, dropout: float = 0.0) -> Tensor:
-    """proj(softmax(q k^T / sqrt(d)) v) with the GFM's own projection, before its dropout: (B, N, D).
+def attend(attn: Attention, qkv: Tensor, tokens: Tensor, dropout: float = 0.0) -> Tensor:
+    """proj(softmax(q k^T / sqrt(d)) v) with the projection of ``attn``, before its dropout: (B, N, D).
 
     Args:
         qkv: q, k, v side by side, (B*N, 3A).

@@ -1,24 +1,23 @@
-"""Untangled Patch Embedding, UPE: the spectral path's tokens (paper section 2.1).
+"""Untangled Patch Embedding, UPE: the spectral path's tokens (section 2.1).
 
 Per pixel a vector of K features, spectral indices and reflectances; per patch S statistics of each over its pixels,
-whatever their arrangement; standardised; and mapped to the GFM's width by T, the only part that learns. Each spectral
+whatever their arrangement; standardised; and mapped to the GFM's width by T, the only trained part. Each spectral
 token gets the length of its spatial token. The prefix slots (class and registers) hold the mean of the patch tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deflect.bands import BandError, BandSet
-from deflect.methods.config import MethodError
-from deflect.methods.deflect.config import DeflectConfig
-from deflect.methods.deflect.deflection import length
-from deflect.methods.reflectance import check_reflectance
-from deflect.spectral import available, count_nonfinite, patches, pixel_statistics, spectral_indices, tidy_
+from deflect.bands import BandSet
+from deflect.errors import MethodError
+from deflect.methods.deflect.deflection import keep_length
+from deflect.methods.inputs import check_reflectance
+from deflect.spectral import count_nonfinite, patches, pixel_statistics, spectral_indices, tidy_
 from deflect.spectral.indices import require
 
 #: A feature whose standard deviation over the training split is below this is constant, and is only centred.
@@ -35,7 +34,15 @@ class UntangledPatchEmbedding(nn.Module):
         dim: width D of the GFM.
         patch_size: pixels of a patch, rows and columns.
         num_prefix_tokens: class and register tokens in front of the patch tokens.
-        config: settings of DEFLECT.
+        indices: names of the spectral indices among the features of a pixel.
+        reflectances: whether the bands' reflectances are among them too.
+        statistics: what a patch keeps of the features of its pixels, see ``deflect.spectral.STATISTICS``.
+        hidden: width of the bottleneck in T; None makes T one linear map.
+        standardise: z-score the descriptors with the statistics that ``calibrate`` finds.
+        norm_matching: give every spectral token the length of its spatial token.
+
+    Raises:
+        BandError: an index is unknown or impossible with these bands.
     """
 
     mean: Tensor
@@ -43,52 +50,73 @@ class UntangledPatchEmbedding(nn.Module):
     nonfinite: Tensor
 
     def __init__(
-        self, bands: BandSet, dim: int, patch_size: tuple[int, int], num_prefix_tokens: int, config: DeflectConfig
+        self,
+        bands: BandSet,
+        dim: int,
+        patch_size: tuple[int, int],
+        num_prefix_tokens: int,
+        *,
+        indices: Sequence[str],
+        reflectances: bool,
+        statistics: Sequence[str],
+        hidden: int | None,
+        standardise: bool,
+        norm_matching: bool,
     ) -> None:
         super().__init__()
-        self.bands, self.patch_size, self.config = bands, patch_size, config
-        self.num_prefix_tokens = num_prefix_tokens
-        self.indices = _index_names(bands, config)
-        self.band_features = config.features != "indices"
-        self.features = (*self.indices, *(bands.names if self.band_features else ()))
-        size = len(self.features) * len(config.statistics)
-        self.transform = _transform(size, config.hidden, dim)
+        require(bands, indices)
+        self.bands, self.patch_size, self.num_prefix_tokens = bands, patch_size, num_prefix_tokens
+        self.indices, self.reflectances, self.statistics = tuple(indices), reflectances, tuple(statistics)
+        self.features = (*self.indices, *(bands.names if reflectances else ()))
+        self.standardise, self.norm_matching = standardise, norm_matching
+        size = len(self.features) * len(self.statistics)
+        self.transform: nn.Module = (
+            nn.Linear(size, dim)
+            if hidden is None
+            else nn.Sequential(nn.Linear(size, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        )
         self.register_buffer("mean", torch.full((size,), torch.nan))
         self.register_buffer("std", torch.full((size,), torch.nan))
         self.register_buffer("nonfinite", torch.zeros((), dtype=torch.int64))
-        self._ready = not config.standardise
+        self._ready = not standardise
+
+    def forward(self, image: Tensor, spatial: Tensor) -> Tensor:
+        """Reflectance (B, C, H, W) and spatial tokens z_P(0) (B, P+L, D) -> spectral tokens x_A (B, P+L, D)."""
+        if not self._ready:
+            raise MethodError(
+                "deflect: descriptors are not standardised yet; call calibrate(batches of training images), "
+                "load a saved adapter, or set standardise: false"
+            )
+        descriptor = self.descriptor(image)
+        expected = spatial.shape[1] - self.num_prefix_tokens
+        if descriptor.shape[1] != expected:
+            raise MethodError(
+                f"deflect: expected as many patches in the spectral path as in the spatial one ({expected}), found "
+                f"{descriptor.shape[1]} in images of {image.shape[-2]} x {image.shape[-1]}; give sides that are "
+                f"multiples of the patch size {self.patch_size} (descriptors are never padded)"
+            )
+        if self.standardise:
+            descriptor = (descriptor - self.mean) / self.std
+        tokens = self.transform(descriptor.to(next(self.transform.parameters()).dtype)).to(spatial.dtype)
+        prefix = tokens.mean(dim=1, keepdim=True).expand(-1, self.num_prefix_tokens, -1)
+        tokens = torch.cat([prefix, tokens], dim=1)
+        return keep_length(tokens, spatial).to(spatial.dtype) if self.norm_matching else tokens
 
     @torch.no_grad()
     def descriptor(self, image: Tensor) -> Tensor:
-        """Statistics of every patch, before standardisation: (B, C, H, W) -> (B, L, K*S). Nothing here learns."""
+        """Statistics of every patch, before standardisation: (B, C, H, W) -> (B, L, K*S). Nothing here is trained."""
         pixels = patches(image.float(), self.patch_size)
         return self._statistics(pixels, spectral_indices(pixels, self.bands, self.indices))
 
     def _statistics(self, pixels: Tensor, values: Tensor) -> Tensor:
         """Statistics of the pixels of patches (B, C, L, n) and of their indices; both are used as scratch space."""
         values = tidy_(values, self.indices)
-        found = [pixel_statistics(values, self.config.statistics)] * bool(self.indices)
-        if self.band_features:
-            found.append(pixel_statistics(pixels, self.config.statistics))
+        found = [pixel_statistics(values, self.statistics)] * bool(self.indices)
+        if self.reflectances:
+            found.append(pixel_statistics(pixels, self.statistics))
         return torch.cat(found, dim=-1)
 
-    def forward(self, image: Tensor, spatial: Tensor) -> Tensor:
-        """Reflectance (B, C, H, W) and spatial tokens z_P(0) (B, P+L, D) -> spectral tokens x_A (B, P+L, D)."""
-        self._require_calibration()
-        descriptor = self.descriptor(image)
-        patches_found = spatial.shape[1] - self.num_prefix_tokens
-        if descriptor.shape[1] != patches_found:
-            raise MethodError(
-                "deflect: expected as many patches in the spectral path as in the spatial one "
-                f"({patches_found}), found {descriptor.shape[1]} in images of {image.shape[-2]} x {image.shape[-1]}; "
-                f"give sides that are multiples of the patch size {self.patch_size} (descriptors are never padded)"
-            )
-        if self.config.standardise:
-            descriptor = (descriptor - self.mean) / self.std
-        tokens = self.transform(descriptor.to(next(self.transform.parameters()).dtype)).to(spatial.dtype)
-        prefix = tokens.mean(dim=1, keepdim=True).expand(-1, spatial.shape[1] - tokens.shape[1], -1)
-        tokens = torch.cat([prefix, tokens], dim=1)
-        return (tokens * (length(spatial) / length(tokens))).to(spatial.dtype) if self.config.norm_matching else tokens
+    # ------------------------------------------------------------------ standardisation
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
@@ -117,39 +145,16 @@ class UntangledPatchEmbedding(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std < CONSTANT, 1.0, std))
         self.nonfinite.fill_(nonfinite)
-        self._look()
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._look()
+        self._note_readiness()
 
     @property
     def calibrated(self) -> bool:
         return bool(torch.isfinite(self.std).all())
 
-    def _look(self) -> None:
-        """Note whether the buffers are filled, for forward passes: on a GPU looking waits, and an export cannot."""
-        self._ready = not self.config.standardise or (not self.std.is_meta and self.calibrated)
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._note_readiness()
 
-    def _require_calibration(self) -> None:
-        if not self._ready:
-            raise MethodError(
-                "deflect: descriptors are not standardised yet; call calibrate(batches of training images), "
-                "load a saved adapter, or set standardise: false"
-            )
-
-
-def _index_names(bands: BandSet, config: DeflectConfig) -> tuple[str, ...]:
-    if config.features == "bands":
-        return ()
-    names = available(bands) if config.indices == "all" else config.indices
-    require(bands, names)
-    if not names:
-        raise BandError(f"{bands.sensor}: no spectral index can be computed from {', '.join(bands.names)}")
-    return names
-
-
-def _transform(size: int, hidden: int | None, dim: int) -> nn.Module:
-    if hidden is None:
-        return nn.Linear(size, dim)
-    return nn.Sequential(nn.Linear(size, hidden), nn.GELU(), nn.Linear(hidden, dim))
+    def _note_readiness(self) -> None:
+        """Forward passes read a flag: to look at the buffers waits for a GPU, and an export cannot do it."""
+        self._ready = not self.standardise or (not self.std.is_meta and self.calibrated)

@@ -1,0 +1,25 @@
+"""Write every file that repeats what the code knows: ``make docs`` (all), ``make schema`` (the JSON schema alone)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from configuration_page import configuration_page, schema
+from datasets_page import datasets_page
+from methods_page import methods_page
+from output_page import output_page
+
+ROOT = Path(__file__).parents[2]
+#: How each file is made.
+PAGES = {
+    "workflow/schemas/config.schema.json": schema,
+    "docs/configuration.md": configuration_page,
+    "docs/datasets.md": datasets_page,
+    "docs/methods.md": methods_page,
+    "docs/output.md": output_page,
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or PAGES:
+        (ROOT / name).write_text(PAGES[name]())

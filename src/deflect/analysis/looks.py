@@ -1,0 +1,66 @@
+"""The order, label, colour and mark of every method, GFM, dataset and metric, the same in all tables and figures.
+
+Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind readers can tell apart; the marks
+differ as well, so that figures stay readable in grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from deflect.settings import DATASETS, GFMS, METHODS
+
+#: The upper reference (full fine-tuning) and the lower one (a head on the frozen RGB GFM).
+ORACLE, FLOOR = "full", "frozen"
+
+
+class Look(NamedTuple):
+    """How a method appears: label, colour, marker and line style of matplotlib."""
+
+    label: str
+    colour: str
+    marker: str
+    line: Any
+
+
+LOOKS = {
+    "deflect": Look("DEFLECT", "#D55E00", "*", "-"),
+    "lora": Look("LoRA", "#0072B2", "o", "--"),
+    "slr": Look("SLR", "#56B4E9", "s", "-."),
+    "norm_tuning": Look("Norm tuning", "#009E73", "^", ":"),
+    "bitfit": Look("BitFit", "#E69F00", "v", (0, (3, 1, 1, 1, 1, 1))),
+    "patch_embed": Look("Patch embedding", "#CC79A7", "D", (0, (5, 3))),
+    "frozen": Look("Frozen (RGB)", "#7F7F7F", "X", (0, (1, 2))),
+    "full": Look("Full fine-tuning", "#000000", "P", "-"),
+}
+TITLES = {
+    "scale_mae": "Scale-MAE",
+    "dino_mc": "DINO-MC",
+    "cross_scale_mae": "Cross-Scale MAE",
+    "so2sat": "So2Sat",
+    "brick_kiln": "Brick Kiln",
+    "forestnet": "ForestNet",
+    "burn_scars": "Burn Scars",
+    "mados": "MADOS",
+    "f1_macro": "F1 (macro)",
+    "f1_micro": "F1 (micro)",
+    "accuracy": "accuracy",
+    "mIoU": "mIoU",
+}
+_RANK = {name: position for position, name in enumerate((*DATASETS, *GFMS, *METHODS))}
+
+
+def look(method: str) -> Look:
+    """The look of a method; one that this table does not know gets a plain grey circle."""
+    return LOOKS.get(method, Look(method, "#7F7F7F", "o", "-"))
+
+
+def title(name: str) -> str:
+    """The name to print for a method, GFM, dataset or metric."""
+    return LOOKS[name].label if name in LOOKS else TITLES.get(name, name)
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Distinct names in the project's order; unknown ones (a dataset of one's own) follow by alphabet."""
+    return sorted(set(names), key=lambda name: (_RANK.get(name, len(_RANK)), name))

@@ -1,0 +1,160 @@
+"""Unpacking: a folder that is whole, or no folder.
+
+An archive is data from the net. Its members may only become plain files below one folder: absolute paths, ``..``,
+links, devices and repeated names are refused, and so is an archive that holds far more than the catalog says. All is
+written to a hidden folder, which gets the final name by one rename at the end.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple
+
+from deflect.data.disk import human, naming_full_disk, require_space
+from deflect.data.fetch.sources import Source
+from deflect.data.manifest import MANIFEST, write_manifest
+from deflect.data.simulate import MARKER
+from deflect.errors import DeflectError, flat
+from deflect.progress import bar
+
+CHUNK = 1 << 20
+LONGEST_HEADER = 4 << 20  # headers take a few hundred bytes
+TOLERANCE = 1.5  # the catalog's sizes are partly computed; a bomb is larger by orders of magnitude
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+
+
+class UnpackError(DeflectError):
+    """An archive is damaged, unsafe, or holds more than it should."""
+
+
+class _File(NamedTuple):
+    """A plain file in an archive: its safe path, its stated size, and its content, opened once."""
+
+    path: PurePosixPath
+    size: int
+    content: IO[bytes]
+
+
+def unpack(archive: Path, target: Path, source: Source) -> None:
+    """Unpack a .zip or .tar(.gz) archive into ``target``, with a manifest. A single top folder is left out.
+
+    Raises:
+        UnpackError: the archive is damaged or unsafe; nothing of it is left.
+        DiskFullError: there is no room.
+    """
+    aside = target.with_name(f".{target.name}.unpacking")
+    shutil.rmtree(aside, ignore_errors=True)  # of a killed process
+    expected = source.unpacked_bytes or archive.stat().st_size * 20
+    require_space(target.parent, expected)
+    aside.mkdir(parents=True)
+    try:
+        files = _extract(archive, aside, expected)
+        entries = list(aside.iterdir())
+        top = entries[0] if len(entries) == 1 and entries[0].is_dir() else aside
+        write_manifest(top, source, {(aside / path).relative_to(top).as_posix(): files[path] for path in files})
+        if target.is_dir():
+            target.rmdir()  # an empty one; rename refuses to replace a full one
+        os.replace(top, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _extract(archive: Path, aside: Path, expected: int) -> dict[PurePosixPath, dict[str, Any]]:
+    """Write every member below ``aside``; returns size and SHA-256 by path."""
+    found: dict[PurePosixPath, dict[str, Any]] = {}
+    with open(archive, "rb") as opened:
+        members = _zip_members if opened.read(2) == b"PK" else _tar_members
+    written, limit = 0, int(expected * TOLERANCE)
+    try:
+        with naming_full_disk(aside), bar(f"unpacking {archive.name}", expected, unit="B") as shown:
+            for file in members(archive):
+                written += file.size
+                if written > limit:
+                    raise UnpackError(f"{archive}: expands beyond {human(limit)}, more than the catalog says; refused")
+                if file.path in found:
+                    raise UnpackError(f"{archive}: two members are called {file.path}; refused")
+                found[file.path] = _copy(file, aside / file.path)
+                shown.update(file.size)
+    except DAMAGE as error:
+        raise UnpackError(f"{archive}: cannot be unpacked ({flat(error)}); delete it and fetch again") from error
+    if not found:
+        raise UnpackError(f"{archive}: holds no file; delete it and fetch again")
+    return found
+
+
+def _zip_members(archive: Path) -> Iterator[_File]:
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
+            path = _safe_path(info.filename, plain, archive)
+            if not info.is_dir() and path.parts[:1] != ("__MACOSX",):
+                with opened.open(info) as content:
+                    yield _File(path, info.file_size, content)
+
+
+def _tar_members(archive: Path) -> Iterator[_File]:
+    with _open_tar(archive) as opened:
+        for member in opened:
+            path = _safe_path(member.name, member.isreg() or member.isdir(), archive)
+            content = opened.extractfile(member)
+            if content is not None:
+                yield _File(path, member.size, content)
+
+
+@contextmanager
+def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """A plain or gzipped tar archive, for reading its members in order; no header may take the machine's memory."""
+    with open(path, "rb") as plain:
+        zipped = plain.read(2) == b"\x1f\x8b"
+        plain.seek(0)
+        content = gzip.GzipFile(fileobj=plain) if zipped else plain
+        with tarfile.open(fileobj=_Bounded(content), mode="r:") as archive:  # type: ignore[call-overload, arg-type]
+            yield archive
+
+
+class _Bounded:
+    """A file that refuses long reads. ``tarfile`` reads a pax or GNU header whole, whatever length it states."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self.file.read(size)
+
+
+def _safe_path(name: str, plain: bool, archive: Path) -> PurePosixPath:
+    """The name of a member as a path that stays below the folder it is unpacked into."""
+    path = PurePosixPath(name)
+    if not plain:
+        raise UnpackError(f"{archive}: {name} is a link or a device; refused")
+    if path.name in (MANIFEST, MARKER):
+        raise UnpackError(f"{archive}: member {name!r} has the name of a file that deflect itself writes; refused")
+    if not name or path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0"):
+        raise UnpackError(f"{archive}: member {name!r} would be written outside its folder; refused")
+    return path
+
+
+def _copy(file: _File, target: Path) -> dict[str, Any]:
+    """Write one member as a plain file; a longer or shorter one than the archive states is refused."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, written = hashlib.sha256(), 0
+    with open(target, "xb") as out:
+        while written <= file.size and (chunk := file.content.read(CHUNK)):
+            written += out.write(chunk)
+            digest.update(chunk)
+    if written != file.size:
+        raise UnpackError(f"{file.path}: {file.size} bytes stated by the archive, {written} found; fetch it again")
+    return {"bytes": written, "sha256": digest.hexdigest()}

@@ -1,0 +1,134 @@
+"""Lists that a user's own dataset comes with: a table of labels, files of ids, drawn splits."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+
+from deflect.data.readers.faults import ReadError, refuse_repeated
+from deflect.data.readers.own_data_card import CARD
+from deflect.data.readers.own_data_files import ENDINGS, composed, few, find
+from deflect.files import LONGEST_TEXT, require_file
+from deflect.settings import SPLITS
+
+
+def without_ending(name: str) -> str:
+    return name.rpartition(".")[0] if name.lower().endswith(ENDINGS) else name
+
+
+def class_of(label: str | None, classes: tuple[str, ...], where: str) -> int:
+    """A label as written in a table: the name of a class, or its number from 0 where no class is named by a number."""
+    if label in classes:
+        return classes.index(label)
+    numbers = not any(name.isdecimal() for name in classes)
+    if numbers and label is not None and label.isdecimal() and int(label) < len(classes):
+        return int(label)
+    raise ReadError(f"{where}: label must be a class of {CARD} or a whole number below {len(classes)}, found {label!r}")
+
+
+def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -> dict[str, set[str]]:
+    """Random splits, class by class: images are sorted by a hash of seed and id, so every machine draws the same."""
+    members: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for label in set(labels.values()):
+        names = [name for name, value in labels.items() if value == label]
+        names.sort(key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+        first, second = (round(sum(fractions[:k]) * len(names)) for k in (1, 2))
+        for split, part in zip(SPLITS, (names[:first], names[first:second], names[second:]), strict=True):
+            members[split].update(part)
+    return members
+
+
+def refuse_empty(members: Mapping[str, set[str]], where: Path) -> None:
+    """Every split needs images; the message counts them all."""
+    if not all(members.values()):
+        counts = ", ".join(f"{split} {len(names)}" for split, names in members.items())
+        total = sum(map(len, members.values()))
+        raise ReadError(
+            f"{where}: too few images: the splits of {CARD} give its {total} images to {counts}, "
+            "and each needs one or more; add images or change splits"
+        )
+
+
+def read_list(path: Path) -> str:
+    """The text of a file that the card names, or one line that says that it is missing, too long or not UTF-8."""
+    path = find(path)
+    if not path.exists():
+        raise ReadError(f"{path}: missing, although {CARD} names it; add the file or correct the card")
+    require_file(path, LONGEST_TEXT)
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        likely = "UTF-16" if utf16 else "Windows-1252 (cp1252) or another 8-bit encoding"
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ReadError(
+            f"{path}: expected text in UTF-8, found bytes of {likely} in line {line}; "
+            "save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from error
+
+
+def read_table(
+    path: Path, files: Mapping[str, Path], classes: tuple[str, ...], with_split: bool
+) -> tuple[dict[str, int], dict[str, str]]:
+    """The class and the split of every image; the split is "" where the table has none."""
+    rows = _rows(path, ["image", "label", *["split"] * with_split])
+    names = [without_ending(row["image"]) for row in rows]
+    refuse_repeated(names, str(path))
+    labels, splits = {}, {}
+    for name, row in zip(names, rows, strict=True):
+        if name not in files:
+            raise ReadError(f"{path}: no file images/{name}.tif; add the image or remove its row")
+        splits[name] = row.get("split", "")
+        if with_split and splits[name] not in SPLITS:
+            raise ReadError(f"{path}: split of {name} must be train, val or test, found {splits[name]!r}; correct it")
+        labels[name] = class_of(row["label"], classes, f"{path}: {name}")
+    without = [files[name].name for name in sorted(set(files) - set(names))]
+    if len(without) > 1:
+        raise ReadError(f"{path}: {len(without)} images have no row ({few(without)}); add their labels or remove them")
+    if without:
+        raise ReadError(f"{path}: no row for images/{without[0]}; add its label or remove the image")
+    return labels, splits
+
+
+def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
+    """Rows of a table by column, without empty ones; its head shows whether commas, semicolons or tabs separate."""
+    text = composed(read_list(path))
+    head = text.lstrip().partition("\n")[0]
+    separator = max(",;\t", key=head.count)
+    try:
+        reader = csv.reader(StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+        table = [[cell.strip() for cell in row] for row in reader]
+    except csv.Error as error:
+        raise ReadError(f"{path}: no table of text ({error}); save it as CSV") from error
+    columns, *rows = [row for row in table if any(row)] or [[]]
+    names = [name.lower() for name in columns]
+    if not rows or not set(wanted) <= set(names):
+        found = f"columns {', '.join(map(repr, columns))} and {len(rows)} rows" if columns else "an empty file"
+        raise ReadError(f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct it")
+    if len(set(filter(None, names))) < len(list(filter(None, names))):
+        raise ReadError(f"{path}: two columns have one name ({', '.join(columns)}); rename or remove one of them")
+    for row in rows:
+        if any(row[len(columns) :]):
+            raise ReadError(
+                f"{path}: row {separator.join(row)!r} has {len(row)} cells and the head {len(columns)}; "
+                f"put a cell that holds {separator!r} in quotes"
+            )
+    return [dict(zip(names, row + [""] * (len(names) - len(row)), strict=False)) for row in rows]
+
+
+def read_ids(path: Path, files: Mapping[str, Path]) -> set[str]:
+    """A file of ids, one per line, with or without ``.tif``."""
+    lines = StringIO(read_list(path))
+    names = [composed(without_ending(line.strip())) for line in lines if line.strip()]
+    refuse_repeated(names, str(path))
+    unknown = sorted(set(names) - set(files))
+    if unknown:
+        count = f"no image {unknown[0]!r}" if len(unknown) == 1 else f"{len(unknown)} names without an image"
+        which = f" ({few(list(map(repr, unknown)))})" if len(unknown) > 1 else ""
+        raise ReadError(f"{path}: {count} in the dataset{which}; correct the lines or add the files")
+    return set(names)

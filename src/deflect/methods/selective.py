@@ -1,0 +1,60 @@
+"""Methods that add nothing and train a part of the GFM: frozen, patch_embed, norm_tuning, bitfit, full.
+
+Each function receives a model whose GFM is frozen and releases its part. ``adapt`` itself releases a patch embedding
+that was widened for more bands, of every method but frozen.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from deflect.errors import MethodError
+from deflect.methods.base import AdaptedGFM
+
+
+def tune_patch_embed(model: AdaptedGFM) -> None:
+    model.gfm.patch_embed.requires_grad_(True)
+
+
+def tune_norms(model: AdaptedGFM) -> None:
+    """Release every LayerNorm before and inside the blocks.
+
+    The GFM's final norm stays frozen in every method: features are tapped before it, so it would get no gradient.
+
+    Raises:
+        MethodError: there is no LayerNorm.
+    """
+    parts = (model.gfm.norm_pre, model.gfm.blocks)
+    norms = [module for part in parts for module in part.modules() if isinstance(module, nn.LayerNorm)]
+    if not norms:
+        found = sorted({type(m).__name__ for m in model.gfm.blocks.modules() if "Norm" in type(m).__name__})
+        raise MethodError(
+            f"{model.method}: it tunes LayerNorms, and the blocks of this GFM have none (norms found: "
+            f"{', '.join(found) or 'none'})" + "; convention='usual' leaves norms alone" * (model.method == "lora")
+        )
+    for norm in norms:
+        norm.requires_grad_(True)
+
+
+def tune_biases(model: AdaptedGFM) -> None:
+    """Release every bias of the patch embedding and the blocks.
+
+    Raises:
+        MethodError: there is no bias.
+    """
+    parts = (model.gfm.patch_embed, model.gfm.norm_pre, model.gfm.blocks)
+    biases = [p for part in parts for name, p in part.named_parameters() if name.split(".")[-1] == "bias"]
+    if not biases:
+        raise MethodError("bitfit: this GFM has no bias")
+    for bias in biases:
+        bias.requires_grad_(True)
+
+
+def tune_all(model: AdaptedGFM) -> None:
+    """Release the encoder without sin-cos positions and final norm."""
+    gfm = model.gfm
+    gfm.requires_grad_(True)
+    gfm.norm.requires_grad_(False)
+    gfm.fc_norm.requires_grad_(False)
+    if gfm.pos_embed is not None and model.rgb.positions != "learned":
+        gfm.pos_embed.requires_grad_(False)

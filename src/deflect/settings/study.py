@@ -1,0 +1,196 @@
+"""All of config.yaml: the studies, what runs in each, and where its files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool, create_model, model_validator
+
+from deflect.settings import DATASETS, GFM, METHODS, TASKS, Dataset, Method, WandbMode
+from deflect.settings.fields import Distinct, Name, Natural, OneOrMore, Settings, Some
+from deflect.settings.methods import CONFIGS
+from deflect.settings.pretraining import PretrainSettings
+from deflect.settings.reading import read
+from deflect.settings.simulation import Simulation
+from deflect.settings.training import TrainSettings
+
+VariantName = Annotated[str, Field(pattern=r"^[a-z_]+\+[a-z0-9_=.]+$")]
+
+
+class Variant(Settings):
+    """One run beside the main grid, e.g. for the ablation."""
+
+    method: Method = Field(description="Method that runs.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Its settings that differ from those of `methods`."
+    )
+
+    @model_validator(mode="after")
+    def _settings_fit_the_method(self) -> Variant:
+        read(CONFIGS[self.method], self.settings, "settings")
+        return self
+
+
+class Variants(Settings):
+    """Named runs beside the main grid, and the part of the study on which they run."""
+
+    datasets: Distinct[Name] = Field(default=(), description="A part of the study's datasets.")
+    gfms: Distinct[GFM] = Field(default=(), description="A part of its GFMs.")
+    seeds: OneOrMore[Natural] | None = Field(default=None, description="The study's own if left out.")
+    settings: dict[VariantName, Variant] = Field(
+        default_factory=dict, description="By name: the method, `+`, and what differs, e.g. `deflect+no_indices`."
+    )
+
+    @model_validator(mode="after")
+    def _run_somewhere(self) -> Variants:
+        if self.settings and not (self.datasets and self.gfms):
+            raise ValueError("expected datasets and gfms, on which the variants run")
+        return self
+
+
+class PublishedSizes(Settings):
+    """The published size of each GFM."""
+
+    scale_mae: Literal["full"] = Field(default="full", description="ViT-L/16.")
+    dino_mc: Literal["full"] = Field(default="full", description="ViT-S/8.")
+    cross_scale_mae: Literal["full", "large"] = Field(default="full", description="ViT-B/16, or the larger ViT-L/16.")
+
+
+class StudySettings(Settings):
+    """Which runs a study has and how they train."""
+
+    data: Literal["simulated", "real"] = Field(description="Published files, or files that the simulator writes.")
+    datasets: OneOrMore[Name] = Field(description="Datasets of the catalog, or your own under data/raw/.")
+    gfms: OneOrMore[GFM] = Field(description="GFMs that are adapted.")
+    gfm_size: Literal["mini", "full"] = Field(description="Mini GFMs are pretrained here, full ones fetched.")
+    methods: OneOrMore[Method] = Field(description="Methods that adapt them.")
+    seeds: OneOrMore[Natural] = Field(description="Every run is repeated with each seed.")
+    share_process: StrictBool = Field(
+        description="One job trains all runs of a method (many short runs), or every run is a job (a cluster)."
+    )
+    training: dict[str, Annotated[dict[str, Any], Some(TrainSettings)]] = Field(
+        description="Training by task, and by dataset what differs there.",
+        json_schema_extra={"required": ["classification", "segmentation"]},
+    )
+    simulation: Annotated[dict[str, Any], Some(Simulation)] = Field(
+        default_factory=dict, description="What the simulator writes."
+    )
+    pretraining: Annotated[dict[str, Any], Some(PretrainSettings)] = Field(
+        default_factory=dict, description="How mini GFMs are pretrained."
+    )
+    weights: Annotated[dict[str, str], Some(PublishedSizes)] = Field(
+        default_factory=dict, description="Published size of a GFM."
+    )
+    keep_weights: Literal["all", "first_seed"] = Field(
+        default="all",
+        description="Which runs keep adapter and head, so that they can be tested again: all, or those of the first "
+        "seed. Figures need the adapters of DEFLECT, which are always kept.",
+    )
+    keep_archives: StrictBool = Field(default=True, description="`false` deletes a download once it is unpacked.")
+    unchecked: Distinct[Dataset] = Field(
+        default=(),
+        description="Published datasets whose sizes and statistics may differ from the published ones; records and "
+        "the summary say so.",
+    )
+    as_published: Distinct[Literal["brick_kiln"]] = Field(
+        default=(), description="Datasets whose bands keep the publisher's wrong names."
+    )
+    variants: Variants = Field(default=Variants(), description="Runs beside the main grid.")
+
+    @model_validator(mode="after")
+    def _every_task_has_training(self) -> StudySettings:
+        for task in TASKS:
+            if task not in self.training:
+                raise ValueError(f"training.{task} is missing; add it")
+        return self
+
+
+class Study(StudySettings):
+    """One study by its name, and where its files are."""
+
+    name: str
+
+    @property
+    def simulated(self) -> bool:
+        return self.data == "simulated"
+
+    def raw(self, dataset: str) -> Path:
+        """Folder of a dataset's raw files. A user's own dataset is real in every study."""
+        own = dataset not in DATASETS
+        return Path("data/simulated" if self.simulated and not own else "data/raw") / dataset
+
+    @property
+    def rgb_images(self) -> Path:
+        """Simulated RGB images on which mini GFMs are pretrained."""
+        return Path("data/simulated/rgb.npy")
+
+    def prepared(self, dataset: str) -> Path:
+        return Path("data/prepared") / self.name / dataset
+
+    def gfm_weights(self, gfm: str) -> Path:
+        return Path("weights") / self.name / f"{gfm}.safetensors"
+
+    def size_of(self, gfm: str) -> str:
+        """Which size of the GFM the study uses: the published one that it names, else ``gfm_size``."""
+        return self.weights.get(gfm, self.gfm_size)
+
+    @property
+    def results(self) -> Path:
+        return Path("results") / self.name
+
+    def keeps_weights(self, seed: int) -> bool:
+        """Whether a run keeps its adapter and head, by which it can be evaluated again."""
+        return self.keep_weights == "all" or seed == self.seeds[0]
+
+    def training_of(self, dataset: str, task: str) -> dict[str, Any]:
+        """Training settings of a dataset: its task's, and over them its own."""
+        return self.training[task] | self.training.get(dataset, {})
+
+    def run(self, dataset: str, gfm: str, method: str, seed: int) -> Path:
+        """Folder of one run; ``method`` may be a variant's name."""
+        return self.results / "runs" / dataset / gfm / method / f"seed{seed}"
+
+
+class Wandb(Settings):
+    """Where runs are mirrored."""
+
+    mode: WandbMode = Field(default="disabled", description="The variable WANDB_MODE wins.")
+    project: str = Field(default="deflect", description="Project on the server.")
+    entity: str | None = Field(default=None, description="Team or user; your own if left out.")
+
+
+#: The settings of each method of a study.
+Methods: Any = create_model(  # type: ignore[call-overload]
+    "Methods", __base__=Settings, **{name: (CONFIGS[name], CONFIGS[name]()) for name in METHODS}
+)
+
+
+class ConfigFile(Settings):
+    """The content of config.yaml."""
+
+    study: Name = Field(description="Which of the studies runs.")
+    studies: dict[str, StudySettings] = Field(description="The studies by name.")
+    methods: Annotated[dict[str, dict[str, Any]], Some(Methods)] = Field(
+        default_factory=dict, description="Settings of the methods that differ from their defaults."
+    )
+    wandb: Annotated[dict[str, Any], Some(Wandb)] = Field(
+        default_factory=dict, description="Mirror of the runs at Weights & Biases."
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """config.yaml with one study chosen."""
+
+    study: Study
+    methods: dict[str, dict[str, Any]]
+    wandb: dict[str, Any]
+
+    def method(self, name: str) -> Variant:
+        """The method and settings behind the name of a method or of a variant."""
+        if name in self.study.variants.settings:
+            variant = self.study.variants.settings[name]
+            return Variant(method=variant.method, settings=self.methods.get(variant.method, {}) | variant.settings)
+        return Variant(method=name, settings=self.methods.get(name, {}))  # type: ignore[arg-type]
