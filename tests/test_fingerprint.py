@@ -12,12 +12,15 @@ import pytest
 from deflect import fingerprint
 from deflect.fingerprint import PACKAGE, STEPS, code_sha256, deciding, is_in
 
-#: What every step may import and no result depends on: plumbing, settings that count by their values, messages.
-PLUMBING = "*__init__.py cli.py config.py errors.py files.py fingerprint.py progress.py tensors.py workflow.py"
+#: What every step may import and no result depends on: files, messages, how settings are read; their values count.
+PLUMBING = """
+    *__init__.py cli.py config.py errors.py files.py fingerprint.py progress.py tensors.py workflow.py
+    settings/fields.py settings/reading.py settings/study.py"""
 #: What a step imports from another step's code: names of files, checks, the file formats of what it reads.
 BORROWED = {
-    "prepare": "data/disk.py data/simulate data/sources.py",
-    "train": "analysis/schema.py data/disk.py",
+    "prepare": "data/fetch/sources.py data/simulate settings/simulation.py",
+    "pretrain": "settings/methods.py settings/simulation.py settings/training.py",
+    "train": "composite.py data/disk.py record.py",
 }
 MODULES = {
     "simulate": "deflect.data.simulate",
@@ -65,14 +68,16 @@ CHANGES = {
     "gfms/vit.py": {"pretrain", "convert", "train"},
     "gfms/pretrain.py": {"pretrain"},
     "gfms/verify.py": {"convert"},
+    "gfms/cards.yaml": {"pretrain", "convert", "train"},
     "methods/lora.py": {"train"},
+    "settings/training.py": {"train"},
     "training/loop.py": {"train"},
     "analysis/tables.py": {"report"},
     "report.py": {"report"},
 }
 NOTHING = (
-    "cli.py config.py docs.py errors.py workflow.py data/fetch.py data/status.py gfms/fetch.py methods/shares.py "
-    "training/grid.py training/needs.py"
+    "cli.py config.py errors.py workflow.py data/fetch/status.py data/manifest.py gfms/fetch.py settings/fields.py "
+    "training/grid.py training/needs.py training/tracking.py"
 )
 
 

@@ -164,7 +164,7 @@ def test_change_of_training_code_reruns_training_but_no_data(project):
 
 
 def test_code_that_decides_nothing_reruns_nothing(project):
-    for name in ("cli", "config", "errors", "workflow", "data/status", "methods/shares", "training/needs"):
+    for name in ("cli", "config", "errors", "workflow", "data/fetch/status", "gfms/fetch", "training/needs"):
         with open(project / f"src/deflect/{name}.py", "a") as file:
             file.write("\n# another line\n")
     assert not jobs(run(project, "snakemake", "-n"))

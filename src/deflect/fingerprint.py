@@ -14,10 +14,10 @@ STEPS = {
     "simulate": "bands.py data/simulate settings/simulation.py",
     "prepare": """
         bands.py data !data/simulate !data/fetch !data/disk.py !data/manifest.py !data/store.py""",
-    "pretrain": "gfms !gfms/fetch.py !gfms/verify.py settings/pretraining.py settings/fields.py",
+    "pretrain": "gfms !gfms/fetch.py !gfms/verify.py settings/pretraining.py",
     "convert": "gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py",
     "train": """
-        bands.py data/card.py data/store.py spectral heads settings/methods.py settings/training.py settings/fields.py
+        bands.py data/card.py data/store.py spectral heads settings/methods.py settings/training.py
         gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py
         !gfms/convert.py !gfms/checkpoint.py !gfms/verify.py
         methods
@@ -34,8 +34,9 @@ def code_sha256(step: str) -> str:
 
 def deciding(step: str) -> list[str]:
     """The files that decide the result of a step, as paths in the package."""
-    names = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("[!.]*") if path.is_file()]
-    return sorted(name for name in names if "__pycache__" not in name and _decides(name, STEPS[step].split()))
+    names = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*") if path.is_file()]
+    patterns = [*STEPS[step].split(), "!*__pycache__/*", "!.*", "!*/.*"]
+    return sorted(name for name in names if _decides(name, patterns))
 
 
 def _decides(name: str, patterns: list[str]) -> bool:
