@@ -17,7 +17,8 @@ STEPS = {
     "pretrain": "gfms !gfms/fetch.py !gfms/verify.py settings/pretraining.py",
     "convert": "gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py",
     "train": """
-        bands.py data/card.py data/store.py spectral heads settings/methods.py settings/training.py
+        bands.py data/card.py data/store.py spectral heads
+        settings/__init__.py settings/methods.py settings/training.py
         gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py
         !gfms/convert.py !gfms/checkpoint.py !gfms/verify.py
         methods
