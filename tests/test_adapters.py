@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from deflect.bands import SENTINEL2
+from deflect.errors import ModelError
 from deflect.files import read_json, sha256_file, write_json
 from deflect.gfms import load_gfm
-from deflect.methods import AdaptedGFM, MethodError, adapt, adapt_as, load_adapter, merge, method_config, save_adapter
+from deflect.methods import AdaptedGFM, adapt, adapt_as, load_adapter, merge, method_config, save_adapter
 from tiny_gfm import BANDS, STATISTICS, images, optimise, tiny
 
 torch.set_num_threads(1)
@@ -98,7 +99,7 @@ def test_another_gfm_is_refused_and_another_size_is_not(tmp_path: Path) -> None:
     save_adapter(trained("lora"), tmp_path)
     other = tiny()
     other.blocks[1].mlp.fc2.weight.data.neg_()
-    with pytest.raises(MethodError, match="this adapter belongs to VisionTransformer with weights"):
+    with pytest.raises(ModelError, match="this adapter belongs to VisionTransformer with weights"):
         load_adapter(other, tmp_path)
     larger = tiny()
     larger.set_input_size((48, 48))
@@ -129,11 +130,11 @@ def test_damaged_adapters_are_refused_by_name(tmp_path: Path) -> None:
         (saved | {name: torch.zeros(2, 2)}, rf"{name} has shape \(2, 2\), expected \(96, 16\)"),
     ):
         save_file(broken, path)
-        with pytest.raises(MethodError, match=r"differs from the sha256 in adapter\.json"):
+        with pytest.raises(ModelError, match=r"differs from the sha256 in adapter\.json"):
             load_adapter(tiny(), tmp_path)
         card = read_json(tmp_path / "adapter.json")
         write_json(tmp_path / "adapter.json", card | {"sha256": sha256_file(path)})
-        with pytest.raises(MethodError, match=message):
+        with pytest.raises(ModelError, match=message):
             load_adapter(tiny(), tmp_path)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"adapter\.safetensors"):
@@ -141,14 +142,14 @@ def test_damaged_adapters_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_merged_model_has_no_adapter(tmp_path: Path) -> None:
-    with pytest.raises(MethodError, match="merged"):
+    with pytest.raises(ModelError, match="merged"):
         save_adapter(merge(trained("lora")), tmp_path)
 
 
 def test_an_uncalibrated_deflect_stays_uncalibrated(tmp_path: Path) -> None:
     save_adapter(adapt(tiny(), "deflect", BANDS), tmp_path)
     assert json.loads((tmp_path / "adapter.json").read_text())["descriptor"]["mean"] is None
-    with pytest.raises(MethodError, match="call calibrate"):
+    with pytest.raises(ModelError, match="call calibrate"):
         load_adapter(tiny(), tmp_path)(images(tiny()))
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from datasets_page import datasets_page
 
-from deflect.data.catalog import AS_PUBLISHED, DATASETS, CatalogError, dataset_sheet
+from deflect.data.catalog import AS_PUBLISHED, DATASETS, dataset_sheet
 from deflect.data.fetch.sources import published_archives
+from deflect.errors import ConfigError
 
 PAGE = Path(__file__).parents[1] / "docs" / "datasets.md"
 
@@ -111,10 +112,10 @@ def test_every_archive_belongs_to_one_dataset() -> None:
     ],
 )
 def test_contradiction_in_a_sheet_is_refused(change, message) -> None:
-    with pytest.raises(CatalogError, match=message):
+    with pytest.raises(ConfigError, match=message):
         replace(DATASETS["so2sat"], **change)
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(CatalogError, match=r"unknown dataset 'eurosat'.*so2sat"):
+    with pytest.raises(ConfigError, match=r"unknown dataset 'eurosat'.*so2sat"):
         dataset_sheet("eurosat")

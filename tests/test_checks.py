@@ -13,10 +13,9 @@ import pytest
 from deflect.bands import BandStatistics
 from deflect.data import checks
 from deflect.data.catalog import DATASETS
-from deflect.data.checks import PrepareError
-from deflect.data.readers import ReadError
 from deflect.data.readers.faults import check_class, check_mask
 from deflect.data.statistics import band_statistics
+from deflect.errors import DataError
 
 RAW = Path("raw")
 SHEET = DATASETS["so2sat"]
@@ -30,11 +29,11 @@ def test_an_image_in_two_splits(first: str, second: str, caplog: pytest.LogCaptu
     hashes = {split: [f"{split} a", f"{split} b"] for split in SPLITS}
     checks.check_ids(ids, RAW)
     checks.check_copies(ids, hashes, RAW, refuse=True)
-    with pytest.raises(PrepareError, match=f"{first} and {second} share 1 images, e.g. '{first}1'"):
+    with pytest.raises(DataError, match=f"{first} and {second} share 1 images, e.g. '{first}1'"):
         checks.check_ids(ids | {second: ["x", f"{first}1"]}, RAW)
     copied = hashes | {second: ["x", f"{first} b"]}
     said = f"1 images of {second} are copies of images of {first}, e.g. '{second}1' of '{first}1'"
-    with pytest.raises(PrepareError, match=said):
+    with pytest.raises(DataError, match=said):
         checks.check_copies(ids, copied, RAW, refuse=True)
     checks.check_copies(ids, copied, RAW, refuse=False)
     assert said in caplog.text
@@ -44,11 +43,11 @@ def test_classes_of_a_mask_at_their_limits() -> None:
     mask = np.array([[-1, 0], [3, 4]])
     assert np.array_equal(check_mask(mask, 5, (2, 2), RAW), mask)
     for value in (-2, 5):
-        with pytest.raises(ReadError, match=f"expected classes 0 to 4 in the mask, found {value};"):
+        with pytest.raises(DataError, match=f"expected classes 0 to 4 in the mask, found {value};"):
             check_mask(np.array([[0, value], [1, 2]]), 5, (2, 2), RAW)
     assert check_class(4, 5, RAW) == 4
     for label in (-1, 5):
-        with pytest.raises(ReadError, match=f"expected a label from 0 to 4, found {label}"):
+        with pytest.raises(DataError, match=f"expected a label from 0 to 4, found {label}"):
             check_class(label, 5, RAW)
 
 
@@ -57,7 +56,7 @@ def test_sizes_are_refused_or_noted(caplog: pytest.LogCaptureFixture) -> None:
     checks.check_sizes(SHEET, SHEET.splits, SHEET.image_size, RAW)
     assert not caplog.text
     other = SHEET.splits | {"val": 7}
-    with pytest.raises(PrepareError, match="should have 19992/986/986 images, found 19992/7/986"):
+    with pytest.raises(DataError, match="should have 19992/986/986 images, found 19992/7/986"):
         checks.check_sizes(SHEET, other, SHEET.image_size, RAW)
     checks.check_sizes(replace(SHEET, splits_exact=False), other, SHEET.image_size, RAW)
     assert "no official text states the numbers" in caplog.text
@@ -71,7 +70,7 @@ def test_a_class_that_is_only_tested_is_noted(caplog: pytest.LogCaptureFixture) 
     for split in ("val", "test"):
         checks.check_labels(sheet, {"train": first, "val": first, "test": first} | {split: both}, RAW)
         assert f"class Burn scar is in {split} but not in train" in caplog.text
-        with pytest.raises(PrepareError, match=f"nothing in {split} has a label"):
+        with pytest.raises(DataError, match=f"nothing in {split} has a label"):
             checks.check_labels(sheet, {"train": both, "val": both, "test": both} | {split: np.zeros(2)}, RAW)
 
 
@@ -88,11 +87,11 @@ def test_bands_without_measurement_or_variation_are_named() -> None:
     note = {"measured": np.full(BANDS, 10), "sum": np.full(BANDS, 2.0), "square": np.full(BANDS, 0.5)}
     band_statistics(SHEET, [note], RAW)
     name, last = SHEET.bands.names[-1], np.arange(BANDS) == BANDS - 1
-    with pytest.raises(PrepareError, match=f"band {name} has no measurement"):
+    with pytest.raises(DataError, match=f"band {name} has no measurement"):
         band_statistics(SHEET, [note | {"measured": np.where(last, 0, 10)}], RAW)
-    with pytest.raises(PrepareError, match=rf"band {name} is constant \(0.2\)"):
+    with pytest.raises(DataError, match=rf"band {name} is constant \(0.2\)"):
         band_statistics(SHEET, [note | {"square": np.where(last, 0.4, 0.5)}], RAW)
-    with pytest.raises(PrepareError, match=rf"band {name} is constant \(0\)"):
+    with pytest.raises(DataError, match=rf"band {name} is constant \(0\)"):
         band_statistics(SHEET, [note | {key: np.where(last, 0.0, note[key]) for key in ("sum", "square")}], RAW)
 
 
@@ -101,14 +100,14 @@ def test_what_cannot_be_reflectance() -> None:
     inside = {split: np.zeros(BANDS) for split in SPLITS}
     low, high = SHEET.reflectance_range
     checks.check_reflectance(SHEET, good, inside | {"test": np.full(BANDS, checks.OUTSIDE)}, RAW)
-    with pytest.raises(PrepareError, match=rf"0\.2 % of the pixels of band {SHEET.bands.names[1]} in val are beyond"):
+    with pytest.raises(DataError, match=rf"0\.2 % of the pixels of band {SHEET.bands.names[1]} in val are beyond"):
         checks.check_reflectance(SHEET, good, inside | {"val": np.where(np.arange(BANDS) == 1, 2e-3, 1.5e-3)}, RAW)
     wide = BandStatistics(good.mean, (*good.std[1:], 1.01 * (high - low)))
-    with pytest.raises(PrepareError, match=f"band {SHEET.bands.names[-1]} has a standard deviation"):
+    with pytest.raises(DataError, match=f"band {SHEET.bands.names[-1]} has a standard deviation"):
         checks.check_reflectance(SHEET, wide, inside, RAW)
     checks.check_reflectance(SHEET, BandStatistics(good.mean, (high - low,) * BANDS), inside, RAW)
     dark = (0.0,) * (BANDS - 1)
-    with pytest.raises(PrepareError, match=r"the brightest band has a mean reflectance of 0\.00099"):
+    with pytest.raises(DataError, match=r"the brightest band has a mean reflectance of 0\.00099"):
         checks.check_reflectance(SHEET, BandStatistics((*dark, 0.00099), good.std), inside, RAW)
     checks.check_reflectance(SHEET, BandStatistics((*dark, checks.DARKEST), good.std), inside, RAW)
 
@@ -127,10 +126,10 @@ def test_published_statistics_at_their_tolerance(what: str, place: int) -> None:
     for factor in (1, 1 + 0.99 * tolerance, 1 - 0.99 * tolerance):
         checks.check_published(sheet, found(factor), RAW)
     for factor in (1 + 1.01 * tolerance, 1 - 1.01 * tolerance):
-        with pytest.raises(PrepareError, match=f"band {SHEET.bands.names[2]}: {what} 12 expected within"):
+        with pytest.raises(DataError, match=f"band {SHEET.bands.names[2]}: {what} 12 expected within"):
             checks.check_published(sheet, found(factor), RAW)
     checks.check_published(sheet, found(1 + 0.99 * checks.ROUGH), RAW, sample=9)
-    with pytest.raises(PrepareError, match="a sample of 9 images is not as published"):
+    with pytest.raises(DataError, match="a sample of 9 images is not as published"):
         checks.check_published(sheet, found(1 + 1.01 * checks.ROUGH), RAW, sample=9)
     checks.check_published(replace(sheet, published_mean=None, published_std=None), found(9), RAW)
 
@@ -139,7 +138,7 @@ def test_every_band_that_is_not_as_published_is_named() -> None:
     published = (1.0,) * BANDS
     sheet = replace(SHEET, published_mean=published, published_std=published, published_tolerance=(0.03, 0.2))
     own = tuple(sheet.scale * value for value in (2.0, 1.0, 3.0, *published[3:]))
-    with pytest.raises(PrepareError) as error:
+    with pytest.raises(DataError) as error:
         checks.check_published(sheet, BandStatistics(own, tuple(sheet.scale * value for value in published)), RAW)
     first, second, third = SHEET.bands.names[:3]
     assert f"{first}: mean 1 expected within 3 %, found 2; {third}: mean 1 expected" in str(error.value)

@@ -10,7 +10,7 @@ from deflect.analysis.comparison import comparison, load_references, verdict_cou
 from deflect.analysis.records import load_study
 from deflect.analysis.render import markdown
 from deflect.analysis.summary import differences
-from deflect.record import RecordError
+from deflect.errors import DataError
 from make_records import make_run
 
 REFERENCES = Path(__file__).parents[1] / "references/paper.csv"
@@ -78,7 +78,7 @@ def test_a_simulated_study_is_not_comparable(tmp_path):
 def test_a_broken_reference_file_is_named(tmp_path, old, new, message):
     path = tmp_path / "paper.csv"
     path.write_text(REFERENCES.read_text().replace(old, new, 1))
-    with pytest.raises(RecordError, match=f"{path}: .*{message}"):
+    with pytest.raises(DataError, match=f"{path}: .*{message}"):
         load_references(path)
 
 

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from methods_page import BAND_SETS
 from torch import Tensor, nn
 
-from deflect.bands import SENTINEL2, BandError
+from deflect.bands import SENTINEL2
+from deflect.errors import ConfigError, ModelError
 from deflect.gfms import load_gfm
-from deflect.methods import MethodError, adapt, adapt_as, method_config
+from deflect.methods import adapt, adapt_as, method_config
 from deflect.methods.deflect.deflection import angle, keep_length, length, length_penalty
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.methods.report import published_report
@@ -275,18 +276,18 @@ def test_a_constant_feature_is_only_centred() -> None:
 def test_faults_are_named() -> None:
     model = deflected(calibrate=False)
     image = images(model.gfm)
-    with pytest.raises(MethodError, match="call calibrate"):
+    with pytest.raises(ModelError, match="call calibrate"):
         model(image)
     deflected(calibrate=False, standardise=False)(image)
-    with pytest.raises(MethodError, match="no training image"):
+    with pytest.raises(ModelError, match="no training image"):
         model.calibrate([])
-    with pytest.raises(MethodError, match=r"band B04 has mean .*expected reflectance.*10000"):
+    with pytest.raises(ModelError, match=r"band B04 has mean .*expected reflectance.*10000"):
         model.calibrate([image * 10000])
-    with pytest.raises(MethodError, match="band B11 has mean nan"):
+    with pytest.raises(ModelError, match="band B11 has mean nan"):
         model.calibrate([torch.where(torch.arange(8).view(1, -1, 1, 1) == BANDS.channel("B11"), torch.nan, image)])
-    with pytest.raises(BandError, match="NDVI needs a band with role N"):
+    with pytest.raises(ConfigError, match="NDVI needs a band with role N"):
         adapt(tiny(), "deflect", SENTINEL2.subset(["B04", "B03", "B02"]), indices=["NDVI"])
-    with pytest.raises(MethodError, match="drops patches"):
+    with pytest.raises(ModelError, match="drops patches"):
         adapt(tiny(patch_drop_rate=0.5), "deflect", BANDS)
 
 

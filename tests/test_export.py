@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from deflect.errors import ModelError
 from deflect.heads import LinearHead, UPerNet
-from deflect.methods import MethodError, adapt, load_adapter, merge, save_adapter
+from deflect.methods import adapt, load_adapter, merge, save_adapter
 from deflect.training.model import TaskModel
 from test_methods import ALL, adapted, stir
 from tiny_gfm import BANDS, VARIANTS, images, tiny
@@ -99,5 +100,5 @@ def test_a_merged_model(method: str) -> None:
 @pytest.mark.parametrize("way", ["trace", "export"])
 def test_without_calibration_nothing_is_recorded(way: str) -> None:
     model = adapt(tiny(), "deflect", BANDS).eval()
-    with pytest.raises(MethodError, match=r"not standardised yet; call calibrate"):
+    with pytest.raises(ModelError, match=r"not standardised yet; call calibrate"):
         check(model, way, model.gfm)

@@ -19,11 +19,11 @@ import pytest
 import requests
 
 from deflect.data import disk
-from deflect.data.disk import DiskFullError, lock
+from deflect.data.disk import lock
 from deflect.data.fetch import download
-from deflect.data.fetch.download import DownloadError
 from deflect.data.fetch.file import fetch_file
 from deflect.data.fetch.sources import Source
+from deflect.errors import DataError, DownloadError
 from loopback import Site, serve
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -238,7 +238,7 @@ def test_disk_too_small_is_told_before_anything_is_written(site: Site, tmp_path:
         Source("a.zip", site.put("a.zip", CONTENT), bytes=len(CONTENT)),  # known from the catalog
         Source("a.zip", site.put("a.zip", CONTENT), archive_url=site.put("b.zip", CONTENT)),  # told by the server
     ):
-        with pytest.raises(DiskFullError, match=r"68\.2 MB of room needed, 67\.1 MB free"):
+        with pytest.raises(DataError, match=r"68\.2 MB of room needed, 67\.1 MB free"):
             get(source, tmp_path)
     assert [path for path, _, _ in site.log] == ["a.zip"], "another address cannot help"
     assert left_in(tmp_path) == []
@@ -248,7 +248,7 @@ def test_disk_that_fills_up_meanwhile_is_named(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    with pytest.raises(DiskFullError, match="the disk is full; make room"), disk.naming_full_disk(tmp_path):
+    with pytest.raises(DataError, match="the disk is full; make room"), disk.naming_full_disk(tmp_path):
         full.write_bytes(b"1")
 
 
@@ -363,7 +363,7 @@ def test_a_disk_too_small_for_a_file_of_google_drive(drive: Site, tmp_path: Path
     usage = disk.shutil.disk_usage(tmp_path)._replace(free=disk.RESERVE + 1000)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
     drive.put("uc?id=here", CONTENT)
-    with pytest.raises(DiskFullError, match=r"67\.1 MB free"):
+    with pytest.raises(DataError, match=r"67\.1 MB free"):
         get(Source("a.pth", "gdrive:here"), tmp_path)
 
 

@@ -14,13 +14,12 @@ import yaml
 from deflect.cli import main
 from deflect.data import disk
 from deflect.data.catalog import DATASETS
-from deflect.data.disk import DiskFullError, human
+from deflect.data.disk import human
 from deflect.data.fetch import download
 from deflect.data.fetch.dataset import fetch, verify
-from deflect.data.fetch.download import DownloadError
 from deflect.data.fetch.sources import Source
 from deflect.data.fetch.status import status, status_table
-from deflect.data.fetch.unpack import UnpackError
+from deflect.errors import DataError, DownloadError
 from loopback import Site, serve
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -76,7 +75,7 @@ def test_a_dataset_is_away_until_it_is_unpacked(published: Site, tmp_path: Path)
         fetch("so2sat", tmp_path)
     assert status(tmp_path, tmp_path, "paper")[0].raw == "7 B so far"
     published.put("m.zip", b"not an archive")
-    with pytest.raises(UnpackError, match=r"m\.zip"):
+    with pytest.raises(DataError, match=r"m\.zip"):
         fetch("so2sat", tmp_path)
     assert status(tmp_path, tmp_path, "paper")[0].raw == "archive only"
     assert not (tmp_path / "so2sat").exists()
@@ -94,7 +93,7 @@ def test_archive_placed_by_hand_is_used(published: Site, tmp_path: Path) -> None
 def test_room_for_unpacking_is_asked_for_before_the_download(published: Site, tmp_path: Path, monkeypatch) -> None:
     usage = disk.shutil.disk_usage(tmp_path)._replace(free=disk.RESERVE + (1 << 20))
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DiskFullError):
+    with pytest.raises(DataError):
         fetch("mados", tmp_path)
     assert published.log == []
 

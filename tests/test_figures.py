@@ -30,8 +30,9 @@ from deflect.analysis.records import load_study
 from deflect.analysis.summary import economy, summary
 from deflect.bands import HLS_S30, BandSet
 from deflect.composite import composite
+from deflect.errors import DataError
 from deflect.files import read_json, write_json
-from deflect.record import RecordError, read_record
+from deflect.record import read_record
 from deflect.report import segmentation_datasets
 from deflect.settings import METHODS
 from make_records import BLOCKS, PIXELS, make_run, make_store, make_study
@@ -206,7 +207,7 @@ def test_composites_take_bands_by_identity(folder):
     assert picture[..., 1].max() == 1
     assert picture[..., (0, 2)].max() == 0
     assert images.bands.names[3] == HLS_S30[8].name
-    with pytest.raises(RecordError, match="no test image 'elsewhere'"):
+    with pytest.raises(DataError, match="no test image 'elsewhere'"):
         images.reflectance("elsewhere")
 
 
@@ -216,7 +217,7 @@ def test_maps_refuse_runs_that_saw_other_images(tmp_path):
         out = make_run(tmp_path / "runs", "mados", "scale_mae", method)
     arrays = dict(np.load(out / "predictions.npz"))
     np.savez(out / "predictions.npz", **arrays | {"sample_ids": arrays["sample_ids"][::-1]})
-    with pytest.raises(RecordError, match="kept different test images"):
+    with pytest.raises(DataError, match="kept different test images"):
         draw.segmentation_maps(load_study(tmp_path / "runs"), "mados", "scale_mae", tmp_path / "prepared")
 
 

@@ -11,9 +11,10 @@ import pytest
 import rasterio
 
 from deflect.data.prepare import prepare
-from deflect.data.readers import ReadError, read, sheet_for
+from deflect.data.readers import read, sheet_for
 from deflect.data.readers.own_data_card import OwnDataCard
 from deflect.data.store import Store
+from deflect.errors import DataError
 from own_data import BANDS, CARD, image, write_card, write_folders, write_masks, write_table, write_tiff
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real"
@@ -72,7 +73,7 @@ def test_classes_named_by_numbers_are_never_counted_from_zero(tmp_path: Path) ->
     (tmp_path / "labels.csv").write_text(table.replace("field", "1").replace("forest", "2"))
     assert [read("own", tmp_path, "test").load(i)[1] for i in range(2)] == [1, 1]
     (tmp_path / "labels.csv").write_text(table.replace("field", "0").replace("forest", "1"))
-    with pytest.raises(ReadError, match="tile_0: label must be a class"):
+    with pytest.raises(DataError, match="tile_0: label must be a class"):
         read("own", tmp_path, "test")
 
 
@@ -126,10 +127,10 @@ def test_band_names_in_the_file_must_agree_with_the_card(tmp_path: Path) -> None
     write_tiff(dataset.path(0), image(0), names=["blue", "green", "red", "nir"])
     dataset.load(0)
     write_tiff(dataset.path(0), image(0), names=["B4", "B3", "B2", "B8"])  # as Earth Engine writes them
-    with pytest.raises(ReadError, match="the file names its bands B4, B3, B2, B8, "):
+    with pytest.raises(DataError, match="the file names its bands B4, B3, B2, B8, "):
         dataset.load(0)
     write_tiff(dataset.path(0), image(0), names=["B04", "B03", "B02", "B08"])
-    with pytest.raises(ReadError, match="the file names its bands B04, B03, B02, B08, "):
+    with pytest.raises(DataError, match="the file names its bands B04, B03, B02, B08, "):
         dataset.load(0)
 
 
@@ -187,7 +188,7 @@ WRONG_CARDS = {
 def test_a_wrong_card_is_one_line_with_the_key(tmp_path: Path, name: str) -> None:
     changes, message = WRONG_CARDS[name]
     write_card(tmp_path, **changes)
-    with pytest.raises(ReadError, match=r"card\.yaml: .*" + message) as error:
+    with pytest.raises(DataError, match=r"card\.yaml: .*" + message) as error:
         sheet_for("own", tmp_path)
     assert "\n" not in str(error.value)
 
@@ -195,7 +196,7 @@ def test_a_wrong_card_is_one_line_with_the_key(tmp_path: Path, name: str) -> Non
 @pytest.mark.parametrize("text", ["task: [", "- a\n- b", "", "task: classification\n\ttabs: 1"])
 def test_a_card_that_is_no_mapping(tmp_path: Path, text: str) -> None:
     (tmp_path / "card.yaml").write_text(text)
-    with pytest.raises(ReadError, match=r"card\.yaml: (cannot be read as YAML|expected keys and values)") as error:
+    with pytest.raises(DataError, match=r"card\.yaml: (cannot be read as YAML|expected keys and values)") as error:
         sheet_for("own", tmp_path)
     assert "\n" not in str(error.value)
 
@@ -270,7 +271,7 @@ def test_a_nodata_value_of_the_file_must_stand_in_the_card(tmp_path: Path) -> No
     write_tiff(tmp_path / "field/field_0.tif", pixels, nodata=7)
     write_tiff(tmp_path / "forest/forest_0.tif", image(100), nodata=9999)  # a value that no pixel has
     every = [read("own", tmp_path, split) for split in ("train", "val", "test")]
-    with pytest.raises(ReadError, match="the file says nodata is 7 and has such pixels"):
+    with pytest.raises(DataError, match="the file says nodata is 7 and has such pixels"):
         _ = [dataset.load(index) for dataset in every for index in range(len(dataset))]
     write_card(tmp_path, nodata=7)
     every = [read("own", tmp_path, split) for split in ("train", "val", "test")]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from deflect.data.readers import read
-from deflect.data.readers.geobench_pickle import LONGEST, PickleRefused, read_label
+from deflect.data.readers.geobench_pickle import LONGEST, read_label
+from deflect.errors import DataError
 
 FIXTURE = Path(__file__).parent / "fixtures" / "geobench"
 PATH = Path("folder/id_0001.hdf5")
@@ -75,7 +76,7 @@ def test_hostile_pickles_are_refused_and_nothing_runs(
     name: str, protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(PickleRefused, match=r"id_0001\.hdf5: .* refused, nothing was executed") as error:
+    with pytest.raises(DataError, match=r"id_0001\.hdf5: .* refused, nothing was executed") as error:
         read_label(text(HOSTILE[name], protocol), PATH)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
@@ -107,7 +108,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_attributes_are_refused(name: str) -> None:
-    with pytest.raises(PickleRefused, match=r"id_0001\.hdf5") as error:
+    with pytest.raises(DataError, match=r"id_0001\.hdf5") as error:
         read_label(MALFORMED[name], PATH)
     assert "\n" not in str(error.value)
 
@@ -129,7 +130,7 @@ def test_a_memo_entry_of_a_high_number_takes_no_memory() -> None:
 
 @pytest.mark.parametrize("opcode", [b"B", b"X", b"\x95"], ids=["bytes", "text", "frame"])
 def test_a_length_beyond_the_end_is_refused(opcode: bytes) -> None:
-    with pytest.raises(PickleRefused):
+    with pytest.raises(DataError):
         read_label(str(b"\x80\x04}(\x8c\x05label" + opcode + b"\xff\xff\xff\xffu."), PATH)
 
 
@@ -139,5 +140,5 @@ def test_a_hostile_file_is_named(tmp_path: Path) -> None:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with h5py.File(tmp_path / "id_0003.hdf5", "r+") as file:
         file.attrs["pickle"] = text(HOSTILE["os.system"])
-    with pytest.raises(PickleRefused, match=r"id_0003\.hdf5"):
+    with pytest.raises(DataError, match=r"id_0003\.hdf5"):
         read("so2sat", tmp_path, "train").load(0)

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from checkpoint_layouts import LAYOUTS, PLAIN, State, cross_scale_xformers, dino, source
+from deflect.errors import DownloadError, ModelError
 from deflect.files import read_json, sha256_file, write_json
-from deflect.gfms import GFMError, build, card_of, gfm_card, load_gfm
+from deflect.gfms import build, card_of, gfm_card, load_gfm
 from deflect.gfms.checkpoint import read_checkpoint
 from deflect.gfms.convert import convert, save_weights
 from deflect.gfms.fetch import fetch
@@ -90,7 +91,7 @@ def broken(name: str, change: Callable[[State], object], folder: Path) -> Path:
 )
 @pytest.mark.parametrize("name", ["scale_mae", "dino_mc", "cross_scale_mae"])
 def test_broken_checkpoints_are_refused_by_key(name: str, change: Callable, message: str, tmp_path: Path) -> None:
-    with pytest.raises(GFMError, match=message):
+    with pytest.raises(ModelError, match=message):
         convert(name, broken(name, change, tmp_path), tmp_path / "out.safetensors")
     assert not list(tmp_path.glob("out*"))
 
@@ -99,7 +100,7 @@ def test_a_part_of_the_biases_is_not_taken_for_none(tmp_path: Path) -> None:
     checkpoint = cross_scale_xformers(PLAIN)(dict(source("cross_scale_mae", "post_norm").state_dict()))
     del checkpoint["model"]["encoder.encoders.2.wrap_ff.sublayer.layer.mlp.3.bias"]
     torch.save(checkpoint, tmp_path / "a.pth")
-    with pytest.raises(GFMError, match=r"missing: blocks\.2\.mlp\.fc2\.bias$"):
+    with pytest.raises(ModelError, match=r"missing: blocks\.2\.mlp\.fc2\.bias$"):
         convert("cross_scale_mae", tmp_path / "a.pth", tmp_path / "out.safetensors")
 
 
@@ -114,13 +115,13 @@ def test_a_part_of_the_biases_is_not_taken_for_none(tmp_path: Path) -> None:
 )
 def test_other_files_of_the_publisher_are_named(content: dict, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(GFMError, match=message):
+    with pytest.raises(ModelError, match=message):
         convert("dino_mc", tmp_path / "a.pth", tmp_path / "out.safetensors")
 
 
 def test_other_positions_than_the_published_grid_are_refused(tmp_path: Path) -> None:
     shuffled = broken("cross_scale_mae", lambda s: s.update(pos_embed=s["pos_embed"].flip(1)), tmp_path)
-    with pytest.raises(GFMError, match="not the 8 x 8 sine-cosine grid"):
+    with pytest.raises(ModelError, match="not the 8 x 8 sine-cosine grid"):
         convert("cross_scale_mae", shuffled, tmp_path / "out.safetensors")
 
 
@@ -129,7 +130,7 @@ def test_an_incomplete_q_k_v_is_refused(tmp_path: Path) -> None:
     del checkpoint["model"]["encoder.encoders.1.wrap_att.sublayer.layer.in_proj_container.k_proj.weight"]
     torch.save(checkpoint, tmp_path / "a.pth")
     with pytest.raises(
-        GFMError, match=r"missing: blocks\.1\.attn\.qkv\.weight; unexpected: blocks\.1\.attn\.q\.weight"
+        ModelError, match=r"missing: blocks\.1\.attn\.qkv\.weight; unexpected: blocks\.1\.attn\.q\.weight"
     ):
         convert("cross_scale_mae", tmp_path / "a.pth", tmp_path / "out.safetensors")
 
@@ -149,22 +150,22 @@ def test_a_checkpoint_that_would_run_code_does_not(tmp_path: Path) -> None:
     torch.save(content, tmp_path / "hostile.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(content["args"], protocol=2))
     for file in ("hostile.pth", "plain.pth"):
-        with pytest.raises(GFMError, match=rf"{file}.*posix\.system, which is not allowed"):
+        with pytest.raises(ModelError, match=rf"{file}.*posix\.system, which is not allowed"):
             convert("scale_mae", tmp_path / file, tmp_path / "out.safetensors")
     assert not (tmp_path / "ran").exists()
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(b"<html>quota exceeded</html>")
-    with pytest.raises(GFMError, match=r"a\.pth: not read: it is damaged or no torch checkpoint"):
+    with pytest.raises(ModelError, match=r"a\.pth: not read: it is damaged or no torch checkpoint"):
         read_checkpoint(tmp_path / "a.pth")
     torch.save([1], tmp_path / "b.pth")
-    with pytest.raises(GFMError, match=r"b\.pth: expected a dictionary of weights, found list"):
+    with pytest.raises(ModelError, match=r"b\.pth: expected a dictionary of weights, found list"):
         read_checkpoint(tmp_path / "b.pth")
     torch.save({"model": [1]}, tmp_path / "c.pth")
-    with pytest.raises(GFMError, match="expected a dictionary of tensors, found list"):
+    with pytest.raises(ModelError, match="expected a dictionary of tensors, found list"):
         convert("scale_mae", tmp_path / "c.pth", tmp_path / "out.safetensors")
-    with pytest.raises(GFMError, match=r"expected one checkpoint, found a\.pth, b\.pth, c\.pth"):
+    with pytest.raises(ModelError, match=r"expected one checkpoint, found a\.pth, b\.pth, c\.pth"):
         convert("scale_mae", tmp_path, tmp_path / "out.safetensors")
     with pytest.raises(FileNotFoundError, match="deflect gfm fetch scale_mae"):
         convert("scale_mae", tmp_path / "nothing.pth", tmp_path / "out.safetensors")
@@ -178,9 +179,9 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_loading_needs_the_right_card(saved: Path) -> None:
-    with pytest.raises(GFMError, match=r"expected weights of scale_mae \(mini\), found dino_mc \(mini\)"):
+    with pytest.raises(ModelError, match=r"expected weights of scale_mae \(mini\), found dino_mc \(mini\)"):
         load_gfm("scale_mae", saved, size="mini")
-    with pytest.raises(GFMError, match=r"expected weights of dino_mc \(full\), found dino_mc \(mini\)"):
+    with pytest.raises(ModelError, match=r"expected weights of dino_mc \(full\), found dino_mc \(mini\)"):
         load_gfm("dino_mc", saved)
     saved.with_suffix(".json").unlink()
     with pytest.raises(FileNotFoundError, match="no card of the weights"):
@@ -193,13 +194,13 @@ def test_loading_is_strict(saved: Path) -> None:
     state = load_file(saved)
     changed = {"blocks.0.norm1.weight": state["blocks.0.norm1.weight"].half(), "cls_token": torch.zeros(2)}
     save_file({**{k: v for k, v in state.items() if k != "norm.bias"}, **changed}, saved)
-    with pytest.raises(GFMError, match="differs from the sha256 on its card"):
+    with pytest.raises(ModelError, match="differs from the sha256 on its card"):
         load_gfm("dino_mc", saved, size="mini")
     card = read_json(saved.with_suffix(".json"))
     card["origin"]["sha256"] = sha256_file(saved)
     write_json(saved.with_suffix(".json"), card)
     with pytest.raises(
-        GFMError, match=r"missing: norm\.bias; wrong shape: cls_token .*; not float32: blocks\.0\.norm1"
+        ModelError, match=r"missing: norm\.bias; wrong shape: cls_token .*; not float32: blocks\.0\.norm1"
     ):
         load_gfm("dino_mc", saved, size="mini")
 
@@ -225,16 +226,16 @@ def test_verify_refuses_random_weights_and_changed_files(saved: Path) -> None:
     torch.manual_seed(0)
     fresh = load_gfm("dino_mc", size="mini", img_size=64)
     save_weights(fresh.state_dict(), card_of(fresh), saved, {})
-    with pytest.raises(GFMError, match=r"not trained weights of DINO-MC.*share of norm scales still at 1 is 1\.0"):
+    with pytest.raises(ModelError, match=r"not trained weights of DINO-MC.*share of norm scales still at 1 is 1\.0"):
         verify("dino_mc", saved)
     card = read_json(saved.with_suffix(".json"))
     write_json(saved.with_suffix(".json"), card | {"origin": {"sha256": "0" * 64}})
-    with pytest.raises(GFMError, match="its card says 0000"):
+    with pytest.raises(ModelError, match="its card says 0000"):
         verify("dino_mc", saved)
 
 
 def test_fetch_checks_a_file_that_was_put_there_by_hand(tmp_path: Path) -> None:
-    from deflect.data.fetch.download import DownloadError
+    pass
 
     (tmp_path / "cross_scale_mae_base_pretrain.pth").write_bytes(b"something else")
     with pytest.raises(DownloadError, match="md5 0c33995da85c112d9602f89d5b186bbc expected"):
@@ -245,5 +246,5 @@ def test_fetch_checks_a_file_that_was_put_there_by_hand(tmp_path: Path) -> None:
     (tmp_path / "dino_mc.pth").write_bytes(b"changed")
     with pytest.raises(DownloadError, match="where it was first seen"):
         fetch("dino_mc", tmp_path)
-    with pytest.raises(GFMError, match="make it with `deflect gfm pretrain dino_mc`"):
+    with pytest.raises(ModelError, match="make it with `deflect gfm pretrain dino_mc`"):
         fetch("dino_mc", tmp_path, size="mini")

@@ -11,7 +11,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from deflect.gfms import GFMS, GFMCard, GFMError, build, card_of, count_parameters, gfm_card, load_gfm, scale_rgb, taps
+from deflect.errors import ModelError
+from deflect.gfms import GFMS, GFMCard, build, card_of, count_parameters, gfm_card, load_gfm, scale_rgb, taps
 from deflect.gfms.card import CARDS
 from deflect.gfms.vit import PostNormBlock, UnusedNorm, sincos_positions
 
@@ -67,7 +68,7 @@ def test_scale_mae_sees_the_ground_sampling_distance() -> None:
         assert (model.forward_features(x) - reference).abs().max() > 1e-3
         model.set_gsd(1.0)
         assert torch.equal(model.forward_features(x), reference)
-    with pytest.raises(GFMError, match="gsd must be positive"):
+    with pytest.raises(ModelError, match="gsd must be positive"):
         model.set_gsd(0.0)
 
 
@@ -187,7 +188,7 @@ def test_a_copy_keeps_card_and_distance() -> None:
     model = copy.deepcopy(load_gfm("scale_mae", size="mini", img_size=64, gsd=5.0))
     assert card_of(model).name == "scale_mae"
     assert model.gsd == 5.0
-    with pytest.raises(GFMError, match="no GFM card"):
+    with pytest.raises(ModelError, match="no GFM card"):
         card_of(nn.Linear(1, 1))
 
 
@@ -202,24 +203,24 @@ def test_cards_survive_json_and_refuse_nonsense() -> None:
     for card in CARDS.values():
         assert GFMCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
         assert card.to_dict()["kind"] == card.positions, "the name in files of every version"
-    with pytest.raises(GFMError, match="not a GFM card"):
+    with pytest.raises(ModelError, match="not a GFM card"):
         GFMCard.from_dict({"name": "scale_mae"})
-    with pytest.raises(GFMError, match="positions must be one of"):
+    with pytest.raises(ModelError, match="positions must be one of"):
         replace(gfm_card("dino_mc"), positions="rotary")
-    with pytest.raises(GFMError, match="architecture needs"):
+    with pytest.raises(ModelError, match="architecture needs"):
         replace(gfm_card("dino_mc"), architecture={"depth": 3})
 
 
 def test_unknown_names_and_sizes_say_what_is_known() -> None:
-    with pytest.raises(GFMError, match="known: scale_mae, dino_mc, cross_scale_mae"):
+    with pytest.raises(ModelError, match="known: scale_mae, dino_mc, cross_scale_mae"):
         load_gfm("prithvi")
-    with pytest.raises(GFMError, match="no size 'large'; known: full, mini"):
+    with pytest.raises(ModelError, match="no size 'large'; known: full, mini"):
         load_gfm("dino_mc", size="large")
-    with pytest.raises(GFMError, match="no positive multiple of the patch size 8; use 64"):
+    with pytest.raises(ModelError, match="no positive multiple of the patch size 8; use 64"):
         load_gfm("dino_mc", size="mini", img_size=66)
-    with pytest.raises(GFMError, match="img_size 0 is no positive multiple"):
+    with pytest.raises(ModelError, match="img_size 0 is no positive multiple"):
         load_gfm("dino_mc", size="mini", img_size=0)
-    with pytest.raises(GFMError, match="positive metres per pixel, found inf"):
+    with pytest.raises(ModelError, match="positive metres per pixel, found inf"):
         load_gfm("scale_mae", size="mini", gsd=float("inf"))
 
 
@@ -230,7 +231,7 @@ def test_taps_are_the_papers_fractions_of_depth() -> None:
     for depth in range(4, 40):
         assert sorted(set(taps(depth))) == list(taps(depth))
         assert taps(depth)[-1] == depth - 1
-    with pytest.raises(GFMError, match="at least 4 blocks"):
+    with pytest.raises(ModelError, match="at least 4 blocks"):
         taps(3)
 
 

@@ -13,7 +13,7 @@ import torch
 from deflect.bands import bandset
 from deflect.data.prepare import prepare
 from deflect.data.readers import read
-from deflect.errors import MethodError
+from deflect.errors import ModelError
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
 from deflect.settings.training import TrainSettings
 from deflect.spectral import STATISTICS, available
@@ -58,7 +58,7 @@ def test_calibration_leaves_out_patches_with_pixels_that_are_not_measured() -> N
         found.append(upe)
     assert torch.equal(found[0].mean, found[1].mean)
     assert torch.equal(found[0].std, found[1].std)
-    with pytest.raises(MethodError, match="none with a patch of measured pixels"):
+    with pytest.raises(ModelError, match="none with a patch of measured pixels"):
         found[0].calibrate([torch.zeros(1, 4, 16, 16)])
 
 

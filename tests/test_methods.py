@@ -12,9 +12,10 @@ import torch
 from methods_page import PAGE, methods_page
 from torch import nn
 
-from deflect.bands import SENTINEL2, BandError, BandSet, BandStatistics
+from deflect.bands import SENTINEL2, BandSet, BandStatistics
+from deflect.errors import ConfigError, ModelError
 from deflect.gfms import scale_rgb
-from deflect.methods import AdaptedGFM, MethodError, adapt, adapt_as, merge, method_config, parameter_report
+from deflect.methods import AdaptedGFM, adapt, adapt_as, merge, method_config, parameter_report
 from deflect.methods.lora import LoRALinear, lora_layer
 from deflect.methods.report import published_report
 from deflect.methods.slr import SLRLinear
@@ -205,15 +206,15 @@ def test_zero_and_random_keep_the_rgb_kernels() -> None:
 
 def test_band_faults_are_named() -> None:
     gfm = tiny()
-    with pytest.raises(BandError, match="no red and no blue band"):
+    with pytest.raises(ConfigError, match="no red and no blue band"):
         adapt(gfm, "frozen", SENTINEL2.subset(["B03", "B08"]))
-    with pytest.raises(BandError, match="B03 occurs more than once"):
+    with pytest.raises(ConfigError, match="B03 occurs more than once"):
         BandSet("sentinel2", (*BANDS.bands, BANDS.bands[1]))
-    with pytest.raises(BandError, match="B05, B06, B08, B11, B12: extra bands are z-scored"):
+    with pytest.raises(ConfigError, match="B05, B06, B08, B11, B12: extra bands are z-scored"):
         adapt(gfm, "lora", BANDS)
-    with pytest.raises(BandError, match="statistics of 3 bands for a set of 8"):
+    with pytest.raises(ConfigError, match="statistics of 3 bands for a set of 8"):
         adapt(gfm, "lora", BANDS, BandStatistics((0.0,) * 3, (1.0,) * 3))
-    with pytest.raises(BandError, match="expected images"):
+    with pytest.raises(ConfigError, match="expected images"):
         adapted("frozen")(torch.rand(1, 3, 32, 32))
 
 
@@ -242,7 +243,7 @@ def test_band_faults_are_named() -> None:
     ],
 )
 def test_wrong_settings_end_in_one_clear_line(method: str, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises((MethodError, BandError), match=message) as caught:
+    with pytest.raises((ModelError, ConfigError), match=message) as caught:
         adapted(method, **settings)
     assert "\n" not in str(caught.value)
 
@@ -314,13 +315,13 @@ def test_merged_equals_unmerged(method: str, settings: dict[str, Any], variant: 
     image = images(model.gfm)
     wanted = model(image)
     torch.testing.assert_close(merged(image), wanted, atol=1e-4 * wanted.abs().max().item(), rtol=0)
-    with pytest.raises(MethodError, match="already merged"):
+    with pytest.raises(ModelError, match="already merged"):
         merge(merged)
 
 
 @pytest.mark.parametrize(("method", "why"), [("deflect", "depends on the image"), ("bitfit", "are those of the GFM")])
 def test_merge_says_why_it_cannot(method: str, why: str) -> None:
-    with pytest.raises(MethodError, match=why):
+    with pytest.raises(ModelError, match=why):
         merge(adapted(method))
 
 

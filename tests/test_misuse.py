@@ -15,17 +15,8 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
 from deflect.bands import BandStatistics
-from deflect.gfms import GFMError
-from deflect.methods import (
-    AdaptedGFM,
-    MethodError,
-    adapt,
-    adapt_as,
-    load_adapter,
-    method_config,
-    parameter_report,
-    save_adapter,
-)
+from deflect.errors import ModelError
+from deflect.methods import AdaptedGFM, adapt, adapt_as, load_adapter, method_config, parameter_report, save_adapter
 from deflect.spectral import pixel_set
 from tiny_gfm import BANDS, STATISTICS, images, optimise, tiny
 
@@ -42,7 +33,7 @@ def adapted(method: str, gfm: VisionTransformer | None = None, **settings: Any) 
 def test_a_padding_gfm_does_not_shift_spectral_tokens() -> None:
     model = adapted("deflect", tiny(dynamic_img_size=True, dynamic_img_pad=True))
     assert model(torch.rand(1, 8, 40, 48)).shape == (1, 31, 32)
-    with pytest.raises(MethodError, match=r"as many patches .*\(30\), found 20 in images of 37 x 45"):
+    with pytest.raises(ModelError, match=r"as many patches .*\(30\), found 20 in images of 37 x 45"):
         model(torch.rand(1, 8, 37, 45))
 
 
@@ -65,7 +56,7 @@ class HalfBlock(Block):
     ],
 )
 def test_overridden_forward_passes_are_not_dropped(layers: dict[str, Any], named: str) -> None:
-    with pytest.raises(MethodError, match=f"block 0 is a {named}; expected"):
+    with pytest.raises(ModelError, match=f"block 0 is a {named}; expected"):
         adapted("deflect", tiny(**layers))
     gfm = tiny(**layers)
     model = adapted("deflect", gfm, attention=False)
@@ -92,7 +83,7 @@ def _moved(change: str) -> VisionTransformer:
 def test_an_adapter_refuses_a_gfm_that_would_change_its_outputs(tmp_path: Path, change: str) -> None:
     save_adapter(adapted("lora"), tmp_path)
     load_adapter(tiny(), tmp_path)
-    with pytest.raises(MethodError, match="this adapter belongs to"):
+    with pytest.raises(ModelError, match="this adapter belongs to"):
         load_adapter(_moved(change), tmp_path)
 
 
@@ -106,9 +97,9 @@ def test_freezing_before_saving_loses_nothing(tmp_path: Path, method: str) -> No
 
 def test_calibration_refuses_z_scores() -> None:
     model = adapt(tiny(), "deflect", BANDS)
-    with pytest.raises(MethodError, match=r"calibrate: .*% of band B04 is negative, as in z-scores"):
+    with pytest.raises(ModelError, match=r"calibrate: .*% of band B04 is negative, as in z-scores"):
         model.calibrate([torch.randn(4, 8, 32, 32)])
-    with pytest.raises(MethodError, match=r"floating point.*found torch.int16"):
+    with pytest.raises(ModelError, match=r"floating point.*found torch.int16"):
         model.calibrate([torch.ones(4, 8, 32, 32, dtype=torch.int16)])
 
 
@@ -116,16 +107,16 @@ def test_calibration_refuses_z_scores() -> None:
 def test_the_first_images_are_looked_at(method: str) -> None:
     model = adapted(method)
     image = images(model.gfm)
-    with pytest.raises(MethodError, match=r"first images: band B04 has mean .*10000"):
+    with pytest.raises(ModelError, match=r"first images: band B04 has mean .*10000"):
         model(image * 10000)
-    with pytest.raises(MethodError, match="as in z-scores"):
+    with pytest.raises(ModelError, match="as in z-scores"):
         model(torch.randn(image.shape))
     assert torch.isfinite(model(image)).all()
 
 
 @pytest.mark.parametrize("mean", [1200.0, float("nan")])
 def test_statistics_of_digital_numbers_are_refused(mean: float) -> None:
-    with pytest.raises(MethodError, match=r"statistics: band B02 has mean .*10000"):
+    with pytest.raises(ModelError, match=r"statistics: band B02 has mean .*10000"):
         adapt(tiny(), "lora", BANDS, BandStatistics((mean,) * 8, (600.0,) * 8))
 
 
@@ -156,7 +147,7 @@ def test_other_precisions_run(method: str, settings: dict[str, Any], where: str,
 
 
 def test_adapting_an_adapted_gfm_does_not_drop_its_update() -> None:
-    with pytest.raises(MethodError, match=r"attn\.qkv: this GFM was adapted already"):
+    with pytest.raises(ModelError, match=r"attn\.qkv: this GFM was adapted already"):
         adapt_as(adapted("lora", bands="rgb").gfm, "slr", method_config("slr", bands="rgb"), BANDS)
 
 
@@ -176,9 +167,9 @@ def test_a_soft_model_can_be_copied_between_steps() -> None:
 
 @pytest.mark.parametrize("method", ["deflect", "frozen", "lora"])
 def test_a_gfm_with_other_inputs_is_refused_when_adapted(method: str) -> None:
-    with pytest.raises(MethodError, match=r"over 3 bands \(red, green, blue\), found 12"):
+    with pytest.raises(ModelError, match=r"over 3 bands \(red, green, blue\), found 12"):
         adapt(tiny(in_chans=12), method, BANDS, STATISTICS)
-    with pytest.raises(MethodError, match="expected timm's PatchEmbed, found HybridEmbed"):
+    with pytest.raises(ModelError, match="expected timm's PatchEmbed, found HybridEmbed"):
         adapt(timm.create_model("vit_tiny_r_s16_p8_224", depth=1), method, BANDS, STATISTICS)
 
 
@@ -192,7 +183,7 @@ def test_statistics_leave_the_image_alone(size: tuple[int, int], patch: int) -> 
 
 def test_dropped_patches_make_no_map() -> None:
     model = adapt(tiny(patch_drop_rate=0.5), "lora", BANDS, STATISTICS).train()
-    with pytest.raises(MethodError, match="expected 16 patch tokens"):
+    with pytest.raises(ModelError, match="expected 16 patch tokens"):
         model.forward_intermediates(images(model.gfm), [1])
 
 
@@ -200,7 +191,7 @@ def test_an_uncalibrated_state_is_noticed_after_a_calibrated_one() -> None:
     model = adapted("deflect")
     model(images(model.gfm))
     model.load_state_dict(adapt(tiny(), "deflect", BANDS).state_dict())
-    with pytest.raises(MethodError, match="call calibrate"):
+    with pytest.raises(ModelError, match="call calibrate"):
         model(images(model.gfm))
 
 
@@ -209,19 +200,19 @@ def test_an_uncalibrated_state_is_noticed_after_a_calibrated_one() -> None:
     [("ln_tuning", "use norm_tuning"), ("poly", "task number"), ("trainable_tokens", "word embedding")],
 )
 def test_methods_of_peft_that_do_not_adapt_linear_layers_of_images(name: str, reason: str) -> None:
-    with pytest.raises(MethodError, match=reason):
+    with pytest.raises(ModelError, match=reason):
         adapt(tiny(), f"peft:{name}", BANDS, STATISTICS)
 
 
 def test_what_is_no_band_set_or_batch_is_refused_by_name() -> None:
-    with pytest.raises(MethodError, match=r"expected a BandSet.* found 'rgb'"):
+    with pytest.raises(ModelError, match=r"expected a BandSet.* found 'rgb'"):
         adapt(tiny(), "lora", "rgb")  # type: ignore[arg-type]
-    with pytest.raises(MethodError, match=r"found tuple; .*images alone"):
+    with pytest.raises(ModelError, match=r"found tuple; .*images alone"):
         adapt(tiny(), "deflect", BANDS).calibrate([(images(tiny()), 0)])  # type: ignore[list-item]
 
 
 def test_a_card_of_another_type_is_refused() -> None:
-    with pytest.raises(GFMError, match="to a GFMCard"):
+    with pytest.raises(ModelError, match="to a GFMCard"):
         adapt(tiny(), "lora", BANDS, STATISTICS, card={"reflectance_white": 0.2})  # type: ignore[arg-type]
 
 
@@ -245,7 +236,7 @@ def test_an_rgb_band_set_leaves_the_patch_embedding_alone() -> None:
 
 
 def test_peft_says_which_method_found_no_layer() -> None:
-    with pytest.raises(MethodError, match="peft:lora: "):
+    with pytest.raises(ModelError, match="peft:lora: "):
         adapt(tiny(), "peft:lora", BANDS, STATISTICS, targets=("query",))
 
 
@@ -259,7 +250,7 @@ def test_peft_says_which_method_found_no_layer() -> None:
 )
 def test_a_gfm_without_layer_norms_is_refused_by_the_methods_that_tune_them(method: str, message: str) -> None:
     gfm = tiny(norm_layer="rmsnorm")
-    with pytest.raises(MethodError, match=message):
+    with pytest.raises(ModelError, match=message):
         adapted(method, gfm)
     assert adapted("lora", gfm, convention="usual").trainable_names()
 
@@ -277,5 +268,5 @@ def test_a_gfm_without_layer_norms_is_refused_by_the_methods_that_tune_them(meth
 def test_models_that_the_readme_says_are_refused(name: str, method: str, message: str) -> None:
     with torch.device("meta"):
         gfm = timm.create_model(name, num_classes=0)
-        with pytest.raises(MethodError, match=message):
+        with pytest.raises(ModelError, match=message):
             adapt(gfm, method, BANDS, STATISTICS)

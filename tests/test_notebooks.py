@@ -9,7 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from deflect.analysis.notebook import NotebookError, execute, find_root, parameter_names
+from deflect.analysis.notebook import execute, find_root, parameter_names
+from deflect.errors import DataError
 from make_records import make_run, make_store, make_study
 
 ROOT = Path(__file__).parents[1]
@@ -103,7 +104,7 @@ def test_parameter_names(name):
 
 
 def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(NotebookError, match=r"tables.py: no parameter run; it has runs, grid"):
+    with pytest.raises(DataError, match=r"tables.py: no parameter run; it has runs, grid"):
         execute(NOTEBOOKS / "tables.py", tmp_path / "out.ipynb", {"run": "x"})
     assert not (tmp_path / "out.ipynb").exists()
 
@@ -111,7 +112,7 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
 def test_a_failing_notebook_is_kept_with_its_traceback(tmp_path):
     source = tmp_path / "failing.py"
     source.write_text('# %% tags=["parameters"]\nx = 1\n\n# %%\nraise RuntimeError("no luck")\n')
-    with pytest.raises(NotebookError, match="RuntimeError: no luck"):
+    with pytest.raises(DataError, match="RuntimeError: no luck"):
         execute(source, tmp_path / "out.ipynb", {"x": 2})
     assert "no luck" in (tmp_path / "out.ipynb").read_text()
 

@@ -14,9 +14,9 @@ import pytest
 from deflect.config import read as read_config
 from deflect.data.manifest import folder_sha256
 from deflect.data.prepare import prepare
-from deflect.data.readers import ReadError, read, sheet_for
+from deflect.data.readers import read, sheet_for
 from deflect.data.store import Store
-from deflect.errors import ConfigError
+from deflect.errors import ConfigError, DataError
 from own_data import CARD, image, write_card, write_folders, write_masks, write_table, write_tiff
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +59,7 @@ def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path, caplog, n
 def test_names_that_are_no_line_of_text_are_refused(tmp_path: Path, sign: str) -> None:
     write_folders(tmp_path)
     (tmp_path / "field/field_0.tif").rename(tmp_path / f"field/a{sign}b.tif")
-    with pytest.raises(ReadError, match=r"has a line break|is not UTF-8") as error:
+    with pytest.raises(DataError, match=r"has a line break|is not UTF-8") as error:
         ids(tmp_path)
     assert len(str(error.value).splitlines()) == 1
 
@@ -136,13 +136,13 @@ def test_a_folder_per_split_is_read_as_the_split(tmp_path: Path) -> None:
     for split, label, index in [(s, c, i) for s in ("train", "val", "test") for c in CARD["classes"] for i in range(2)]:
         write_tiff(tmp_path / split / label / f"{index}.tif", image(index))
     write_card(tmp_path)
-    with pytest.raises(ReadError, match=r"a folder per split \(test, train, val\); .* write `splits: folders`"):
+    with pytest.raises(DataError, match=r"a folder per split \(test, train, val\); .* write `splits: folders`"):
         ids(tmp_path)
     write_card(tmp_path, splits="folders")
     assert ids(tmp_path)["val"] == ["val/field/0", "val/field/1", "val/forest/0", "val/forest/1"]
     assert [read("own", tmp_path, "test").load(i)[1] for i in range(4)] == [0, 0, 1, 1]
     (tmp_path / "val").rename(tmp_path / "valid")
-    with pytest.raises(ReadError, match="expected folders train, val and test, found test, train, valid; rename"):
+    with pytest.raises(DataError, match="expected folders train, val and test, found test, train, valid; rename"):
         ids(tmp_path)
 
 
@@ -167,7 +167,7 @@ def test_too_few_images_for_the_splits_are_counted(tmp_path: Path, splits: objec
     (tmp_path / "a.txt").write_text("field/field_0\nfield/field_1\nforest/forest_0\nforest/forest_1\n")
     for empty in ("b.txt", "c.txt"):
         (tmp_path / empty).touch()
-    with pytest.raises(ReadError, match=f"too few images: the splits of card.yaml give its 4 images to {counts}"):
+    with pytest.raises(DataError, match=f"too few images: the splits of card.yaml give its 4 images to {counts}"):
         ids(tmp_path)
 
 
@@ -232,7 +232,7 @@ def test_a_wrong_table_is_one_line_that_says_what_was_found(tmp_path: Path, name
     change, message = WRONG_TABLES[name]
     write_table(tmp_path)
     change(tmp_path / "labels.csv")
-    with pytest.raises(ReadError, match=message) as error:
+    with pytest.raises(DataError, match=message) as error:
         ids(tmp_path)
     assert "\n" not in str(error.value)
 
@@ -241,7 +241,7 @@ def test_images_without_mask_are_counted(tmp_path: Path) -> None:
     write_masks(tmp_path)
     for index in (1, 2, 3, 4):
         (tmp_path / f"masks/tile_{index}.tif").unlink()
-    with pytest.raises(ReadError, match=r"4 images without mask \(tile_1.tif, tile_2.tif, tile_3.tif, ...\)"):
+    with pytest.raises(DataError, match=r"4 images without mask \(tile_1.tif, tile_2.tif, tile_3.tif, ...\)"):
         ids(tmp_path)
 
 
@@ -253,7 +253,7 @@ def test_classes_that_yaml_takes_for_values_need_quotes(tmp_path: Path, classes:
     write_card(tmp_path, classes="@")
     path = tmp_path / "card.yaml"
     path.write_text(path.read_text().replace("'@'", classes))
-    with pytest.raises(ReadError, match=r"classes must be names of one line, found .*put a name in quotes"):
+    with pytest.raises(DataError, match=r"classes must be names of one line, found .*put a name in quotes"):
         sheet_for("own", tmp_path)
 
 
@@ -269,7 +269,7 @@ def test_classes_that_yaml_takes_for_values_need_quotes(tmp_path: Path, classes:
 )
 def test_names_of_a_card_are_lines_of_text(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     write_card(tmp_path, **changes)
-    with pytest.raises(ReadError, match=message):
+    with pytest.raises(DataError, match=message):
         sheet_for("own", tmp_path)
 
 
@@ -278,7 +278,7 @@ def test_a_key_given_twice_is_refused_in_card_and_configuration(tmp_path: Path) 
     card, config = tmp_path / "card.yaml", tmp_path / "config.yaml"
     card.write_text(card.read_text() + "scale: 0.001\n")
     config.write_text((ROOT / "config.yaml").read_text() + "study: paper\n")
-    with pytest.raises(ReadError, match="key 'scale' is given twice"):
+    with pytest.raises(DataError, match="key 'scale' is given twice"):
         sheet_for("own", tmp_path)
     with pytest.raises(ConfigError, match="key 'study' is given twice"):
         read_config(config)

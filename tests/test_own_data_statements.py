@@ -12,7 +12,8 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from deflect.data.prepare import prepare
-from deflect.data.readers import ReadError, read
+from deflect.data.readers import read
+from deflect.errors import DataError
 from own_data import BANDS, image, write_card, write_folders, write_masks, write_tiff
 
 UTM = rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)
@@ -62,7 +63,7 @@ def test_other_bands_are_refused(names: list[str], card: dict[str, Any], tmp_pat
     gsd = card.get("gsd", 10)
     place = rasterio.Affine(gsd, 0, 5e5, 0, -gsd, 5e6)
     dataset = one_file(tmp_path, names=names, card=card, transform=place)
-    with pytest.raises(ReadError, match="the file names its bands"):
+    with pytest.raises(DataError, match="the file names its bands"):
         dataset.load(0)
 
 
@@ -95,7 +96,7 @@ def test_the_same_bands_in_another_spelling_are_read(names: list[str], card: dic
 )
 def test_a_contradiction_is_refused(card: dict[str, Any], stated: dict[str, Any], named: str, tmp_path: Path) -> None:
     dataset = one_file(tmp_path, card=card, **stated)
-    with pytest.raises(ReadError) as error:
+    with pytest.raises(DataError) as error:
         dataset.load(0)
     assert named in str(error.value)
     assert "\n" not in str(error.value)
@@ -118,7 +119,7 @@ def test_files_that_agree_are_read(card: dict[str, Any], stated: dict[str, Any],
 @pytest.mark.parametrize(("scale", "offset", "hint"), [(1e-4, -0.1, "-1000"), (2.75e-5, -0.2, "-7272.73")])
 def test_an_offset_in_reflectance_is_refused(scale: float, offset: float, hint: str, tmp_path: Path) -> None:
     write_folders(tmp_path, scale=scale, offset=offset)
-    with pytest.raises(ReadError, match=f"offset must be in the unit of stored values.*write {hint}"):
+    with pytest.raises(DataError, match=f"offset must be in the unit of stored values.*write {hint}"):
         read("own", tmp_path, "train")
 
 
@@ -172,7 +173,7 @@ def test_a_class_that_a_mask_file_calls_nodata_is_refused(tmp_path: Path) -> Non
     write_masks(tmp_path)
     dataset = read("own", tmp_path, "train")
     write_tiff(dataset.label_path(0), np.ones((1, 16, 16), np.uint8), nodata=1)
-    with pytest.raises(ReadError, match="the file says nodata is 1 and has such pixels; add it to ignore"):
+    with pytest.raises(DataError, match="the file says nodata is 1 and has such pixels; add it to ignore"):
         dataset.load(0)
 
 
@@ -194,7 +195,7 @@ def test_a_mask_elsewhere_is_refused(crs: str | None, change: Any, shift: str, t
     dataset = read("own", tmp_path, "train")
     write_tiff(dataset.path(0), image(0), crs=crs, transform=DEGREES)
     write_tiff(dataset.label_path(0), np.ones((1, 16, 16), np.uint8), crs=crs, transform=DEGREES @ change)
-    with pytest.raises(ReadError, match=f"a corner lies {shift} pixels from that of its image"):
+    with pytest.raises(DataError, match=f"a corner lies {shift} pixels from that of its image"):
         dataset.load(0)
     write_tiff(dataset.label_path(0), np.ones((1, 16, 16), np.uint8), crs=crs, transform=DEGREES)
     dataset.load(0)
@@ -205,7 +206,7 @@ def test_other_pixel_types_are_named(tmp_path: Path) -> None:
     dataset = read("own", tmp_path, "train")
     write_tiff(dataset.path(1), image(7).astype(np.float32))
     with pytest.raises(
-        ReadError, match=r"expected pixels of type uint16 .* found float32; store all files in one type"
+        DataError, match=r"expected pixels of type uint16 .* found float32; store all files in one type"
     ):
         prepare("own", tmp_path, tmp_path / "store")
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from deflect.errors import ConfigError
+from deflect.errors import ConfigError, ModelError
 from deflect.files import read_json
-from deflect.gfms import GFMS, GFMError, build, card_of, gfm_card, load_gfm
+from deflect.gfms import GFMS, build, card_of, gfm_card, load_gfm
 from deflect.gfms.convert import save_weights
 from deflect.gfms.distill import spread
 from deflect.gfms.masked import MaskedReconstruction, agreement
@@ -108,7 +108,7 @@ def test_verify_refuses_learned_positions_that_were_shuffled(tmp_path: Path) -> 
         if passes:
             assert verify("dino_mc", weights)["name"] == "dino_mc"
         else:
-            with pytest.raises(GFMError, match="positions is"):
+            with pytest.raises(ModelError, match="positions is"):
                 verify("dino_mc", weights)
 
 
@@ -121,7 +121,7 @@ def test_verify_refuses_learned_positions_that_were_shuffled(tmp_path: Path) -> 
     ],
 )
 def test_wrong_images_are_refused_and_leave_nothing(images: np.ndarray, message: str, tmp_path: Path) -> None:
-    with pytest.raises(GFMError, match=message):
+    with pytest.raises(ModelError, match=message):
         pretrain("dino_mc", images, tmp_path / "w.safetensors", PretrainSettings(steps=1, batch_size=2), seed=0)
     assert not list(tmp_path.iterdir())
 

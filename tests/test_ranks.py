@@ -8,7 +8,7 @@ import pytest
 from deflect.analysis import bootstrap, ranks
 from deflect.analysis.records import load_study
 from deflect.analysis.render import GAP
-from deflect.record import RecordError
+from deflect.errors import DataError
 from make_records import make_run, make_study
 
 CONFUSION = np.array([[3.0, 1, 0], [1, 2, 0], [0, 0, 0]])
@@ -129,5 +129,5 @@ def test_equal_predictions_are_not_told_apart(tmp_path):
 def test_predictions_must_give_the_recorded_score(tmp_path):
     make_study(tmp_path, ["mados"], ["scale_mae"], ["deflect", "lora"])
     make_run(tmp_path, "mados", "scale_mae", "lora", score=0.123)
-    with pytest.raises(RecordError, match=r"predictions give mIoU 0\.\d+, record.json says 0.123"):
+    with pytest.raises(DataError, match=r"predictions give mIoU 0\.\d+, record.json says 0.123"):
         ranks.ranks(load_study(tmp_path), resamples=10)

@@ -13,9 +13,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from deflect.data.catalog import AS_PUBLISHED, DATASETS
-from deflect.data.readers import RawDataset, ReadError, read
+from deflect.data.readers import RawDataset, read
 from deflect.data.readers.burn_scars import validation_indices
 from deflect.data.simulate import simulate
+from deflect.errors import DataError
 from deflect.settings.simulation import SimulationSize
 
 FIXTURE = Path(__file__).parent / "fixtures" / "geobench"
@@ -154,9 +155,9 @@ def test_mados_pixels_that_are_no_number_keep_their_label(raw: Path, tmp_path: P
 
 
 def test_an_unknown_dataset_without_a_card_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match=r"card\.yaml: missing; 'lakes' is none of so2sat"):
+    with pytest.raises(DataError, match=r"card\.yaml: missing; 'lakes' is none of so2sat"):
         read("lakes", tmp_path, "train")
-    with pytest.raises(ReadError, match="split must be train, val or test"):
+    with pytest.raises(DataError, match="split must be train, val or test"):
         read("so2sat", tmp_path, "valid")
 
 

@@ -16,13 +16,14 @@ import pytest
 import torch
 
 from deflect.data.store import Store
+from deflect.errors import DataError, ModelError
 from deflect.fingerprint import code_sha256
 from deflect.gfms import build as build_vit
 from deflect.gfms import gfm_card
-from deflect.record import RecordError, read_record, write_record
+from deflect.record import read_record, write_record
 from deflect.settings.training import TrainSettings
 from deflect.training import provenance
-from deflect.training.evaluate import Evaluation, EvaluationError, evaluate
+from deflect.training.evaluate import Evaluation, evaluate
 from deflect.training.outcomes import sample_rows
 from deflect.training.run import train
 from deflect.training.spec import RunSpec
@@ -123,7 +124,7 @@ def test_what_an_evaluation_says(loss: float, agrees: bool, said: str) -> None:
 
 def test_evaluation_refuses_other_data(finished: dict[str, RunSpec], tmp_path: Path) -> None:
     tiny_store(tmp_path / "other", "classification", classes=4)
-    with pytest.raises(EvaluationError, match=r"other data: expected sha256 \w+, found \w+"):
+    with pytest.raises(ModelError, match=r"other data: expected sha256 \w+, found \w+"):
         evaluate(finished["classification"].out, store=tmp_path / "other")
 
 
@@ -145,7 +146,7 @@ def test_weights_are_part_of_the_run_and_evaluation_refuses_others(tmp_path: Pat
     assert record["weights"]["sha256"] == provenance.weights_sha256(weights)
     assert evaluate(spec.out, device="cpu").identical
     save_weights(weights, 1)
-    with pytest.raises(EvaluationError, match="other weights"):
+    with pytest.raises(ModelError, match="other weights"):
         evaluate(spec.out, device="cpu")
     assert train(spec)["fingerprint"] != record["fingerprint"]
 
@@ -203,11 +204,11 @@ def test_records_are_checked_when_written_and_when_read(finished: dict[str, RunS
         (record | {"data": record["data"] | {"origin": "?"}}, r"key data\.origin: no such entry"),
         ({k: v for k, v in record.items() if k != "platform"}, "key platform: expected str, found nothing"),
     ):
-        with pytest.raises(RecordError, match=message):
+        with pytest.raises(DataError, match=message):
             write_record(tmp_path, changed)
     assert not (tmp_path / "record.json").exists()
     (tmp_path / "record.json").write_text(json.dumps({k: v for k, v in record.items() if k != "seed"}))
-    with pytest.raises(RecordError, match="key seed: expected int, found nothing"):
+    with pytest.raises(DataError, match="key seed: expected int, found nothing"):
         read_record(tmp_path)
     with pytest.raises(FileNotFoundError, match="has not finished"):
         read_record(tmp_path / "absent")

@@ -9,7 +9,7 @@ import pytest
 
 from deflect.analysis import scores, tables
 from deflect.analysis.records import load_records, load_study
-from deflect.record import RecordError
+from deflect.errors import DataError
 from make_records import make_run, make_study, seeds
 
 
@@ -65,10 +65,10 @@ def test_a_run_left_out_has_no_say_in_what_else_is_stale(tmp_path):
 
 def test_without_a_run_of_the_main_grid_the_message_names_one(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect", variant="deflect+rank=1", settings={"rank": 1})
-    with pytest.raises(RecordError, match=r"expected runs of the main grid.*found 1 other runs, e.g. so2sat/.*rank=1"):
+    with pytest.raises(DataError, match=r"expected runs of the main grid.*found 1 other runs, e.g. so2sat/.*rank=1"):
         load_study(tmp_path)
     grid = {"datasets": ["mados"], "gfms": ["scale_mae"], "methods": ["deflect"], "seeds": [0]}
-    with pytest.raises(RecordError, match=r"e\.g\. mados/scale_mae/deflect/seed0"):
+    with pytest.raises(DataError, match=r"e\.g\. mados/scale_mae/deflect/seed0"):
         load_study(tmp_path, grid)
 
 
@@ -117,7 +117,7 @@ def test_unequal_training_raises_a_warning(tmp_path):
 )
 def test_a_broken_record_is_named_with_file_and_key(tmp_path, change, message):
     out = make_run(tmp_path, "so2sat", "scale_mae", "deflect", **change)
-    with pytest.raises(RecordError) as error:
+    with pytest.raises(DataError) as error:
         load_records(tmp_path)
     assert str(error.value).startswith(f"{out / 'record.json'}: {message}")
 
@@ -127,7 +127,7 @@ def test_a_record_in_another_runs_folder(tmp_path, key, folder):
     out = make_run(tmp_path, "so2sat", "scale_mae", "deflect")
     (tmp_path / folder).mkdir(parents=True)
     out.rename(tmp_path / folder / "seed0")
-    with pytest.raises(RecordError, match=rf"record.json: key {key}: the folder says .* move it back"):
+    with pytest.raises(DataError, match=rf"record.json: key {key}: the folder says .* move it back"):
         load_records(tmp_path)
 
 

@@ -17,15 +17,7 @@ import pytest
 import rasterio
 import tifffile
 
-from deflect.data.simulate import (
-    SimulationError,
-    brick_kiln,
-    chance,
-    forestnet,
-    mados,
-    simulate,
-    so2sat,
-)
+from deflect.data.simulate import brick_kiln, chance, forestnet, mados, simulate, so2sat
 from deflect.errors import ConfigError
 from deflect.settings.reading import read
 from deflect.settings.simulation import SimulationSize
@@ -74,9 +66,9 @@ def test_a_sample_does_not_depend_on_how_many_there_are(raw: Path, tmp_path: Pat
 
 
 def test_refuses_what_it_cannot_write(tmp_path: Path) -> None:
-    with pytest.raises(SimulationError, match="can simulate so2sat"):
+    with pytest.raises(ConfigError, match="can simulate so2sat"):
         simulate("eurosat", tmp_path / "x", SIZES["so2sat"], 0)
-    with pytest.raises(SimulationError, match="divisible by 6"):
+    with pytest.raises(ConfigError, match="divisible by 6"):
         simulate("mados", tmp_path / "x", SimulationSize(train=1, val=1, test=1, pixels=64), 0)
     with pytest.raises(ConfigError, match=r"sizes\.val: expected greater than or equal to 1, found 0"):
         read(SimulationSize, {"train": 1, "val": 0, "test": 1, "pixels": 64}, "sizes")
@@ -87,7 +79,7 @@ def test_never_replaces_real_data_but_does_replace_its_own(tmp_path: Path) -> No
     real = tmp_path / "so2sat"
     real.mkdir()
     (real / "id_0000.hdf5").write_bytes(b"a download")
-    with pytest.raises(SimulationError, match="not simulated"):
+    with pytest.raises(ConfigError, match="not simulated"):
         simulate("so2sat", real, SimulationSize(train=1, val=1, test=1, pixels=32), 0)
     assert (real / "id_0000.hdf5").read_bytes() == b"a download"
     (real / "id_0000.hdf5").unlink()

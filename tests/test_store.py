@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from deflect.bands import BandStatistics, bandset
 from deflect.data.card import write_card
-from deflect.data.store import Split, Store, StoreCard, StoreError
-from deflect.errors import DeflectError
+from deflect.data.store import Split, Store, StoreCard
+from deflect.errors import DataError, DeflectError
 from deflect.files import sha256_file
 
 BANDS = bandset("sentinel2", ["B04", "B03", "B8A"])
@@ -143,28 +143,28 @@ def test_verify_notices_one_changed_byte(tmp_path: Path) -> None:
     with open(tmp_path / "s" / "val.images.npy", "r+b") as file:
         file.seek(-1, 2)
         file.write(b"\xff")
-    with pytest.raises(StoreError, match=r"val\.images\.npy: differs from the hash"):
+    with pytest.raises(DataError, match=r"val\.images\.npy: differs from the hash"):
         Store(tmp_path / "s").verify()
 
 
 def test_faults_name_the_file_and_the_remedy(tmp_path: Path) -> None:
     folder = tmp_path / "s"
-    with pytest.raises(StoreError, match=r"store\.json: no prepared data here; run `deflect data prepare s`"):
+    with pytest.raises(DataError, match=r"store\.json: no prepared data here; run `deflect data prepare s`"):
         Store(folder)
     card = write_store(folder)
-    with pytest.raises(StoreError, match="no split 'valid'; a store has train, val, test"):
+    with pytest.raises(DataError, match="no split 'valid'; a store has train, val, test"):
         Store(folder).split("valid")
     np.save(folder / "val.labels.npy", np.zeros(5, np.int64))
-    with pytest.raises(StoreError, match=r"val\.labels\.npy: expected \(2,\), found \(5,\)"):
+    with pytest.raises(DataError, match=r"val\.labels\.npy: expected \(2,\), found \(5,\)"):
         Store(folder).split("val")
     (folder / "train.images.npy").write_bytes((folder / "train.images.npy").read_bytes()[:300])
-    with pytest.raises(StoreError, match=r"train\.images\.npy: damaged"):
+    with pytest.raises(DataError, match=r"train\.images\.npy: damaged"):
         Store(folder).split("train")
     (folder / "test.images.npy").unlink()
-    with pytest.raises(StoreError, match=r"test\.images\.npy: missing"):
+    with pytest.raises(DataError, match=r"test\.images\.npy: missing"):
         Store(folder).split("test")
     (folder / "store.json").write_text("{}")
-    with pytest.raises(StoreError, match="not a card of this version"):
+    with pytest.raises(DataError, match="not a card of this version"):
         Store(folder)
     with pytest.raises(DeflectError, match="task must be one of"):
         replace(card, task="regression")

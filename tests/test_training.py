@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from deflect.data.store import Store
-from deflect.errors import ConfigError
+from deflect.errors import ConfigError, ModelError
 from deflect.files import read_json
 from deflect.methods import load_adapter
 from deflect.record import read_record
@@ -24,7 +24,7 @@ from deflect.training import model as models
 from deflect.training.batches import training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
-from deflect.training.loop import TrainingError, batch_loss, build_optimizer, fit, learning_rate
+from deflect.training.loop import batch_loss, build_optimizer, fit, learning_rate
 from deflect.training.model import (
     TaskModel,
     build_gfm,
@@ -165,9 +165,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
 
 def test_nan_stops_the_run_with_a_remedy(tmp_path: Path) -> None:
     spec = tiny_spec(tmp_path, lr=1e30)
-    with pytest.raises(
-        TrainingError, match=r"epoch \d: expected a finite training loss, found nan; lower training\.lr"
-    ):
+    with pytest.raises(ModelError, match=r"epoch \d: expected a finite training loss, found nan; lower training\.lr"):
         train(spec)
     assert not (spec.out / "record.json").exists()
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deflect import cli
-from deflect.data.store import Store, StoreError
+from deflect.data.store import Store
+from deflect.errors import DataError, ModelError
 from deflect.files import read_json, write_json
 from deflect.methods import load_adapter
 from deflect.methods.deflect.model import DeflectedGFM
@@ -25,7 +26,6 @@ from deflect.training import loop
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
 from deflect.training.evaluate import evaluate
-from deflect.training.loop import TrainingError
 from deflect.training.model import build_gfm, with_head
 from deflect.training.outcomes import labels_once
 from deflect.training.run import train
@@ -47,7 +47,7 @@ def test_weights_that_turn_nan_in_the_last_step_are_no_result(tmp_path: Path, mo
 
     monkeypatch.setattr(loop, "train_epoch", spoilt)
     spec = tiny_spec(tmp_path)
-    with pytest.raises(TrainingError, match="epoch 3, validation: expected a finite loss, found nan"):
+    with pytest.raises(ModelError, match="epoch 3, validation: expected a finite loss, found nan"):
         train(spec)
     assert not (spec.out / "record.json").exists()
 
@@ -57,7 +57,7 @@ def test_a_validation_split_without_labels_is_told(tmp_path: Path, monkeypatch: 
     spec = tiny_spec(tmp_path, "segmentation")
     labels = np.load(spec.store / "val.labels.npy")
     np.save(spec.store / "val.labels.npy", np.full_like(labels, -1))
-    with pytest.raises(TrainingError, match="no pixel of it has a label"):
+    with pytest.raises(ModelError, match="no pixel of it has a label"):
         train(spec)
 
 
@@ -67,9 +67,9 @@ def test_other_arrays_under_the_same_card_are_refused(tmp_path: Path, split: str
     train(spec)
     labels = np.load(spec.store / f"{split}.labels.npy")
     np.save(spec.store / f"{split}.labels.npy", labels[::-1])
-    with pytest.raises(StoreError, match="differs from the hash"):
+    with pytest.raises(DataError, match="differs from the hash"):
         train(tiny_spec(tmp_path, out=tmp_path / "again"))
-    with pytest.raises(StoreError, match="differs from the hash"):
+    with pytest.raises(DataError, match="differs from the hash"):
         evaluate(spec.out, device="cpu")
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from deflect.data import disk
-from deflect.data.disk import DiskFullError
 from deflect.data.fetch.sources import Source
-from deflect.data.fetch.unpack import UnpackError, unpack
+from deflect.data.fetch.unpack import unpack
 from deflect.data.manifest import content_faults, read_manifest
+from deflect.errors import DataError
 
 SOURCE = Source("a", "https://example.org/a", version="7", unpacked_bytes=10_000, layout="geotiff")
 
@@ -40,7 +40,7 @@ def make_tar(path: Path, members: list[tuple[str | tarfile.TarInfo, bytes]]) -> 
 
 
 def refused(archive: Path, folder: Path, message: str, source: Source = SOURCE) -> None:
-    with pytest.raises(UnpackError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         unpack(archive, folder / "out", source)
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in folder.iterdir()) == [archive.name], "something was left behind"
@@ -155,7 +155,7 @@ def test_disk_too_small(tmp_path: Path, monkeypatch) -> None:
     archive = make_zip(tmp_path / "a.zip", [("a.tif", b"1")])
     usage = disk.shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DiskFullError, match=r"1\.0 kB free"):
+    with pytest.raises(DataError, match=r"1\.0 kB free"):
         unpack(archive, tmp_path / "out", SOURCE)
     assert not (tmp_path / "out").exists()
 

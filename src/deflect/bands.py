@@ -11,14 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from deflect.errors import DeflectError
+from deflect.errors import ConfigError
 
 #: Spyndex letters. B, G, R are the visible bands, N near infrared, S1 and S2 short-wave infrared.
 ROLES = ("A", "B", "G", "R", "RE1", "RE2", "RE3", "N", "N2", "WV", "S1", "S2")
-
-
-class BandError(DeflectError):
-    """A band set lacks a band, repeats one, or names one that its sensor does not have."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class Band:
     ``role`` is the Spyndex letter, or ``""`` where none applies.
 
     Raises:
-        BandError: the role is unknown, or wavelength, width or gsd is not a number.
+        ConfigError: the role is unknown, or wavelength, width or gsd is not a number.
     """
 
     name: str
@@ -39,10 +35,10 @@ class Band:
 
     def __post_init__(self) -> None:
         if self.role not in ("", *ROLES):
-            raise BandError(f'{self.name}: role must be one of {", ".join(ROLES)} or "", found {self.role!r}')
+            raise ConfigError(f'{self.name}: role must be one of {", ".join(ROLES)} or "", found {self.role!r}')
         facts = (self.wavelength, self.width, self.gsd)
         if not all(isinstance(fact, (int, float)) and not isinstance(fact, bool) for fact in facts):
-            raise BandError(f"{self.name}: wavelength, width and gsd must be numbers, found {facts}")
+            raise ConfigError(f"{self.name}: wavelength, width and gsd must be numbers, found {facts}")
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class BandSet(Sequence[Band]):
     """Bands of one sensor, in the order of an image's channel axis.
 
     Raises:
-        BandError: the set is empty, or a name or a role occurs twice.
+        ConfigError: the set is empty, or a name or a role occurs twice.
     """
 
     sensor: str
@@ -58,11 +54,11 @@ class BandSet(Sequence[Band]):
 
     def __post_init__(self) -> None:
         if not self.bands:
-            raise BandError(f"{self.sensor}: a band set needs at least one band")
+            raise ConfigError(f"{self.sensor}: a band set needs at least one band")
         for what, values in (("band", self.names), ("role", [r for r in self.roles if r])):
             repeated = sorted({v for v in values if list(values).count(v) > 1})
             if repeated:
-                raise BandError(f"{self.sensor}: {what} {', '.join(repeated)} occurs more than once in {self.names}")
+                raise ConfigError(f"{self.sensor}: {what} {', '.join(repeated)} occurs more than once in {self.names}")
 
     def __len__(self) -> int:
         return len(self.bands)
@@ -88,7 +84,7 @@ class BandSet(Sequence[Band]):
     def channel(self, name: str) -> int:
         """Position of the band called ``name`` in the channel axis."""
         if name not in self.names:
-            raise BandError(f"{self.sensor}: no band {name!r}; this set has {', '.join(self.names)}")
+            raise ConfigError(f"{self.sensor}: no band {name!r}; this set has {', '.join(self.names)}")
         return self.names.index(name)
 
     def channel_of_role(self, role: str) -> int:
@@ -97,7 +93,7 @@ class BandSet(Sequence[Band]):
         if role == "N" and "N" not in roles and "N2" in roles:
             role = "N2"
         if role not in roles:
-            raise BandError(f"{self.sensor}: no band with role {role!r} among {', '.join(self.names)}")
+            raise ConfigError(f"{self.sensor}: no band with role {role!r} among {', '.join(self.names)}")
         return roles.index(role)
 
     def has_role(self, role: str) -> bool:
@@ -108,11 +104,11 @@ class BandSet(Sequence[Band]):
         """Channels of red, green and blue, in this order, found by identity.
 
         Raises:
-            BandError: a visible band is missing; the message says which.
+            ConfigError: a visible band is missing; the message says which.
         """
         missing = [colour for colour, role in (("red", "R"), ("green", "G"), ("blue", "B")) if not self.has_role(role)]
         if missing:
-            raise BandError(f"{self.sensor}: no {' and no '.join(missing)} band among {', '.join(self.names)}")
+            raise ConfigError(f"{self.sensor}: no {' and no '.join(missing)} band among {', '.join(self.names)}")
         return self.channel_of_role("R"), self.channel_of_role("G"), self.channel_of_role("B")
 
     def subset(self, names: Sequence[str]) -> BandSet:
@@ -136,11 +132,11 @@ class BandStatistics:
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std):
-            raise BandError(f"{len(self.mean)} means but {len(self.std)} standard deviations")
+            raise ConfigError(f"{len(self.mean)} means but {len(self.std)} standard deviations")
         for field in ("mean", "std"):
             object.__setattr__(self, field, tuple(float(value) for value in getattr(self, field)))
         if not all(s > 0 for s in self.std):
-            raise BandError(f"every standard deviation must be positive, found {self.std}")
+            raise ConfigError(f"every standard deviation must be positive, found {self.std}")
 
 
 SENTINEL2 = BandSet(
@@ -184,5 +180,5 @@ SENSORS = {sensor.sensor: sensor for sensor in (SENTINEL2, LANDSAT8, HLS_S30)}
 def bandset(sensor: str, names: Sequence[str] | None = None) -> BandSet:
     """The bands ``names`` of ``sensor`` (all by default), e.g. ``bandset("sentinel2", ["B04", "B03", "B02"])``."""
     if sensor not in SENSORS:
-        raise BandError(f"unknown sensor {sensor!r}; known: {', '.join(SENSORS)}")
+        raise ConfigError(f"unknown sensor {sensor!r}; known: {', '.join(SENSORS)}")
     return SENSORS[sensor] if names is None else SENSORS[sensor].subset(names)

@@ -1,4 +1,4 @@
-"""The base class of every fault that a user can mend; the command line prints it as one line, without a traceback."""
+"""Errors that a user can act on. The command line prints each as one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ FULL, DENIED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.E
 
 
 class DeflectError(ValueError):
-    """A fault with a remedy: the message names the file or key, what was expected, what was found and what to do."""
+    """The base class. The message names the file or key, what was expected, what was found and what to do."""
 
 
 class ConfigError(DeflectError):
-    """The configuration names something that does not exist or holds a value that cannot be used."""
+    """A setting, a name or a set of bands does not exist or cannot be used."""
 
 
-class MethodError(DeflectError):
-    """A method is unknown, wrongly set, or does not fit the GFM."""
+class DataError(DeflectError):
+    """A file of images, labels, weights or results is missing, damaged or not as expected, or the disk is full."""
+
+
+class DownloadError(DeflectError):
+    """No address gave the expected file."""
+
+
+class ModelError(DeflectError):
+    """A GFM or a method cannot be built, loaded, adapted, trained or evaluated as asked."""
 
 
 def one_line(error: DeflectError | OSError) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deflect.errors import DeflectError
+from deflect.errors import DataError
 from deflect.files import read_json, sha256_once, write_json
 from deflect.settings import TASKS
 
@@ -94,10 +94,6 @@ FIELDS = {
 }
 
 
-class RecordError(DeflectError):
-    """A run record is damaged, of another schema, or in another run's folder."""
-
-
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write ``record.json`` atomically and with a seal, after checking that it has every entry and no other."""
     path = Path(folder) / NAME
@@ -109,7 +105,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Read and check the record in a run's folder.
 
     Raises:
-        RecordError: the file is no record of this schema; the message names key, expected and found.
+        DataError: the file is no record of this schema; the message names key, expected and found.
         FileNotFoundError: the run has not finished.
     """
     path = Path(folder) / NAME
@@ -125,12 +121,12 @@ def run_file(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
 
     Raises:
         FileNotFoundError: there is no such file.
-        RecordError: the file changed since the run wrote it.
+        DataError: the file changed since the run wrote it.
     """
     path = Path(folder) / name
     expected = record.get("files", {}).get(name)  # records of older versions hash no files
     if expected not in (None, sha256_once(path)):
-        raise RecordError(f"{path}: changed since the run wrote it (its sha256 is in {NAME}); {REMEDY}")
+        raise DataError(f"{path}: changed since the run wrote it (its sha256 is in {NAME}); {REMEDY}")
     return path
 
 
@@ -152,14 +148,14 @@ def check(record: Any, path: Path, complete: bool = False) -> None:
         complete: whether it must also have the entries that no table or figure needs, and no others.
 
     Raises:
-        RecordError: the message names file, key, what was expected and what was found.
+        DataError: the message names file, key, what was expected and what was found.
     """
     if not isinstance(record, Mapping):
-        raise RecordError(f"{path}: expected a JSON object, found {type(record).__name__}; {REMEDY}")
+        raise DataError(f"{path}: expected a JSON object, found {type(record).__name__}; {REMEDY}")
     for key, field in FIELDS.items():
         _check_field(record, key, field, path, field.needed or complete)
     for key in _unknown(record) if complete else ():
-        raise RecordError(f"{path}: key {key}: no such entry in deflect.record.FIELDS")
+        raise DataError(f"{path}: key {key}: no such entry in deflect.record.FIELDS")
     _require(record["schema"] == SCHEMA, path, "schema", SCHEMA, record["schema"])
     _require(record["task"] in TASKS, path, "task", "a known task", record["task"])
     metric, value = record["score"]["metric"], record["score"]["value"]
@@ -182,7 +178,7 @@ def _check_field(record: Mapping[str, Any], key: str, field: Field, path: Path, 
         value = get(record, key)
     except KeyError:
         if needed:
-            raise RecordError(f"{path}: key {key}: expected {expected}, found nothing; {REMEDY}") from None
+            raise DataError(f"{path}: key {key}: expected {expected}, found nothing; {REMEDY}") from None
         return
     wrong_bool = isinstance(value, bool) and field.type is not bool
     _require(isinstance(value, field.type) and not wrong_bool, path, key, expected, value)
@@ -202,4 +198,4 @@ def _unknown(record: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 def _require(holds: bool, path: Path, key: str, expected: Any, found: Any) -> None:
     if not holds:
-        raise RecordError(f"{path}: key {key}: expected {expected}, found {found!r}; {REMEDY}")
+        raise DataError(f"{path}: key {key}: expected {expected}, found {found!r}; {REMEDY}")

@@ -56,7 +56,7 @@ def image_confusions(folder: Path, record: Mapping[str, Any]) -> tuple[NDArray[n
     """Ids (N,) and confusion matrix of every test image (N, K, K) from a run's predictions.
 
     Raises:
-        FileNotFoundError, RecordError: the file is missing, changed or lacks an array.
+        FileNotFoundError, DataError: the file is missing, changed or lacks an array.
     """
     if record["task"] == "segmentation":
         found = run_arrays(folder, record, PREDICTIONS, ["ids", "confusions"])

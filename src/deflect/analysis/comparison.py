@@ -15,7 +15,7 @@ from deflect.analysis.looks import ordered, title
 from deflect.analysis.records import StudyRuns, metrics_of
 from deflect.analysis.render import Cell, PrintedTable, Table, score, signed
 from deflect.analysis.tables import gap_notes
-from deflect.record import RecordError
+from deflect.errors import DataError
 
 REFERENCE_COLUMNS = ["source", "gfm", "method", "variant", "dataset", "metric", "ours", "value", "low", "high"]
 REFERENCE_COLUMNS += ["share", "tolerance", "confidence", "note"]
@@ -31,15 +31,15 @@ def load_references(path: Path | str) -> pd.DataFrame:
     """``references/paper.csv``, checked: every row has a number or a range, and a number has a tolerance.
 
     Raises:
-        RecordError: the message names file, row and fault.
+        DataError: the message names file, row and fault.
     """
     table = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))
     if list(table.columns) != REFERENCE_COLUMNS:
-        raise RecordError(f"{path}: expected columns {', '.join(REFERENCE_COLUMNS)}, found {', '.join(table.columns)}")
+        raise DataError(f"{path}: expected columns {', '.join(REFERENCE_COLUMNS)}, found {', '.join(table.columns)}")
     for line, row in enumerate(table.itertuples(), start=2):
         number, ranged = pd.notna(row.value), pd.notna(row.low) and pd.notna(row.high)
         if number == ranged or (number and pd.isna(row.tolerance)):
-            raise RecordError(f"{path}: line {line}: expected a value with its tolerance, or low and high")
+            raise DataError(f"{path}: line {line}: expected a value with its tolerance, or low and high")
     return table.fillna(dict.fromkeys(_TEXTS, ""))
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deflect.errors import DeflectError
+from deflect.errors import DataError
 from deflect.files import atomic_path
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ _KERNEL = {
     "PYTHONHASHSEED": "0",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
-
-
-class NotebookError(DeflectError):
-    """A notebook got a parameter it does not have, or one of its cells failed."""
 
 
 def open_study(runs: str, grid: Mapping[str, Any]) -> StudyRuns:
@@ -70,13 +66,13 @@ def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any
         parameters: values for names in the cell tagged ``parameters``.
 
     Raises:
-        NotebookError: an unknown parameter, or a failing cell; the message has the name or the last line of the error.
+        DataError: an unknown parameter, or a failing cell; the message has the name or the last line of the error.
         FileNotFoundError: there is no such notebook.
     """
     source, output, parameters = Path(source), Path(output), dict(parameters or {})
     known = parameter_names(source)
     if unknown := sorted(set(parameters) - set(known)):  # papermill itself would only warn
-        raise NotebookError(f"{source}: no parameter {', '.join(unknown)}; it has {', '.join(known)}")
+        raise DataError(f"{source}: no parameter {', '.join(unknown)}; it has {', '.join(known)}")
     import papermill
     from traitlets.config import Config
 
@@ -95,7 +91,7 @@ def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any
         with atomic_path(output) as aside:
             aside.write_bytes(ran.read_bytes())
     if failure:
-        raise NotebookError(failure)
+        raise DataError(failure)
 
 
 def parameter_names(source: Path) -> list[str]:

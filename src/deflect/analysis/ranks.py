@@ -14,7 +14,8 @@ from deflect.analysis.looks import ORACLE, ordered, title
 from deflect.analysis.records import StudyRuns
 from deflect.analysis.render import GAP, Cell, PrintedTable, Table, score, signed, span
 from deflect.analysis.tables import gap_notes
-from deflect.record import PREDICTIONS, RecordError
+from deflect.errors import DataError
+from deflect.record import PREDICTIONS
 
 REFERENCE = "deflect"
 LEVEL = 0.05
@@ -89,16 +90,16 @@ def _aligned(runs: pd.DataFrame) -> list[Array]:
     """Confusions per test image of every run, after checking that all runs saw the same images.
 
     Raises:
-        RecordError: test images differ between runs, or predictions do not give the recorded score.
+        DataError: test images differ between runs, or predictions do not give the recorded score.
     """
     found = [image_confusions(row.folder, row.record) for row in runs.itertuples()]
     for row, (ids, confusions) in zip(runs.itertuples(), found, strict=True):
         path = row.folder / PREDICTIONS
         if not np.array_equal(ids, found[0][0]):
-            raise RecordError(f"{path}: other test images than in {runs.folder[0]}; delete both folders, train again")
+            raise DataError(f"{path}: other test images than in {runs.folder[0]}; delete both folders, train again")
         value = score_of(confusions.sum(axis=0), row.metric)
         if abs(value - row.score) > 1e-4:
-            raise RecordError(f"{path}: predictions give {row.metric} {value:.5f}, record.json says {row.score:.5f}")
+            raise DataError(f"{path}: predictions give {row.metric} {value:.5f}, record.json says {row.score:.5f}")
     return [confusions for _, confusions in found]
 
 

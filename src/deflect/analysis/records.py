@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from deflect.analysis.looks import ordered, title
+from deflect.errors import DataError
 from deflect.files import sha256_json
-from deflect.record import NAME, REMEDY, RecordError, get, read_record, run_file
+from deflect.record import NAME, REMEDY, get, read_record, run_file
 from deflect.settings import METHODS
 
 #: Column of the table of runs -> key of the record.
@@ -114,7 +115,7 @@ def load_records(folder: Path | str) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: there is no record.
-        RecordError: a record breaks the schema or is in another run's folder.
+        DataError: a record breaks the schema or is in another run's folder.
     """
     paths = sorted(Path(folder).glob(f"*/*/*/seed*/{NAME}"))
     if not paths:
@@ -133,11 +134,11 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
 
     Raises:
         FileNotFoundError: there is no record.
-        RecordError: a record is damaged or misplaced, or none belongs to the main grid.
+        DataError: a record is damaged or misplaced, or none belongs to the main grid.
     """
     frame = load_records(folder)
     if frame.study.nunique() > 1:
-        raise RecordError(f"{folder}: key study: one folder has runs of {', '.join(sorted(set(frame.study)))}")
+        raise DataError(f"{folder}: key study: one folder has runs of {', '.join(sorted(set(frame.study)))}")
     names = [_name(row) for row in frame.itertuples()]
     expected = expected_runs(grid) if grid else _found_grid(frame)
     reasons = dict.fromkeys(set(names) - set(expected), "not in the configured grid") if grid else {}
@@ -148,7 +149,7 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
     missing = [name for name in expected if name not in set(names) or name in reasons]
     if not (kept.variant == "").any():
         example = expected[0] if expected else "DATASET/GFM/METHOD/seed0"
-        raise RecordError(
+        raise DataError(
             f"{folder}: expected runs of the main grid, e.g. {example}; found {len(frame)} other runs, "
             f"e.g. {names[0]}; train the missing ones: `snakemake --cores all`"
         )
@@ -181,7 +182,7 @@ def _variant(record: Mapping[str, Any], path: Path) -> str:
     method = record["method"] if run not in METHODS else run
     for key, found in (("dataset", dataset), ("gfm", gfm), ("seed", seed.removeprefix("seed")), ("method", method)):
         if str(record[key]) != found:
-            raise RecordError(f"{path}: key {key}: the folder says {found!r}, the record {record[key]!r}; move it back")
+            raise DataError(f"{path}: key {key}: the folder says {found!r}, the record {record[key]!r}; move it back")
     return str(record.get("variant", "")) if run == method else run.removeprefix(f"{method}+")
 
 
@@ -259,10 +260,10 @@ def run_arrays(folder: Path, record: Mapping[str, Any], name: str, keys: Sequenc
 
     Raises:
         FileNotFoundError: there is no such file.
-        RecordError: the file changed since the run wrote it, or lacks an array.
+        DataError: the file changed since the run wrote it, or lacks an array.
     """
     path = run_file(folder, name, record)
     with np.load(path, allow_pickle=False) as file:
         if lacking := [key for key in keys if key not in file.files]:
-            raise RecordError(f"{path}: no {', '.join(lacking)}; {REMEDY}")
+            raise DataError(f"{path}: no {', '.join(lacking)}; {REMEDY}")
         return {key: file[key] for key in keys}

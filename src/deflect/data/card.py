@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from deflect.bands import BandSet, BandStatistics
-from deflect.errors import DeflectError
+from deflect.errors import DataError
 from deflect.files import read_json, read_text, sha256_json, sha256_once, write_json
 from deflect.settings import TASKS
 
 CARD = "store.json"
 #: The files of a split, behind ``{split}.``.
 PARTS = ("images.npy", "labels.npy", "ids.txt")
-
-
-class StoreError(DeflectError):
-    """A prepared store is missing, incomplete, or differs from its card."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,9 @@ class StoreCard:
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
-            raise StoreError(f"{self.name}: task must be one of {', '.join(TASKS)}, found {self.task!r}")
+            raise DataError(f"{self.name}: task must be one of {', '.join(TASKS)}, found {self.task!r}")
         if len(self.statistics.mean) != len(self.bands):
-            raise StoreError(f"{self.name}: {len(self.bands)} bands but statistics of {len(self.statistics.mean)}")
+            raise DataError(f"{self.name}: {len(self.bands)} bands but statistics of {len(self.statistics.mean)}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,15 +63,15 @@ def read_card(folder: Path) -> StoreCard:
     """The card of the store in ``folder``.
 
     Raises:
-        StoreError: there is none, or it is of another version.
+        DataError: there is none, or it is of another version.
     """
     path = Path(folder) / CARD
     if not path.is_file():
-        raise StoreError(f"{path}: no prepared data here; run `deflect data prepare {path.parent.name}`")
+        raise DataError(f"{path}: no prepared data here; run `deflect data prepare {path.parent.name}`")
     try:
         return StoreCard.from_dict(read_json(path))
     except (KeyError, TypeError) as error:
-        raise StoreError(f"{path}: not a card of this version ({error}); delete it and prepare again") from error
+        raise DataError(f"{path}: not a card of this version ({error}); delete it and prepare again") from error
 
 
 def hash_name(part: str) -> str:
@@ -87,16 +83,16 @@ def verify_files(folder: Path, card: StoreCard) -> None:
     """Compare every file of a store with the hash on its card, once per state of the file.
 
     Raises:
-        StoreError: one is missing or differs.
+        DataError: one is missing or differs.
     """
     for split, facts in card.splits.items():
         for part in PARTS:
             path = Path(folder) / f"{split}.{part}"
             if not path.is_file():
-                raise StoreError(f"{path}: missing beside {CARD}; delete {folder} and prepare again")
+                raise DataError(f"{path}: missing beside {CARD}; delete {folder} and prepare again")
             expected = facts.get(hash_name(part))  # stores of older versions do not hash the ids
             if expected is not None and expected != sha256_once(path):
-                raise StoreError(f"{path}: differs from the hash in {CARD}; delete the folder and prepare again")
+                raise DataError(f"{path}: differs from the hash in {CARD}; delete the folder and prepare again")
 
 
 def write_card(folder: Path, card: StoreCard) -> None:

@@ -18,15 +18,11 @@ import yaml
 
 from deflect.bands import BandSet, bandset
 from deflect.data.fetch.sources import Source, published_archives
-from deflect.errors import DeflectError
+from deflect.errors import ConfigError
 from deflect.settings import METRICS, SPLITS
 
 SHEETS = Path(__file__).with_name("catalog.yaml")
 NO_SOURCE = Source("", "")
-
-
-class CatalogError(DeflectError):
-    """A data sheet contradicts itself, or there is none of that name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +87,11 @@ class DatasetSheet:
             ("published standard deviations", self.published_std),
         ):
             if values is not None and len(values) != len(self.bands):
-                raise CatalogError(f"{self.name}: {len(self.bands)} bands but {len(values)} {what}")
+                raise ConfigError(f"{self.name}: {len(self.bands)} bands but {len(values)} {what}")
         if self.metric != METRICS.get(self.task):
-            raise CatalogError(f"{self.name}: task {self.task!r} and metric {self.metric!r} do not go together")
+            raise ConfigError(f"{self.name}: task {self.task!r} and metric {self.metric!r} do not go together")
         if tuple(self.splits) != SPLITS:
-            raise CatalogError(f"{self.name}: splits must be train, val, test, found {', '.join(self.splits)}")
+            raise ConfigError(f"{self.name}: splits must be train, val, test, found {', '.join(self.splits)}")
 
 
 def _with_bands(facts: dict[str, Any], sensor: str, bands: dict[str, str], stored: dict[str, Any]) -> dict[str, Any]:
@@ -134,8 +130,8 @@ def dataset_sheet(name: str) -> DatasetSheet:
     """The data sheet of ``name``.
 
     Raises:
-        CatalogError: the catalog has no such dataset.
+        ConfigError: the catalog has no such dataset.
     """
     if name not in DATASETS:
-        raise CatalogError(f"unknown dataset {name!r}; the catalog has {', '.join(DATASETS)}")
+        raise ConfigError(f"unknown dataset {name!r}; the catalog has {', '.join(DATASETS)}")
     return DATASETS[name]

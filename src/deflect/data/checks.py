@@ -13,7 +13,7 @@ import numpy as np
 
 from deflect.bands import BandStatistics
 from deflect.data.catalog import DatasetSheet
-from deflect.errors import DeflectError
+from deflect.errors import DataError
 from deflect.settings import SPLITS
 
 log = logging.getLogger(__name__)
@@ -28,19 +28,15 @@ DARKEST = 1e-3
 NO_REFLECTANCE = "; leave a band that is no reflectance (radar, temperature) out with `use` in card.yaml"
 
 
-class PrepareError(DeflectError):
-    """A dataset as a whole is not what it should be."""
-
-
 def check_sizes(sheet: DatasetSheet, sizes: dict[str, int], image_size: int, raw: Path) -> None:
     """Split sizes and image size against the data sheet."""
     if image_size != sheet.image_size:
-        raise PrepareError(f"{raw}: images of {sheet.image_size} pixels expected, found {image_size}; fetch them again")
+        raise DataError(f"{raw}: images of {sheet.image_size} pixels expected, found {image_size}; fetch them again")
     if sizes == sheet.splits:
         return
     message = f"{raw}: {sheet.name} should have {_counts(sheet.splits)} images, found {_counts(sizes)}"
     if sheet.splits_exact:
-        raise PrepareError(f"{message}; fetch or place the dataset again")
+        raise DataError(f"{message}; fetch or place the dataset again")
     log.warning("%s; no official text states the numbers", message)
 
 
@@ -50,7 +46,7 @@ def check_ids(ids: dict[str, list[str]], raw: Path) -> None:
         common = sorted(set(ids[first]) & set(ids[second]))
         if common:
             message = f"{raw}: {first} and {second} share {len(common)} images, e.g. {common[0]!r}"
-            raise PrepareError(f"{message}; an image belongs to one split: correct the split files")
+            raise DataError(f"{message}; an image belongs to one split: correct the split files")
 
 
 def check_copies(ids: dict[str, list[str]], hashes: dict[str, list[str]], raw: Path, refuse: bool) -> None:
@@ -67,7 +63,7 @@ def check_copies(ids: dict[str, list[str]], hashes: dict[str, list[str]], raw: P
             message = f"{raw}: {len(copies)} images of {second} are copies of images of {first}"
             message += f", e.g. {copies[0][1]!r} of {copies[0][0]!r}"
             if refuse:
-                raise PrepareError(
+                raise DataError(
                     f"{message}; remove them, or take published splits as they are: add the dataset to `unchecked` of "
                     "the study in config.yaml (by hand: --no-check)"
                 )
@@ -82,7 +78,7 @@ def check_labels(sheet: DatasetSheet, labelled: dict[str, np.ndarray], raw: Path
     """
     for split, counts in labelled.items():
         if not counts.any():
-            raise PrepareError(f"{raw}: nothing in {split} has a label; correct the labels, or the value for none")
+            raise DataError(f"{raw}: nothing in {split} has a label; correct the labels, or the value for none")
     for split in ("val", "test"):
         for name, trained, tested in zip(sheet.classes, labelled["train"], labelled[split], strict=True):
             if tested and not trained:
@@ -115,15 +111,15 @@ def check_reflectance(sheet: DatasetSheet, found: BandStatistics, outside: dict[
             message = (
                 f"{raw}: {share} of the pixels of band {name} in {split} are beyond reflectance {low:g} to {high:g}"
             )
-            raise PrepareError(f"{message} at scale {sheet.scale:g}; correct scale, offset or nodata{NO_REFLECTANCE}")
+            raise DataError(f"{message} at scale {sheet.scale:g}; correct scale, offset or nodata{NO_REFLECTANCE}")
     for name, spread in zip(sheet.bands.names, found.std, strict=True):
         if spread > high - low:
             message = f"{raw}: band {name} has a standard deviation of reflectance of {spread:.2g} in train, beyond"
             remedy = f"give the value that stands for nodata{NO_REFLECTANCE}"
-            raise PrepareError(f"{message} {low:g} to {high:g}; {remedy}")
+            raise DataError(f"{message} {low:g} to {high:g}; {remedy}")
     if max(found.mean) < DARKEST:
         brightest = f"the brightest band has a mean reflectance of {max(found.mean):.2g}"
-        raise PrepareError(f"{raw}: {brightest} at scale {sheet.scale:g}, expected {DARKEST:g} or more; correct it")
+        raise DataError(f"{raw}: {brightest} at scale {sheet.scale:g}, expected {DARKEST:g} or more; correct it")
 
 
 def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path, sample: int = 0) -> None:
@@ -133,7 +129,7 @@ def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path, sampl
         sample: ``found`` is of so many images of the split, and may differ by more than the tolerances of the sheet.
 
     Raises:
-        PrepareError: a mean or a standard deviation is too far from the published one.
+        DataError: a mean or a standard deviation is too far from the published one.
     """
     faults = []
     for what, published, own, tolerance in (
@@ -147,7 +143,7 @@ def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path, sampl
                 faults.append(f"{name}: {what} {expected:.6g} expected within {100 * allowed:g} %, found {stored:.6g}")
     if faults:
         where = f"a sample of {sample} images" if sample else "train"
-        raise PrepareError(
+        raise DataError(
             f"{raw}: {where} is not as published: band {'; '.join(faults)}; check that these are the published files, "
             f"or accept them: add {sheet.name} to `unchecked` of the study in config.yaml (by hand: --no-check)"
         )

@@ -12,16 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deflect.errors import DeflectError
+from deflect.errors import DataError
 
 RESERVE = 64 << 20  # bytes that stay free on the disk
 #: What ``flock`` answers on Lustre mounted without it, and on NFS without its lock service.
 WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 log = logging.getLogger(__name__)
-
-
-class DiskFullError(DeflectError):
-    """The disk has too little room."""
 
 
 def human(size: float) -> str:
@@ -37,14 +33,14 @@ def require_space(folder: Path, needed: int) -> None:
     """Check that the disk of ``folder``, which need not exist yet, takes ``needed`` bytes more.
 
     Raises:
-        DiskFullError: it does not.
+        DataError: it does not.
     """
     place = folder.absolute()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
     if free < needed + RESERVE:
-        raise DiskFullError(
+        raise DataError(
             f"{folder}: {human(needed + RESERVE)} of room needed, {human(free)} free; make room or use another disk"
         )
 
@@ -56,7 +52,7 @@ def naming_full_disk(folder: Path, again: str = "fetch") -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise DiskFullError(f"{folder}: the disk is full; make room and {again} again, it goes on") from error
+            raise DataError(f"{folder}: the disk is full; make room and {again} again, it goes on") from error
         raise
 
 

@@ -16,17 +16,7 @@ import numpy as np
 
 from deflect.bands import BandStatistics
 from deflect.data import checks
-from deflect.data.card import (
-    CARD,
-    PARTS,
-    StoreCard,
-    StoreError,
-    hash_name,
-    read_card,
-    verify_files,
-    write_card,
-    write_ids,
-)
+from deflect.data.card import CARD, PARTS, StoreCard, hash_name, read_card, verify_files, write_card, write_ids
 from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.disk import lock
 from deflect.data.readers import read, sheet_for
@@ -34,6 +24,7 @@ from deflect.data.readers.base import RawDataset
 from deflect.data.shards import Plan, make_plan, write_shards
 from deflect.data.simulate import MARKER
 from deflect.data.statistics import Sums, band_statistics, total
+from deflect.errors import DataError
 from deflect.files import read_json, sha256_file, write_json
 from deflect.fingerprint import code_sha256
 from deflect.settings import SPLITS
@@ -130,7 +121,7 @@ def _finished(out: Path, made_from: dict[str, Any]) -> StoreCard | None:
     try:
         card = read_card(out)
         verify_files(out, card)
-    except StoreError:
+    except DataError:
         return None
     (out / CARD).touch()
     return card
@@ -184,4 +175,4 @@ def refuse_other_files(out: Path) -> None:
     own = {CARD} | {f"{split}.{part}" for split in SPLITS for part in PARTS}
     others = sorted(path.name for path in out.iterdir() if path.name not in own) if out.is_dir() else []
     if others:
-        raise checks.PrepareError(f"{out}: holds {others[0]!r}, which is no part of a store; choose another folder")
+        raise DataError(f"{out}: holds {others[0]!r}, which is no part of a store; choose another folder")

@@ -22,9 +22,8 @@ import numpy as np
 
 from deflect.data.disk import naming_full_disk, require_space
 from deflect.data.readers.base import RawDataset
-from deflect.data.readers.faults import ReadError
 from deflect.data.statistics import Sums
-from deflect.errors import DeflectError
+from deflect.errors import DataError, DeflectError
 from deflect.files import atomic_path, read_json, sha256_json, write_json
 from deflect.progress import bar
 
@@ -108,12 +107,12 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
     for row in range(start, stop):
         image, label, measured = dataset.load_measured(row)
         if image.shape != plan.shape:
-            raise ReadError(
+            raise DataError(
                 f"{dataset.path(row)}: expected {plan.shape} as in the first image, found {image.shape}; cut it anew "
                 "(your own data: or set size in card.yaml)"
             )
         if str(image.dtype) != plan.dtype:
-            raise ReadError(
+            raise DataError(
                 f"{dataset.path(row)}: expected pixels of type {plan.dtype} as in the first image, found "
                 f"{image.dtype}; store all files in one type, e.g. float32"
             )

@@ -9,7 +9,7 @@ import numpy as np
 
 from deflect.bands import BandStatistics
 from deflect.data.catalog import DatasetSheet
-from deflect.data.checks import PrepareError
+from deflect.errors import DataError
 
 
 class Sums:
@@ -58,15 +58,15 @@ def band_statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], raw: Path)
     Rounded to 9 digits, so that another order of additions in another build of NumPy gives the same card.
 
     Raises:
-        PrepareError: a band has no measurement, or is constant.
+        DataError: a band has no measurement, or is constant.
     """
     pixels = total(notes, "measured")
     for name, count in zip(sheet.bands.names, pixels, strict=True):
         if not count:
-            raise PrepareError(f"{raw}: band {name} has no measurement in the training split; leave the band out")
+            raise DataError(f"{raw}: band {name} has no measurement in the training split; leave the band out")
     mean = total(notes, "sum") / pixels
     std = np.sqrt(np.maximum(total(notes, "square") / pixels - mean**2, 0))
     for name, value, spread in zip(sheet.bands.names, mean, std, strict=True):
         if spread <= 1e-6 * abs(value):
-            raise PrepareError(f"{raw}: band {name} is constant ({value:g}) in the training split; leave the band out")
+            raise DataError(f"{raw}: band {name} is constant ({value:g}) in the training split; leave the band out")
     return BandStatistics(*(tuple(float(f"{value:.9g}") for value in values) for values in (mean, std)))

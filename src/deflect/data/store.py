@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deflect.data.card import CARD, StoreCard, StoreError, read_card, read_ids, verify_files
+from deflect.data.card import CARD, StoreCard, read_card, read_ids, verify_files
+from deflect.errors import DataError
 from deflect.settings import SPLITS
 
-__all__ = ["Split", "Store", "StoreCard", "StoreError"]
+__all__ = ["DataError", "Split", "Store", "StoreCard"]
 
 
 Indices = Sequence[int] | np.ndarray | Tensor
@@ -57,13 +58,13 @@ class Split(Dataset):
     def _load(self, what: str, shape: tuple[int, ...]) -> np.ndarray:
         path = self.folder / f"{self.name}.{what}.npy"
         if not path.is_file():
-            raise StoreError(f"{path}: missing beside {CARD}; delete {self.folder} and prepare again")
+            raise DataError(f"{path}: missing beside {CARD}; delete {self.folder} and prepare again")
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except ValueError as error:
-            raise StoreError(f"{path}: damaged ({error}); delete {self.folder} and prepare again") from error
+            raise DataError(f"{path}: damaged ({error}); delete {self.folder} and prepare again") from error
         if array.shape != shape:
-            raise StoreError(f"{path}: expected {shape}, found {array.shape}; delete {self.folder} and prepare again")
+            raise DataError(f"{path}: expected {shape}, found {array.shape}; delete {self.folder} and prepare again")
         return array
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -113,7 +114,7 @@ class Store:
     """A prepared dataset: ``Store(folder).split("train").batch([0, 1, 2])``.
 
     Raises:
-        StoreError: the folder has no card, or its arrays are not of the sizes that the card gives.
+        DataError: the folder has no card, or its arrays are not of the sizes that the card gives.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -122,7 +123,7 @@ class Store:
 
     def split(self, name: str) -> Split:
         if name not in self.card.splits:
-            raise StoreError(f"{self.folder}: no split {name!r}; a store has {', '.join(SPLITS)}")
+            raise DataError(f"{self.folder}: no split {name!r}; a store has {', '.join(SPLITS)}")
         return Split(self.folder, name, self.card)
 
     def verify(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from deflect.gfms.card import CARDS, GFMS, GFMCard, GFMError, gfm_card, taps
+from deflect.gfms.card import CARDS, GFMS, GFMCard, gfm_card, taps
 
 if TYPE_CHECKING:
     from deflect.gfms.vit import build, card_of, count_parameters, scale_rgb
@@ -19,7 +19,7 @@ __all__ = [
     "CARDS",
     "GFMS",
     "GFMCard",
-    "GFMError",
+    "ModelError",
     "build",
     "card_of",
     "count_parameters",

@@ -13,16 +13,12 @@ from typing import Any
 
 import yaml
 
-from deflect.errors import DeflectError
+from deflect.errors import ModelError
 from deflect.settings import GFMS
 
 POSITIONS = ("gsd_sincos", "learned", "fixed_sincos")
 BLOCKS = ("pre_norm", "post_norm")
 ARCHITECTURE = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
-
-
-class GFMError(DeflectError):
-    """A GFM, its card or its weights are not what they should be; the message names the file or the key."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +74,13 @@ class GFMCard:
     def __post_init__(self) -> None:
         for what, value, allowed in (("positions", self.positions, POSITIONS), ("block", self.block, BLOCKS)):
             if value not in allowed:
-                raise GFMError(f"GFM card {self.name}: {what} must be one of {', '.join(allowed)}, found {value!r}")
+                raise ModelError(f"GFM card {self.name}: {what} must be one of {', '.join(allowed)}, found {value!r}")
         if sorted(self.architecture) != sorted(ARCHITECTURE):
-            raise GFMError(
+            raise ModelError(
                 f"GFM card {self.name}: architecture needs {ARCHITECTURE}, found {sorted(self.architecture)}"
             )
         if not all(value > 0 for value in (*self.rgb_std, self.reflectance_white)):
-            raise GFMError(f"GFM card {self.name}: rgb_std and reflectance_white must be positive")
+            raise ModelError(f"GFM card {self.name}: rgb_std and reflectance_white must be positive")
 
     def to_dict(self) -> dict[str, Any]:
         return json_fields(self)
@@ -94,7 +90,7 @@ class GFMCard:
         """The card of a JSON object.
 
         Raises:
-            GFMError: a field is missing or unknown.
+            ModelError: a field is missing or unknown.
         """
         fields = {"positions" if name == "kind" else name: value for name, value in values.items()}
         try:
@@ -103,7 +99,7 @@ class GFMCard:
             fields["sources"] = tuple(WeightSource(**source) for source in fields.get("sources", ()))
             return cls(**fields)
         except (TypeError, KeyError) as error:
-            raise GFMError(
+            raise ModelError(
                 f"not a GFM card ({error}); make it again with `deflect gfm convert` or `pretrain`"
             ) from error
 
@@ -129,13 +125,13 @@ def gfm_card(name: str, size: str = "full") -> GFMCard:
     """The data sheet of the GFM ``name`` in ``size`` (``full``, ``mini``; ``large`` for Cross-Scale MAE).
 
     Raises:
-        GFMError: there is no such GFM or size.
+        ModelError: there is no such GFM or size.
     """
     if name not in GFMS:
-        raise GFMError(f"unknown GFM {name!r}; known: {', '.join(GFMS)}")
+        raise ModelError(f"unknown GFM {name!r}; known: {', '.join(GFMS)}")
     if (name, size) not in CARDS:
         sizes = [s for n, s in CARDS if n == name]
-        raise GFMError(f"{name}: no size {size!r}; known: {', '.join(sizes)}")
+        raise ModelError(f"{name}: no size {size!r}; known: {', '.join(sizes)}")
     return CARDS[name, size]
 
 
@@ -143,10 +139,10 @@ def taps(depth: int) -> tuple[int, int, int, int]:
     """Four 0-based block indices at the fractions of depth of ViT-L's 7, 11, 15, 23 of 24 (paper protocol).
 
     Raises:
-        GFMError: there are fewer than four blocks.
+        ModelError: there are fewer than four blocks.
     """
     if depth < 4:
-        raise GFMError(f"four taps need at least 4 blocks, found {depth}")
+        raise ModelError(f"four taps need at least 4 blocks, found {depth}")
     found: list[int] = []
     for fraction in (8 / 24, 12 / 24, 16 / 24, 1.0):
         nearest = floor(depth * fraction + 0.5) - 1

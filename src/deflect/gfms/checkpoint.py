@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deflect.gfms.card import GFMError
+from deflect.errors import ModelError
 
 _SCALAR = np.float64(0).__reduce__()[0]
 #: What checkpoints of these projects contain apart from tensors: ``args``, and in the optimizer's state the learning
@@ -73,7 +73,7 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, Any]:
     """The content of a ``torch.save`` file, as tensors and plain values.
 
     Raises:
-        GFMError: the file asks for anything beyond :data:`ALLOWED`, which could run code, or is no checkpoint.
+        ModelError: the file asks for anything beyond :data:`ALLOWED`, which could run code, or is no checkpoint.
         FileNotFoundError: there is no such file.
     """
     try:
@@ -88,9 +88,9 @@ def read_checkpoint(path: pathlib.Path) -> dict[str, Any]:
         what = "it is damaged or no torch checkpoint; fetch it again from its publisher"
         if asked:
             what = f"it asks for {asked[1]}, which is not allowed and may run code; use its publisher's own file"
-        raise GFMError(f"{path}: not read: {what}") from error
+        raise ModelError(f"{path}: not read: {what}") from error
     if not isinstance(content, dict):
-        raise GFMError(f"{path}: expected a dictionary of weights, found {type(content).__name__}")
+        raise ModelError(f"{path}: expected a dictionary of weights, found {type(content).__name__}")
     return content
 
 
@@ -98,15 +98,15 @@ def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, T
     """The encoder's tensors of the GFM ``name`` in ``content``, under timm's names.
 
     Raises:
-        GFMError: the encoder is not there, or two keys have the same name in timm.
+        ModelError: the encoder is not there, or two keys have the same name in timm.
     """
     inner = _inner(name, content)
     if not isinstance(inner, Mapping):
-        raise GFMError(f"{where}: {name}: expected a dictionary of tensors, found {type(inner).__name__}")
+        raise ModelError(f"{where}: {name}: expected a dictionary of tensors, found {type(inner).__name__}")
     if name == "dino_mc" and inner is content and "student" in content:
-        raise GFMError(f"{where}: dino_mc: the student alone; the features are the teacher's, use a file that has it")
+        raise ModelError(f"{where}: dino_mc: the student alone; the features are the teacher's, use a file that has it")
     if any(re.search(r"(^|\.)layer1\.", str(key)) for key in inner):
-        raise GFMError(f"{where}: weights of a ResNet; {name} is a Vision Transformer, use the file of its ViT")
+        raise ModelError(f"{where}: weights of a ResNet; {name} is a Vision Transformer, use the file of its ViT")
     found: dict[str, list[str]] = {}
     for key in map(str, inner):
         new = re.sub(r"^(module\.|backbone\.)+", "", key)
@@ -118,7 +118,7 @@ def state_dict(name: str, content: Mapping[str, Any], where: str) -> dict[str, T
     double = [f"{' and '.join(keys)} (both {new})" for new, keys in found.items() if len(keys) > 1]
     strange = [keys[0] for keys in found.values() if not _is_real(inner[keys[0]])]
     if double or strange:
-        raise GFMError(
+        raise ModelError(
             f"{where}: {name}: keys that stand for the same: {double}; "
             f"keys that are no tensors of floating-point numbers: {strange}"
         )

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deflect.errors import ModelError
 from deflect.files import sha256_file
-from deflect.gfms.card import CARDS, GFMCard, GFMError, gfm_card
+from deflect.gfms.card import CARDS, GFMCard, gfm_card
 from deflect.gfms.checkpoint import is_post_norm, read_checkpoint, state_dict
 from deflect.gfms.vit import build, sincos_positions
 from deflect.gfms.weights import check_state, save_weights
@@ -28,7 +29,7 @@ def convert(name: str, checkpoint: Path, out: Path, *, size: str = "", sha256: s
         sha256: of the checkpoint as it was fetched and checked; empty where nobody noted it.
 
     Raises:
-        GFMError: the file is not the fetched one, would run code or is of another size, or a key is missing,
+        ModelError: the file is not the fetched one, would run code or is of another size, or a key is missing,
             unexpected, of another shape or not finite.
         FileNotFoundError: there is no such file.
     """
@@ -36,12 +37,14 @@ def convert(name: str, checkpoint: Path, out: Path, *, size: str = "", sha256: s
     checkpoint = _checkpoint_file(name, Path(checkpoint))
     found = sha256_file(checkpoint)
     if sha256 and found != sha256:
-        raise GFMError(f"{checkpoint}: sha256 {sha256} when it was fetched, {found} now; fetch it again")
+        raise ModelError(f"{checkpoint}: sha256 {sha256} when it was fetched, {found} now; fetch it again")
     content = read_checkpoint(checkpoint)
     state = {key: value.float() for key, value in state_dict(name, content, str(checkpoint)).items()}
     card = recognise(name, state, str(checkpoint))
     if size and card.size != size:
-        raise GFMError(f"{checkpoint}: {name} of size {size} expected, these are weights of {card.title} ({card.size})")
+        raise ModelError(
+            f"{checkpoint}: {name} of size {size} expected, these are weights of {card.title} ({card.size})"
+        )
     if is_post_norm(name, content):
         card = replace(card, block="post_norm")
     with torch.device("meta"):
@@ -50,7 +53,7 @@ def convert(name: str, checkpoint: Path, out: Path, *, size: str = "", sha256: s
     check_state(model, state, str(checkpoint))
     broken = [key for key, value in state.items() if not value.isfinite().all()]
     if broken:
-        raise GFMError(f"{checkpoint}: not finite: {', '.join(sorted(broken))}; fetch the file again")
+        raise ModelError(f"{checkpoint}: not finite: {', '.join(sorted(broken))}; fetch the file again")
     origin = {"checkpoint": checkpoint.name, "checkpoint_sha256": found}
     return save_weights(state, card, out, origin)
 
@@ -61,7 +64,7 @@ def _checkpoint_file(name: str, path: Path) -> Path:
     if not found or not found[0].is_file():
         raise FileNotFoundError(f"{path}: no checkpoint of {name}; run `deflect gfm fetch {name}` first")
     if len(found) > 1:
-        raise GFMError(f"{path}: expected one checkpoint, found {', '.join(p.name for p in found)}; name the file")
+        raise ModelError(f"{path}: expected one checkpoint, found {', '.join(p.name for p in found)}; name the file")
     return found[0]
 
 
@@ -69,11 +72,11 @@ def recognise(name: str, state: Mapping[str, Tensor], where: str) -> GFMCard:
     """The card of the published or mini model whose width and depth are those of ``state``.
 
     Raises:
-        GFMError: no model of ``name`` has that width and depth.
+        ModelError: no model of ``name`` has that width and depth.
     """
     kernel = state.get("patch_embed.proj.weight")
     if kernel is None or kernel.ndim != 4:
-        raise GFMError(f"{where}: no patch_embed.proj.weight (D, 3, p, p) among {', '.join(sorted(state)[:8])} ...")
+        raise ModelError(f"{where}: no patch_embed.proj.weight (D, 3, p, p) among {', '.join(sorted(state)[:8])} ...")
     depth = len({key.split(".")[1] for key in state if re.match(r"blocks\.\d+\.", key)})
     width = kernel.shape[0]
     known = [card for (gfm, _), card in CARDS.items() if gfm == name]
@@ -81,7 +84,7 @@ def recognise(name: str, state: Mapping[str, Tensor], where: str) -> GFMCard:
         if (card.architecture["embed_dim"], card.architecture["depth"]) == (width, depth):
             return _with_grid(card, kernel, state.get("pos_embed")) if card.positions == "learned" else card
     sizes = ", ".join(f"{card.architecture['embed_dim']} x {card.architecture['depth']}" for card in known)
-    raise GFMError(f"{where}: {name} has width x depth {sizes}; these weights have {width} x {depth}")
+    raise ModelError(f"{where}: {name} has width x depth {sizes}; these weights have {width} x {depth}")
 
 
 def _with_grid(card: GFMCard, kernel: Tensor, positions: Tensor | None) -> GFMCard:
@@ -105,5 +108,5 @@ def _check_positions(card: GFMCard, state: dict[str, Tensor], where: str) -> Non
     found = state.get("pos_embed", expected if card.positions == "gsd_sincos" else None)
     if found is not None and found.shape == expected.shape:
         if card.positions == "fixed_sincos" and not torch.allclose(found, expected, atol=1e-4):
-            raise GFMError(f"{where}: pos_embed is not the {side} x {side} sine-cosine grid of {card.name}")
+            raise ModelError(f"{where}: pos_embed is not the {side} x {side} sine-cosine grid of {card.name}")
         state["pos_embed"] = expected

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deflect.gfms.card import GFMError, gfm_card
+from deflect.errors import DownloadError, ModelError
+from deflect.gfms.card import gfm_card
 
 
 def fetch(name: str, folder: Path, *, size: str = "full") -> Path:
@@ -17,16 +18,16 @@ def fetch(name: str, folder: Path, *, size: str = "full") -> Path:
     A file that was put there by hand under its published name is checked and used.
 
     Raises:
-        GFMError: unknown GFM, or one that is not published because the workflow pretrains it.
+        ModelError: unknown GFM, or one that is not published because the workflow pretrains it.
         DownloadError: no address gives the right file; the message says how to get it by hand.
     """
-    from deflect.data.fetch.download import DownloadError
+    pass
     from deflect.data.fetch.file import fetch_file
     from deflect.data.fetch.sources import Source
 
     card, faults = gfm_card(name, size), []
     if not card.sources:
-        raise GFMError(f"{name} ({size}) is not published; make it with `deflect gfm pretrain {name}`")
+        raise ModelError(f"{name} ({size}) is not published; make it with `deflect gfm pretrain {name}`")
     for weights in card.sources:
         page = weights.url.replace("gdrive:", "https://drive.google.com/file/d/")
         by_hand = f"open {page} in a browser ({card.licence})"

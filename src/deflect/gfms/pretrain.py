@@ -17,7 +17,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from deflect.gfms.card import GFMCard, GFMError, gfm_card
+from deflect.errors import ModelError
+from deflect.gfms.card import GFMCard, gfm_card
 from deflect.gfms.distill import SelfDistillation
 from deflect.gfms.masked import CrossScaleReconstruction, MaskedReconstruction
 from deflect.gfms.vit import SinCosViT, build
@@ -39,7 +40,7 @@ def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSetting
         seed: of weights, batches, crops and masks.
 
     Raises:
-        GFMError: images of another shape or range, or a loss that is not finite.
+        ModelError: images of another shape or range, or a loss that is not finite.
     """
     rgb = _checked(images)
     with torch.random.fork_rng(devices=[]):
@@ -91,7 +92,7 @@ def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> l
     """Train ``objective`` on batches of ``rgb`` (N, 3, H, W); the loss of every step.
 
     Raises:
-        GFMError: the loss is not finite.
+        ModelError: the loss is not finite.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim in (2, 4)]
@@ -105,7 +106,7 @@ def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> l
             group["lr"] = settings.lr * min(10 * (step + 1) / settings.steps, (1 + cos(pi * progress)) / 2)
         loss = objective(rgb[torch.randint(len(rgb), (settings.batch_size,))])
         if not loss.isfinite():
-            raise GFMError(f"pretraining: the loss is {loss.item()} at step {step}; lower the learning rate")
+            raise ModelError(f"pretraining: the loss is {loss.item()} at step {step}; lower the learning rate")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -120,10 +121,10 @@ def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> l
 def _checked(images: np.ndarray) -> Tensor:
     """``images`` as a float32 tensor, after the checks that catch a wrong layout or digital numbers."""
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or images.shape[2] < 16:
-        raise GFMError(f"pretraining images: expected (N, 3, S, S) with S >= 16, found {images.shape}")
+        raise ModelError(f"pretraining images: expected (N, 3, S, S) with S >= 16, found {images.shape}")
     rgb = torch.from_numpy(np.array(images, dtype=np.float32))
     if not rgb.isfinite().all() or not 0.001 < rgb.mean() < 1.5:
-        raise GFMError(
+        raise ModelError(
             f"pretraining images: expected finite reflectance (about 0 to 1), found a mean of {rgb.mean():.4g}"
         )
     return rgb

@@ -16,8 +16,8 @@ from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from deflect.errors import ModelError
 from deflect.files import sha256_file
-from deflect.gfms.card import GFMError
 from deflect.gfms.vit import UnusedNorm, build, card_of, count_parameters, scale_rgb, sincos_positions
 from deflect.gfms.weights import load_gfm, read_card
 
@@ -32,18 +32,18 @@ def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
         name, title, weights, sha256, parameters, and ``checks``: what was measured, in which range it must lie.
 
     Raises:
-        GFMError: a key does not fit, or a check fails; the message lists every failed one.
+        ModelError: a key does not fit, or a check fails; the message lists every failed one.
         FileNotFoundError: the weights or their card are not there.
     """
     weights = Path(weights)
     card = read_card(weights)
     if size and card.size != size:
-        raise GFMError(
+        raise ModelError(
             f"{weights}: {name} of size {size} expected, these are weights of {card.title}; convert it again"
         )
     sha256 = sha256_file(weights)
     if sha256 != card.origin.get("sha256"):
-        raise GFMError(f"{weights}: sha256 {sha256}, its card says {card.origin.get('sha256')}; convert it again")
+        raise ModelError(f"{weights}: sha256 {sha256}, its card says {card.origin.get('sha256')}; convert it again")
     gfm = load_gfm(name, weights, size=card.size, img_size=card.architecture["img_size"]).eval()
     with safe_open(weights, "pt") as file:
         positions = file.get_tensor("pos_embed")
@@ -56,7 +56,7 @@ def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
         f"{what} is {c['value']}, expected {c['low']} to {c['high']}" for what, c in checks.items() if not c["passed"]
     ]
     if failed:
-        raise GFMError(f"{weights}: these are not trained weights of {card.title}: {'; '.join(failed)}")
+        raise ModelError(f"{weights}: these are not trained weights of {card.title}: {'; '.join(failed)}")
     return {
         "name": name,
         "title": card.title,

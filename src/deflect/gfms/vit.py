@@ -18,7 +18,8 @@ from timm.layers import LayerNorm
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from deflect.gfms.card import GFMCard, GFMError
+from deflect.errors import ModelError
+from deflect.gfms.card import GFMCard
 
 Size = tuple[int, int] | None
 
@@ -87,7 +88,7 @@ class SinCosViT(VisionTransformer):
     def set_gsd(self, gsd: float) -> None:
         """Set the ground sampling distance of the input image, in metres per pixel *after* any resizing."""
         if not 0 < gsd < math.inf:
-            raise GFMError(f"gsd must be positive metres per pixel, found {gsd}")
+            raise ModelError(f"gsd must be positive metres per pixel, found {gsd}")
         self.gsd = float(gsd)
         positions = sincos_positions(self.patch_embed.grid_size, self.embed_dim, self.gsd, self.num_prefix_tokens)
         self.pos_embed.data = positions.to(self.pos_embed)
@@ -120,12 +121,12 @@ def set_input(model: VisionTransformer, img_size: int, gsd: float | None = None)
     Fixed positions are computed anew, learned ones interpolated.
 
     Raises:
-        GFMError: the size is not a positive multiple of the patch size, or the distance is not positive.
+        ModelError: the size is not a positive multiple of the patch size, or the distance is not positive.
     """
     patch = model.patch_embed.patch_size[0]
     if img_size <= 0 or img_size % patch:
         near = max(patch, round(img_size / patch) * patch)
-        raise GFMError(f"img_size {img_size} is no positive multiple of the patch size {patch}; use {near}")
+        raise ModelError(f"img_size {img_size} is no positive multiple of the patch size {patch}; use {near}")
     if (img_size, img_size) != model.patch_embed.img_size:
         model.set_input_size((img_size, img_size))
     if isinstance(model, SinCosViT):
@@ -136,11 +137,11 @@ def card_of(model: nn.Module) -> GFMCard:
     """The card of a model made by :func:`build`.
 
     Raises:
-        GFMError: the model has none, e.g. because it is another timm model.
+        ModelError: the model has none, e.g. because it is another timm model.
     """
     card = getattr(model, "card", None)
     if not isinstance(card, GFMCard):
-        raise GFMError(f"{type(model).__name__} has no GFM card; set `model.card` to a GFMCard, or use load_gfm")
+        raise ModelError(f"{type(model).__name__} has no GFM card; set `model.card` to a GFMCard, or use load_gfm")
     return card
 
 

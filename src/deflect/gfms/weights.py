@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from deflect.errors import ModelError
 from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
-from deflect.gfms.card import GFMCard, GFMError, gfm_card
+from deflect.gfms.card import GFMCard, gfm_card
 from deflect.gfms.vit import build, set_input
 from deflect.tensors import save_tensors
 
@@ -41,7 +42,7 @@ def load_gfm(
             PANGAEA. The other GFMs do not use it.
 
     Raises:
-        GFMError: unknown name or size, weights of another GFM, or a missing, unexpected or wrongly shaped key.
+        ModelError: unknown name or size, weights of another GFM, or a missing, unexpected or wrongly shaped key.
         FileNotFoundError: the weights or their card are not there.
     """
     if weights is None:
@@ -50,15 +51,15 @@ def load_gfm(
     gfm_card(name, size)
     admitted = (card.size,) if card.size == "mini" else (card.size, "full")
     if card.name != name or size not in admitted:
-        raise GFMError(f"{weights}: expected weights of {name} ({size}), found {card.name} ({card.size})")
+        raise ModelError(f"{weights}: expected weights of {name} ({size}), found {card.name} ({card.size})")
     with torch.device("meta"):
         model = build(card)
     if card.origin.get("sha256", "") not in ("", sha256_once(weights)):
-        raise GFMError(f"{weights}: differs from the sha256 on its card; {AGAIN}")
+        raise ModelError(f"{weights}: differs from the sha256 on its card; {AGAIN}")
     try:
         state = load_file(weights)
     except SafetensorError as error:
-        raise GFMError(f"{weights}: damaged ({error}); {AGAIN}") from error
+        raise ModelError(f"{weights}: damaged ({error}); {AGAIN}") from error
     check_state(model, state, str(weights))
     model.load_state_dict(state, strict=True, assign=True)
     set_input(model, img_size, gsd)
@@ -69,7 +70,7 @@ def save_weights(state: Mapping[str, Tensor], card: GFMCard, out: Path, origin: 
     """Write ``state`` to ``out``, and its card with ``origin`` and the checksum; each file atomically."""
     out = Path(out)
     if out.suffix != ".safetensors":
-        raise GFMError(f"{out}: weights are written as .safetensors")
+        raise ModelError(f"{out}: weights are written as .safetensors")
     out.with_suffix(".json").unlink(missing_ok=True)  # new weights never have the card of older ones
     with atomic_path(out) as aside:
         save_tensors(state, aside)
@@ -97,7 +98,7 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], where: str) -> No
     """Check that ``state`` fits ``model``, whose parameters may be on the meta device.
 
     Raises:
-        GFMError: a key is missing, unexpected, of another shape or not float32; every such key is listed.
+        ModelError: a key is missing, unexpected, of another shape or not float32; every such key is listed.
     """
     wanted = model.state_dict()
     shared = sorted(wanted.keys() & state.keys())
@@ -113,4 +114,4 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], where: str) -> No
     }
     found = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in faults.items() if keys)
     if found:
-        raise GFMError(f"{where}: the keys are not those of the model. {found}")
+        raise ModelError(f"{where}: the keys are not those of the model. {found}")

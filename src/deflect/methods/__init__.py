@@ -1,6 +1,6 @@
 """Parameter-efficient methods that adapt an RGB GFM to any band set: one configuration class and module per method."""
 
-from deflect.errors import MethodError
+from deflect.errors import ModelError
 from deflect.methods.adapters import load_adapter, save_adapter
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.merge import merge
@@ -9,7 +9,7 @@ from deflect.methods.report import ParameterReport, parameter_report
 
 __all__ = [
     "AdaptedGFM",
-    "MethodError",
+    "ModelError",
     "ParameterReport",
     "adapt",
     "adapt_as",

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from deflect.bands import BandSet, BandStatistics
-from deflect.errors import MethodError
+from deflect.errors import ModelError
 from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.inputs import RGBInput
@@ -27,12 +27,10 @@ def save_adapter(model: AdaptedGFM, folder: Path) -> None:
     """Write ``adapter.safetensors`` and ``adapter.json`` into ``folder``; the GFM's frozen weights are not among them.
 
     Raises:
-        MethodError: the model was merged, so that there is no adapter left to save.
+        ModelError: the model was merged, so that there is no adapter left to save.
     """
     if model.merged:
-        raise MethodError(
-            "save_adapter: this model was merged; save the adapter of the unmerged one, or its state_dict"
-        )
+        raise ModelError("save_adapter: this model was merged; save the adapter of the unmerged one, or its state_dict")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as aside:
@@ -65,7 +63,7 @@ def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
 
     Raises:
         FileNotFoundError: a file of the adapter is missing.
-        MethodError: ``gfm`` has other weights than the one adapted, the file of tensors changed since it was saved, or
+        ModelError: ``gfm`` has other weights than the one adapted, the file of tensors changed since it was saved, or
             tensors are missing, unexpected or misshaped.
     """
     folder = Path(folder)
@@ -77,18 +75,18 @@ def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
     config = method_config(card["method"], **card["config"])
     model = adapt_as(gfm, card["method"], config, BandSet.from_dict(card["bands"]), statistics, rgb)
     if model.gfm_fingerprint != card["gfm"]["fingerprint"]:
-        raise MethodError(
+        raise ModelError(
             f"{folder}: this adapter belongs to {card['gfm']['name']} with weights {card['gfm']['fingerprint']}, "
             f"found weights {model.gfm_fingerprint}; load the GFM it was trained on"
         )
     theirs, ours = card["gfm"].get("positions"), model.gfm_positions
     if theirs and ours and theirs["grid"] == ours["grid"] and theirs["digest"] != ours["digest"]:
-        raise MethodError(
+        raise ModelError(
             f"{folder}: this adapter belongs to {card['gfm']['name']} with position embeddings {theirs['digest']}, "
             f"found {ours['digest']} on the same grid of patches; load the GFM it was trained on"
         )
     if card.get("sha256") not in (None, sha256_once(folder / WEIGHTS)):
-        raise MethodError(f"{folder / WEIGHTS}: differs from the sha256 in {CARD}; restore it or train the run again")
+        raise ModelError(f"{folder / WEIGHTS}: differs from the sha256 in {CARD}; restore it or train the run again")
     _fill(model, load_file(folder / WEIGHTS), folder / WEIGHTS)
     return model
 
@@ -104,7 +102,7 @@ def _fill(model: AdaptedGFM, saved: dict[str, Tensor], path: Path) -> None:
         if name in state and state[name].shape != value.shape
     ]
     if faults:
-        raise MethodError(f"{path}: does not fit this model: {'; '.join(faults[:5])}{' ...' * (len(faults) > 5)}")
+        raise ModelError(f"{path}: does not fit this model: {'; '.join(faults[:5])}{' ...' * (len(faults) > 5)}")
     model.load_state_dict(saved, strict=False)
 
 

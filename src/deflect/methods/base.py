@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from deflect.bands import BandSet, BandStatistics
-from deflect.errors import MethodError
+from deflect.errors import ModelError
 from deflect.gfms.vit import count_parameters
 from deflect.methods.fingerprint import fingerprint, positions_fingerprint
 from deflect.methods.inputs import Channels, Normalise, RGBInput, canonical, check_reflectance
@@ -124,7 +124,7 @@ class AdaptedGFM(nn.Module):
         """Maps (B, D, h, w) of the patch tokens after the blocks ``indices`` (0-based), before any final norm."""
         outside = [index for index in indices if not 0 <= index < self.depth]
         if outside or not indices:
-            raise MethodError(f"indices: expected blocks from 0 to {self.depth - 1}, found {list(indices)}")
+            raise ModelError(f"indices: expected blocks from 0 to {self.depth - 1}, found {list(indices)}")
         found = self._walk(image, indices)
         size = self.gfm.patch_embed.dynamic_feat_size(tuple(image.shape[-2:]))
         return [_as_map(found[index][:, self.num_prefix_tokens :], size) for index in indices]
@@ -168,9 +168,9 @@ def _check_gfm(gfm: VisionTransformer) -> None:
     embed: Any = gfm.patch_embed
     proj = getattr(embed, "proj", None)
     if not isinstance(embed, PatchEmbed) or not isinstance(proj, nn.Conv2d):
-        raise MethodError(f"patch_embed: expected timm's PatchEmbed, found {type(embed).__name__}")
+        raise ModelError(f"patch_embed: expected timm's PatchEmbed, found {type(embed).__name__}")
     if proj.in_channels != 3:
-        raise MethodError(
+        raise ModelError(
             f"patch_embed.proj: expected a convolution over 3 bands (red, green, blue), found {proj.in_channels}; "
             "create the GFM with in_chans=3"
         )
@@ -179,7 +179,7 @@ def _check_gfm(gfm: VisionTransformer) -> None:
 def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, L, D) -> (B, D, h, w)."""
     if tokens.shape[1] != math.prod(size):
-        raise MethodError(
+        raise ModelError(
             f"forward_intermediates: expected {math.prod(size)} patch tokens ({size[0]} x {size[1]}), "
             f"found {tokens.shape[1]}; a GFM that drops patches gives no maps in training (patch_drop_rate=0)"
         )

@@ -14,8 +14,8 @@ import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from deflect.bands import BandError, BandSet, BandStatistics
-from deflect.errors import MethodError
+from deflect.bands import BandSet, BandStatistics
+from deflect.errors import ConfigError, ModelError
 from deflect.gfms.card import json_fields
 from deflect.gfms.vit import card_of
 from deflect.settings.methods import BandUse
@@ -42,7 +42,7 @@ class RGBInput:
         """From the GFM's card, or else from timm's ``pretrained_cfg`` of the model, or else ImageNet's values.
 
         Raises:
-            GFMError: the GFM has a ``card`` that is no ``GFMCard``.
+            ModelError: the GFM has a ``card`` that is no ``GFMCard``.
         """
         if getattr(gfm, "card", None) is not None:
             card = card_of(gfm)
@@ -67,7 +67,7 @@ def canonical(bands: BandSet, use: BandUse = "all") -> BandSet:
     """Red, green, blue, then (for ``all``) the other bands by wavelength.
 
     Raises:
-        BandError: a visible band is missing.
+        ConfigError: a visible band is missing.
     """
     rgb = [bands[channel].name for channel in bands.rgb]
     extra = sorted((band for band in bands if band.name not in rgb), key=lambda band: (band.wavelength, band.name))
@@ -88,7 +88,7 @@ class Channels(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, len(inner), H, W)."""
         if image.ndim != 4 or image.shape[1] != len(self.outer):
-            raise BandError(
+            raise ConfigError(
                 f"expected images (B, {len(self.outer)}, H, W) with bands {', '.join(self.outer.names)}, "
                 f"found shape {tuple(image.shape)}"
             )
@@ -111,11 +111,11 @@ class Normalise(nn.Module):
         super().__init__()
         extra = [outer.channel(name) for name in inner.names[3:]]
         if extra and statistics is None:
-            raise BandError(
+            raise ConfigError(
                 f"{', '.join(inner.names[3:])}: extra bands are z-scored, so pass statistics=BandStatistics(mean, std)"
             )
         if statistics is not None and len(statistics.mean) != len(outer):
-            raise BandError(f"statistics of {len(statistics.mean)} bands for a set of {len(outer)}")
+            raise ConfigError(f"statistics of {len(statistics.mean)} bands for a set of {len(outer)}")
         if statistics is not None:
             check_means("statistics", outer.names, statistics.mean)
         white = rgb.reflectance_white
@@ -142,15 +142,15 @@ def check_reflectance(what: str, image: Tensor, bands: BandSet) -> None:
     Digital numbers and z-scores have the same shape and train without an error.
 
     Raises:
-        MethodError: integers, digital numbers, z-scores or gaps; the message begins with ``what`` and names the band.
+        ModelError: integers, digital numbers, z-scores or gaps; the message begins with ``what`` and names the band.
     """
     if not image.is_floating_point():
-        raise MethodError(f"{what}: expected reflectance in floating point, about 0 to 1, found {image.dtype}")
+        raise ModelError(f"{what}: expected reflectance in floating point, about 0 to 1, found {image.dtype}")
     check_means(what, bands.names, image.mean(dim=(0, 2, 3), dtype=torch.float32).tolist())
     shares = (image < -0.05).float().mean(dim=(0, 2, 3)).tolist()
     for name, share in zip(bands.names, shares, strict=True):
         if share > NEGATIVE_SHARE:
-            raise MethodError(
+            raise ModelError(
                 f"{what}: {share:.0%} of band {name} is negative, as in z-scores; expected reflectance, about 0 to 1: "
                 "the model normalises by itself"
             )
@@ -160,7 +160,7 @@ def check_means(what: str, names: Sequence[str], means: Sequence[float]) -> None
     """Refuse means by band that no reflectance has."""
     for name, mean in zip(names, means, strict=True):
         if not -0.5 < mean < 2:  # false for NaN too
-            raise MethodError(
+            raise ModelError(
                 f"{what}: band {name} has mean {mean:.4g}; expected reflectance, about 0 to 1, without gaps. "
                 "Divide digital numbers by the product's scale (Sentinel-2: 10000)"
             )

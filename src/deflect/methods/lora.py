@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deflect.errors import MethodError
+from deflect.errors import ModelError
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.selective import tune_norms
 from deflect.settings.methods import LoRAConfig
@@ -80,7 +80,7 @@ def replace_linears(blocks: nn.Module, targets: tuple[str, ...], make: Callable[
     """Put ``make(linear)`` in the place of every linear layer of ``blocks`` whose last name is one of ``targets``.
 
     Raises:
-        MethodError: a target matches no linear layer.
+        ModelError: a target matches no linear layer.
     """
     found = [
         (name, m) for name, m in blocks.named_modules() if isinstance(m, nn.Linear) and name.split(".")[-1] in targets
@@ -88,10 +88,10 @@ def replace_linears(blocks: nn.Module, targets: tuple[str, ...], make: Callable[
     unmatched = set(targets) - {name.split(".")[-1] for name, _ in found}
     if unmatched:
         linears = sorted({name.split(".")[-1] for name, m in blocks.named_modules() if isinstance(m, nn.Linear)})
-        raise MethodError(f"targets: no linear layer called {', '.join(sorted(unmatched))}; this GFM has {linears}")
+        raise ModelError(f"targets: no linear layer called {', '.join(sorted(unmatched))}; this GFM has {linears}")
     taken = [name for name, linear in found if isinstance(linear, LoRALinear)]
     if taken:
-        raise MethodError(f"{taken[0]}: this GFM was adapted already, and its update would be lost; merge it first")
+        raise ModelError(f"{taken[0]}: this GFM was adapted already, and its update would be lost; merge it first")
     for name, linear in found:
         blocks.set_submodule(name, make(linear))
 

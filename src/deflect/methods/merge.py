@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from deflect.errors import MethodError
+from deflect.errors import ModelError
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.lora import LoRALinear
 
@@ -21,12 +21,12 @@ def merge(model: AdaptedGFM) -> AdaptedGFM:
     Nothing in the copy is trainable.
 
     Raises:
-        MethodError: the method cannot be folded into weights; the message says why.
+        ModelError: the method cannot be folded into weights; the message says why.
     """
     if not any(isinstance(module, LoRALinear) for module in model.modules()):
         family = model.method.partition(":")[0]
         reason = "already merged" if model.merged else WHY_NOT.get(family, "its weights are those of the GFM already")
-        raise MethodError(f"merge: {model.method} has nothing to fold in: {reason}")
+        raise ModelError(f"merge: {model.method} has nothing to fold in: {reason}")
     merged = copy.deepcopy(model).requires_grad_(False)
     for name, module in list(merged.gfm.named_modules()):
         if isinstance(module, LoRALinear):

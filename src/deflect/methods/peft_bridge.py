@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, cast
 
-from deflect.errors import MethodError
+from deflect.errors import ModelError
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.fingerprint import weight_samples
 from deflect.settings.methods import PeftConfig
@@ -31,7 +31,7 @@ def add_peft(model: AdaptedGFM) -> None:
     """Let ``peft`` change the layers of the GFM in place.
 
     Raises:
-        MethodError: see ``library_config``; or no layer matches, nothing can be trained, or frozen weights changed.
+        ModelError: see ``library_config``; or no layer matches, nothing can be trained, or frozen weights changed.
     """
     from peft import get_peft_model
 
@@ -40,37 +40,37 @@ def add_peft(model: AdaptedGFM) -> None:
     try:
         get_peft_model(model.gfm, library_config(config))
     except ValueError as error:  # e.g. no layer matches
-        raise MethodError(f"peft:{config.name}: {error}") from error
+        raise ModelError(f"peft:{config.name}: {error}") from error
     after = weight_samples(model.gfm)
     if any(after.get(name) != sample for name, sample in before.items()):
-        raise MethodError(f"peft:{config.name}: these options rewrite frozen weights (as PiSSA does); choose others")
+        raise ModelError(f"peft:{config.name}: these options rewrite frozen weights (as PiSSA does); choose others")
     if not model.trainable_names():
-        raise MethodError(f"peft:{config.name}: no parameter to train")
+        raise ModelError(f"peft:{config.name}: no parameter to train")
 
 
 def library_config(config: PeftConfig) -> Any:
     """The configuration object of ``peft``.
 
     Raises:
-        MethodError: there is no such method, it does not adapt layers, or an option is unknown.
+        ModelError: there is no such method, it does not adapt layers, or an option is unknown.
     """
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
     name = config.name.lower()
     if reason := REFUSED.get(name):
-        raise MethodError(f"peft:{config.name}: {reason}")
+        raise ModelError(f"peft:{config.name}: {reason}")
     method, variant = VARIANTS.get(name, (name, {}))
     classes = {method.value.lower(): cls for method, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     usable = {method: cls for method, cls in classes.items() if "target_modules" in _field_names(cls)}
     if method not in usable:
-        raise MethodError(f"peft:{config.name}: not a layer-wise method of peft; known: {', '.join(sorted(usable))}")
+        raise ModelError(f"peft:{config.name}: not a layer-wise method of peft; known: {', '.join(sorted(usable))}")
     cls = usable[method]
     given = {"target_modules": _pattern(config.targets), **variant, **config.options}
     if "feedforward_modules" in _field_names(cls):  # IA3 scales the input of the second MLP layer
         given.setdefault("feedforward_modules", _pattern(config.targets[-1:]))
     unknown = set(given) - _field_names(cls)
     if unknown:
-        raise MethodError(f"peft:{config.name}: unknown options {', '.join(sorted(unknown))} for {cls.__name__}")
+        raise ModelError(f"peft:{config.name}: unknown options {', '.join(sorted(unknown))} for {cls.__name__}")
     return cls(**given)
 
 

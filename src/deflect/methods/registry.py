@@ -9,7 +9,7 @@ from typing import Any
 from timm.models.vision_transformer import VisionTransformer
 
 from deflect.bands import BandSet, BandStatistics
-from deflect.errors import ConfigError, MethodError
+from deflect.errors import ConfigError, ModelError
 from deflect.gfms.card import GFMCard
 from deflect.methods import selective
 from deflect.methods.base import AdaptedGFM
@@ -41,16 +41,16 @@ def method_config(method: str, **settings: Any) -> MethodConfig:
     """The checked configuration of ``method``, defaults filled in. ``peft:NAME`` names a method of ``peft``.
 
     Raises:
-        MethodError: the method or a setting is unknown, or a value is not allowed.
+        ModelError: the method or a setting is unknown, or a value is not allowed.
     """
     family, _, name = method.partition(":")
     if family not in CONFIGS or (family == "peft") != bool(name):
         known = ", ".join(m for m in CONFIGS if m != "peft")
-        raise MethodError(f"unknown method {method!r}; known: {known}, peft:NAME")
+        raise ModelError(f"unknown method {method!r}; known: {known}, peft:NAME")
     try:
         return read(CONFIGS[family], settings | ({"name": name} if name else {}), method)
     except ConfigError as error:
-        raise MethodError(str(error)) from None
+        raise ModelError(str(error)) from None
 
 
 def adapt(
@@ -73,8 +73,8 @@ def adapt(
         settings: fields of the method's configuration.
 
     Raises:
-        MethodError: see ``method_config``; or the method finds nothing to adapt in this GFM.
-        BandError: a band is missing.
+        ModelError: see ``method_config``; or the method finds nothing to adapt in this GFM.
+        ConfigError: a band is missing.
     """
     return adapt_as(gfm, method, method_config(method, **settings), bands, statistics, card)
 
@@ -89,9 +89,9 @@ def adapt_as(
 ) -> AdaptedGFM:
     """``adapt`` with a ready configuration, whose own field ``bands`` (all or rgb) can be set too."""
     if not isinstance(gfm, VisionTransformer):
-        raise MethodError(f"expected a timm VisionTransformer, found {type(gfm).__name__}")
+        raise ModelError(f"expected a timm VisionTransformer, found {type(gfm).__name__}")
     if not isinstance(bands, BandSet):
-        raise MethodError(f"bands: expected a BandSet, as deflect.bandset(sensor, names) gives, found {bands!r}")
+        raise ModelError(f"bands: expected a BandSet, as deflect.bandset(sensor, names) gives, found {bands!r}")
     device, gfm = next(gfm.parameters()).device, copy.deepcopy(gfm)
     if isinstance(card, RGBInput):  # of a saved adapter
         rgb = card

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from deflect.errors import MethodError
+from deflect.errors import ModelError
 from deflect.methods.base import AdaptedGFM
 
 
@@ -22,13 +22,13 @@ def tune_norms(model: AdaptedGFM) -> None:
     The GFM's final norm stays frozen in every method: features are tapped before it, so it would get no gradient.
 
     Raises:
-        MethodError: there is no LayerNorm.
+        ModelError: there is no LayerNorm.
     """
     parts = (model.gfm.norm_pre, model.gfm.blocks)
     norms = [module for part in parts for module in part.modules() if isinstance(module, nn.LayerNorm)]
     if not norms:
         found = sorted({type(m).__name__ for m in model.gfm.blocks.modules() if "Norm" in type(m).__name__})
-        raise MethodError(
+        raise ModelError(
             f"{model.method}: it tunes LayerNorms, and the blocks of this GFM have none (norms found: "
             f"{', '.join(found) or 'none'})" + "; convention='usual' leaves norms alone" * (model.method == "lora")
         )
@@ -40,12 +40,12 @@ def tune_biases(model: AdaptedGFM) -> None:
     """Release every bias of the patch embedding and the blocks.
 
     Raises:
-        MethodError: there is no bias.
+        ModelError: there is no bias.
     """
     parts = (model.gfm.patch_embed, model.gfm.norm_pre, model.gfm.blocks)
     biases = [p for part in parts for name, p in part.named_parameters() if name.split(".")[-1] == "bias"]
     if not biases:
-        raise MethodError("bitfit: this GFM has no bias")
+        raise ModelError("bitfit: this GFM has no bias")
     for bias in biases:
         bias.requires_grad_(True)
 

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from deflect.bands import BandError, BandSet
+from deflect.bands import BandSet
+from deflect.errors import ConfigError
 
 #: Bands of an image by role (``b.N``, ``b.R``) and their centre wavelengths in nm (``b.lambdaN``).
 Formula = Callable[[SimpleNamespace], Tensor]
@@ -96,14 +97,14 @@ def require(bands: BandSet, names: Sequence[str]) -> None:
     """Check that every index in ``names`` can be computed from ``bands``.
 
     Raises:
-        BandError: an index is unknown, or needs a band that the set lacks; the message says which.
+        ConfigError: an index is unknown, or needs a band that the set lacks; the message says which.
     """
     for name in names:
         if name not in INDICES:
-            raise BandError(f"unknown spectral index {name!r}; known: {', '.join(INDICES)}")
+            raise ConfigError(f"unknown spectral index {name!r}; known: {', '.join(INDICES)}")
         missing = [role for role in INDICES[name].roles if not bands.has_role(role)]
         if missing:
-            raise BandError(
+            raise ConfigError(
                 f"{bands.sensor}: {name} needs a band with role {', '.join(missing)}, "
                 f"which {', '.join(bands.names)} lack; these bands allow {', '.join(available(bands)) or 'no index'}"
             )
@@ -120,7 +121,7 @@ def spectral_indices(image: Tensor, bands: BandSet, names: Sequence[str] | None 
         (B, K, ...).
 
     Raises:
-        BandError: an index is unknown or impossible with these bands.
+        ConfigError: an index is unknown or impossible with these bands.
     """
     names = available(bands) if names is None else names
     require(bands, names)

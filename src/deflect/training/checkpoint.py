@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from deflect.data.disk import DiskFullError, require_space
-from deflect.errors import flat
+from deflect.data.disk import require_space
+from deflect.errors import DataError, flat
 from deflect.files import atomic_path
 from deflect.settings.training import TrainSettings
 
@@ -36,7 +36,7 @@ class Checkpoint:
         """Write the state.
 
         Raises:
-            DiskFullError: there is no room for it; an older checkpoint stays.
+            DataError: there is no room for it; an older checkpoint stays.
         """
         require_space(self.path.parent, _bytes(state))
         with atomic_path(self.path) as aside:
@@ -44,7 +44,7 @@ class Checkpoint:
                 torch.save(state | {"fingerprint": self.fingerprint}, aside)
             except RuntimeError as error:  # torch's writer gives no errno
                 reason = f"{self.path}: cannot be written ({flat(error)})"
-                raise DiskFullError(f"{reason}; make room and start again") from error
+                raise DataError(f"{reason}; make room and start again") from error
         self.last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:

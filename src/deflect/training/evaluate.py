@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from deflect.data.store import Store
-from deflect.errors import DeflectError
+from deflect.errors import ModelError
 from deflect.methods import load_adapter
 from deflect.record import HEAD, read_record, run_file
 from deflect.settings.training import TrainSettings
@@ -24,10 +24,6 @@ from deflect.training.scoring import score
 
 #: Relative difference of the loss that another device or precision may cause.
 ROUNDING = 0.01
-
-
-class EvaluationError(DeflectError):
-    """A run cannot be tested again: its data or its GFM's weights are no longer those it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +64,13 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
         store, weights: where the prepared data and the GFM's weights are now; by default where the run found them.
 
     Raises:
-        EvaluationError: the data or the weights differ from those of the record, or the head is damaged.
-        RecordError, FileNotFoundError: the run has not finished or its folder is damaged.
+        ModelError: the data or the weights differ from those of the record, or the head is damaged.
+        DataError, FileNotFoundError: the run has not finished or its folder is damaged.
     """
     folder = Path(folder)
     record = read_record(folder)
     if not (folder / HEAD).is_file():
-        raise EvaluationError(
+        raise ModelError(
             f"{folder}: kept no weights; train it again with `keep_weights: all` in the study, or name a run of its "
             "first seed"
         )
@@ -103,12 +99,12 @@ def _load_head(head: nn.Module, path: Path) -> None:
     try:
         head.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        raise EvaluationError(f"{path}: damaged or of another head ({error}); train the run again") from error
+        raise ModelError(f"{path}: damaged or of another head ({error}); train the run again") from error
 
 
 def _expect(where: object, what: str, recorded: str | None, found: str | None) -> None:
     if recorded != found:
-        raise EvaluationError(
+        raise ModelError(
             f"{where}: the run was trained on other {what}: expected sha256 {recorded}, found {found};"
             f" restore them or train the run again"
         )

@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deflect.errors import ModelError
 from deflect.settings.training import TrainSettings
 from deflect.training.batches import Batches, Inputs, batch_starts, training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
 from deflect.training.model import TaskModel, cross_entropy_sum
-from deflect.training.scoring import TrainingError, score
+from deflect.training.scoring import score
 
 
 @dataclass
@@ -51,12 +52,12 @@ def fit(
     """Train ``model`` on ``train``, from the checkpoint on if there is one; ``log`` gets each row of the history.
 
     Raises:
-        TrainingError: an epoch's loss is not finite, or the model has no trainable parameter.
+        ModelError: an epoch's loss is not finite, or the model has no trainable parameter.
     """
     settings = context.settings
     fewest = min(settings.batch_size, len(train))
     if fewest < context.ranks.world:
-        raise TrainingError(
+        raise ModelError(
             f"expected at least one image per process in a batch, found {fewest} for {context.ranks.world} processes:"
             " raise training.batch_size or start fewer processes"
         )
@@ -76,7 +77,7 @@ def fit(
         now.step_s += time.perf_counter() - began
         now.steps += len(batch_starts(len(train), context))
         if not math.isfinite(train_loss):
-            raise TrainingError(
+            raise ModelError(
                 f"epoch {epoch + 1}: expected a finite training loss, found {train_loss}; lower training.lr"
                 f" (now {settings.lr:g}) or choose another training.precision (now {settings.precision})"
             )
@@ -100,7 +101,7 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ad
     """AdamW over every trainable parameter; one fused kernel, which is the fastest on the CPU too."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
-        raise TrainingError("nothing to train: neither the encoder nor the head has a trainable parameter")
+        raise ModelError("nothing to train: neither the encoder nor the head has a trainable parameter")
     return torch.optim.AdamW(
         parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deflect.errors import DeflectError
+from deflect.errors import ModelError
 from deflect.settings import METRICS
 from deflect.training.batches import Batches, Inputs, evaluation_batches, fit_to
 from deflect.training.context import Context
@@ -24,10 +24,6 @@ from deflect.training.model import TaskModel, cross_entropy_sum
 
 #: Gets row numbers in the split, predicted classes and true ones of some images.
 Keep = Callable[[np.ndarray, Tensor, Tensor], None]
-
-
-class TrainingError(DeflectError):
-    """Training cannot go on: a loss is no longer a number, or there is nothing to train."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +38,15 @@ class Result:
         """Refuse numbers that no table may show: predictions of a diverged model are all class 0, and score as such.
 
         Raises:
-            TrainingError: the loss or the score of ``split`` is not finite.
+            ModelError: the loss or the score of ``split`` is not finite.
         """
         if not math.isfinite(self.metrics["loss"]):
-            raise TrainingError(
+            raise ModelError(
                 f"{split}: expected a finite loss, found {self.metrics['loss']}: the model has diverged, overflows in"
                 " training.precision, or the images hold NaN; lower training.lr or check the data"
             )
         if not math.isfinite(self.score):
-            raise TrainingError(f"{split}: expected a finite score, found {self.score}: no pixel of it has a label")
+            raise ModelError(f"{split}: expected a finite score, found {self.score}: no pixel of it has a label")
 
 
 def score(model: TaskModel, split: Batches, context: Context, keep: Keep | None = None) -> Result:

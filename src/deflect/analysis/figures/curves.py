@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from deflect.analysis.figures.style import PAGE, canvas, folded, method_handles, provenance, styled
 from deflect.analysis.looks import look, ordered, title
 from deflect.analysis.records import StudyRuns
-from deflect.record import HISTORY, REMEDY, RecordError, run_file
+from deflect.errors import DataError
+from deflect.record import HISTORY, REMEDY, run_file
 
 
 @styled
@@ -39,7 +40,7 @@ def load_history(study: StudyRuns) -> pd.DataFrame:
     """``history.csv`` of every run of the main grid, with the columns that name the run. Runs without one are left out.
 
     Raises:
-        RecordError: a file lacks a column.
+        DataError: a file lacks a column.
     """
     parts = []
     for row in study.main.itertuples():
@@ -48,10 +49,10 @@ def load_history(study: StudyRuns) -> pd.DataFrame:
             continue
         part = pd.read_csv(run_file(row.folder, HISTORY, row.record))
         if missing := {"epoch", "val_score"} - set(part.columns):
-            raise RecordError(f"{path}: no column {', '.join(sorted(missing))}; {REMEDY}")
+            raise DataError(f"{path}: no column {', '.join(sorted(missing))}; {REMEDY}")
         parts.append(part.assign(dataset=row.dataset, gfm=row.gfm, method=row.method, seed=row.seed))
     if not parts:
-        raise RecordError(f"{study.name}: no run has a {HISTORY}; train the runs again")
+        raise DataError(f"{study.name}: no run has a {HISTORY}; train the runs again")
     return pd.concat(parts, ignore_index=True)
 
 

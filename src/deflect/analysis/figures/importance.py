@@ -21,8 +21,9 @@ from deflect.analysis.figures.style import COLUMN, LIGHT, empty, folded, heatmap
 from deflect.analysis.looks import ordered
 from deflect.analysis.records import StudyRuns
 from deflect.bands import ROLES, BandSet
+from deflect.errors import DataError
 from deflect.files import read_json
-from deflect.record import REMEDY, RecordError, run_file
+from deflect.record import REMEDY, run_file
 
 Array = NDArray[np.float64]
 WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
@@ -67,7 +68,7 @@ def feature_shares(folder: Path, record: Mapping[str, Any]) -> dict[str, float]:
     """Percent of the gain that each spectral feature of a run's adapter has.
 
     Raises:
-        RecordError: the adapter's tensors are not of the size that its card says.
+        DataError: the adapter's tensors are not of the size that its card says.
     """
     from safetensors.numpy import load_file
 
@@ -77,7 +78,7 @@ def feature_shares(folder: Path, record: Mapping[str, Any]) -> dict[str, float]:
     statistics = len(card["descriptor"]["statistics"])
     gains = descriptor_gains(state)
     if len(gains) != len(features) * statistics:
-        raise RecordError(f"{folder}: {WEIGHTS} does not fit {CARD}; {REMEDY}")
+        raise DataError(f"{folder}: {WEIGHTS} does not fit {CARD}; {REMEDY}")
     if not card["config"].get("standardise", True):
         gains = gains * np.square(card["descriptor"]["std"])
     by_feature = gains.reshape(len(features), statistics).sum(axis=1)

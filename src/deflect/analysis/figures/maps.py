@@ -20,8 +20,9 @@ from deflect.analysis.records import StudyRuns, run_arrays
 from deflect.bands import BandSet
 from deflect.composite import composite
 from deflect.data.card import read_ids
+from deflect.errors import DataError
 from deflect.files import read_json
-from deflect.record import PREDICTIONS, REMEDY, RecordError
+from deflect.record import PREDICTIONS, REMEDY
 
 UNLABELLED, RIGHT, WRONG = "#FFFFFF", "#DDDDDD", "#B2182B"
 #: Two classes: background and target. More: by position in the dataset's list.
@@ -58,7 +59,7 @@ class TestImages:
     def reflectance(self, name: str) -> NDArray[np.float64]:
         """The image called ``name``: (C, H, W) reflectance."""
         if name not in self.rows:
-            raise RecordError(f"{self.folder}: no test image {name!r}; the run saw other data, train it again")
+            raise DataError(f"{self.folder}: no test image {name!r}; the run saw other data, train it again")
         return np.asarray(self.images[self.rows[name]], dtype=float) * self.scale
 
 
@@ -80,9 +81,7 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
     first = found[methods[0]]
     for method in methods:
         if not np.array_equal(found[method]["ids"], first["ids"]):
-            raise RecordError(
-                f"{dataset}, {gfm}: {method} and {methods[0]} kept different test images; train both again"
-            )
+            raise DataError(f"{dataset}, {gfm}: {method} and {methods[0]} kept different test images; train both again")
     chosen = most_classes(first["labels"], samples)
     images, classes = TestImages(Path(store)), runs.record.iloc[0]["classes"]
     columns = ["RGB", "truth", *map(title, methods)]
@@ -120,7 +119,7 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
 def load_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """``ids``, ``predictions`` and ``labels`` of the test images that a segmentation run keeps."""
     if not (folder / PREDICTIONS).exists():
-        raise RecordError(f"{folder / PREDICTIONS}: missing; {REMEDY}")
+        raise DataError(f"{folder / PREDICTIONS}: missing; {REMEDY}")
     keys = ["ids", "predictions", "labels"]
     arrays = run_arrays(folder, record, PREDICTIONS, [f"sample_{key}" for key in keys])
     return dict(zip(keys, arrays.values(), strict=True))

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from deflect.data.catalog import DATASETS, dataset_sheet
 from deflect.data.disk import human, lock, require_space
-from deflect.data.fetch.download import DownloadError
 from deflect.data.fetch.file import fetch_file
 from deflect.data.fetch.unpack import unpack
 from deflect.data.manifest import MANIFEST, content_faults, describe_folder, read_manifest, write_manifest
+from deflect.errors import DownloadError
 
 ARCHIVES = "archives"
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def fetch(dataset: str, raw_root: Path | str, *, keep_archive: bool = True) -> P
     A folder that is there, fetched before or placed by hand, is left as it is.
 
     Raises:
-        DownloadError, DiskFullError, UnpackError, CatalogError: with what to do.
+        DownloadError, DataError, DataError, ConfigError: with what to do.
     """
     source = dataset_sheet(dataset).source
     folder, archives = Path(raw_root) / dataset, Path(raw_root) / ARCHIVES

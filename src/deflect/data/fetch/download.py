@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deflect.data.disk import naming_full_disk, require_space
-from deflect.errors import DeflectError, flat
+from deflect.errors import DeflectError, DownloadError, flat
 from deflect.progress import bar
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 HUGGING_FACE = "https://huggingface.co/"
 
 
-class DownloadError(DeflectError):
-    """A published file cannot be downloaded, or the file in its place is a wrong one."""
-
-
 def download(url: str, part: Path, *, size: int | None, checked: bool) -> None:
     """Write the file at ``url`` to ``part``, continuing the part of an earlier call.
 
@@ -42,7 +38,7 @@ def download(url: str, part: Path, *, size: int | None, checked: bool) -> None:
 
     Raises:
         DownloadError: this address does not give the file; the message is the reason alone.
-        DiskFullError: the disk has no room for it.
+        DataError: the disk has no room for it.
     """
     for old in [] if checked else part.parent.glob(f"{escape(part.name)}*"):
         old.unlink()

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from deflect.data.disk import lock, require_space
-from deflect.data.fetch.download import DownloadError, download
+from deflect.data.fetch.download import download
 from deflect.data.fetch.sources import Source
+from deflect.errors import DownloadError
 from deflect.files import read_json, sha256_file, write_json
 
 RECORD = "checksums.json"
@@ -28,7 +29,7 @@ def fetch_file(source: Source, folder: Path) -> Path:
 
     Raises:
         DownloadError: no address gives the right file, or the file in its place is a wrong one.
-        DiskFullError: the disk has no room for it.
+        DataError: the disk has no room for it.
     """
     target = folder / source.name
     with lock(folder, source.name):

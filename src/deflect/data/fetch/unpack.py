@@ -24,17 +24,13 @@ from deflect.data.disk import human, naming_full_disk, require_space
 from deflect.data.fetch.sources import Source
 from deflect.data.manifest import MANIFEST, write_manifest
 from deflect.data.simulate import MARKER
-from deflect.errors import DeflectError, flat
+from deflect.errors import DataError, flat
 from deflect.progress import bar
 
 CHUNK = 1 << 20
 LONGEST_HEADER = 4 << 20  # headers take a few hundred bytes
 TOLERANCE = 1.5  # the catalog's sizes are partly computed; a bomb is larger by orders of magnitude
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
-
-
-class UnpackError(DeflectError):
-    """An archive is damaged, unsafe, or holds more than it should."""
 
 
 class _File(NamedTuple):
@@ -49,8 +45,8 @@ def unpack(archive: Path, target: Path, source: Source) -> None:
     """Unpack a .zip or .tar(.gz) archive into ``target``, with a manifest. A single top folder is left out.
 
     Raises:
-        UnpackError: the archive is damaged or unsafe; nothing of it is left.
-        DiskFullError: there is no room.
+        DataError: the archive is damaged or unsafe; nothing of it is left.
+        DataError: there is no room.
     """
     aside = target.with_name(f".{target.name}.unpacking")
     shutil.rmtree(aside, ignore_errors=True)  # of a killed process
@@ -80,15 +76,15 @@ def _extract(archive: Path, aside: Path, expected: int) -> dict[PurePosixPath, d
             for file in members(archive):
                 written += file.size
                 if written > limit:
-                    raise UnpackError(f"{archive}: expands beyond {human(limit)}, more than the catalog says; refused")
+                    raise DataError(f"{archive}: expands beyond {human(limit)}, more than the catalog says; refused")
                 if file.path in found:
-                    raise UnpackError(f"{archive}: two members are called {file.path}; refused")
+                    raise DataError(f"{archive}: two members are called {file.path}; refused")
                 found[file.path] = _copy(file, aside / file.path)
                 shown.update(file.size)
     except DAMAGE as error:
-        raise UnpackError(f"{archive}: cannot be unpacked ({flat(error)}); delete it and fetch again") from error
+        raise DataError(f"{archive}: cannot be unpacked ({flat(error)}); delete it and fetch again") from error
     if not found:
-        raise UnpackError(f"{archive}: holds no file; delete it and fetch again")
+        raise DataError(f"{archive}: holds no file; delete it and fetch again")
     return found
 
 
@@ -139,11 +135,11 @@ def _safe_path(name: str, plain: bool, archive: Path) -> PurePosixPath:
     """The name of a member as a path that stays below the folder it is unpacked into."""
     path = PurePosixPath(name)
     if not plain:
-        raise UnpackError(f"{archive}: {name} is a link or a device; refused")
+        raise DataError(f"{archive}: {name} is a link or a device; refused")
     if path.name in (MANIFEST, MARKER):
-        raise UnpackError(f"{archive}: member {name!r} has the name of a file that deflect itself writes; refused")
+        raise DataError(f"{archive}: member {name!r} has the name of a file that deflect itself writes; refused")
     if not name or path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0"):
-        raise UnpackError(f"{archive}: member {name!r} would be written outside its folder; refused")
+        raise DataError(f"{archive}: member {name!r} would be written outside its folder; refused")
     return path
 
 
@@ -156,5 +152,5 @@ def _copy(file: _File, target: Path) -> dict[str, Any]:
             written += out.write(chunk)
             digest.update(chunk)
     if written != file.size:
-        raise UnpackError(f"{file.path}: {file.size} bytes stated by the archive, {written} found; fetch it again")
+        raise DataError(f"{file.path}: {file.size} bytes stated by the archive, {written} found; fetch it again")
     return {"bytes": written, "sha256": digest.hexdigest()}

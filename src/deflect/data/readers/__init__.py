@@ -11,14 +11,14 @@ from pathlib import Path
 from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.readers.base import RawDataset
 from deflect.data.readers.burn_scars import BurnScars
-from deflect.data.readers.faults import ReadError
 from deflect.data.readers.geobench import GeoBench
 from deflect.data.readers.mados import Mados
 from deflect.data.readers.own_data import OwnData
 from deflect.data.readers.own_data_card import CARD, sheet_of
+from deflect.errors import DataError
 from deflect.settings import SPLITS
 
-__all__ = ["RawDataset", "ReadError", "read", "sheet_for"]
+__all__ = ["DataError", "RawDataset", "read", "sheet_for"]
 
 READERS: dict[str, type[RawDataset]] = {
     "so2sat": GeoBench,
@@ -33,13 +33,13 @@ def sheet_for(name: str, folder: Path) -> DatasetSheet:
     """The data sheet of ``name``: from the catalog, or from the card of a user's own dataset.
 
     Raises:
-        ReadError: the catalog does not know the name and the folder has no card.
+        DataError: the catalog does not know the name and the folder has no card.
     """
     if name in DATASETS:
         return DATASETS[name]
     if not (folder / CARD).exists():
         known = ", ".join(DATASETS)
-        raise ReadError(
+        raise DataError(
             f"{folder / CARD}: missing; {name!r} is none of {known}: so describe it: docs/your_own_dataset.md"
         )
     return sheet_of(name, folder)
@@ -56,6 +56,6 @@ def read(name: str, folder: Path | str, split: str, sheet: DatasetSheet | None =
             under its published, wrong, band names.
     """
     if split not in SPLITS:
-        raise ReadError(f"split must be train, val or test, found {split!r}")
+        raise DataError(f"split must be train, val or test, found {split!r}")
     folder = Path(folder)
     return READERS.get(name, OwnData)(folder, split, sheet or sheet_for(name, folder))

@@ -14,16 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deflect.data.catalog import DatasetSheet
-from deflect.data.readers.faults import (
-    IGNORE,
-    ReadError,
-    check_class,
-    check_mask,
-    find_root,
-    narrow,
-    reading,
-    refuse_repeated,
-)
+from deflect.data.readers.faults import IGNORE, check_class, check_mask, find_root, narrow, reading, refuse_repeated
+from deflect.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +34,7 @@ class RawDataset(ABC):
         sheet: the facts of the dataset: bands, classes, units, nodata.
 
     Raises:
-        ReadError: a file that the layout asks for is missing.
+        DataError: a file that the layout asks for is missing.
     """
 
     #: A file or folder that every copy of this layout has; it tells the dataset's own folder from its parent.
@@ -54,7 +46,7 @@ class RawDataset(ABC):
         self.folder, self.split, self.sheet = find_root(Path(folder), self.marker, sheet.name), split, sheet
         self.ids = self._list_ids()
         if not self.ids:
-            raise ReadError(f"{self.folder}: split {split} of {sheet.name} has no images; fetch or place them again")
+            raise DataError(f"{self.folder}: split {split} of {sheet.name} has no images; fetch or place them again")
         refuse_repeated(self.ids, f"{self.folder}: split {split}")
 
     @abstractmethod
@@ -84,7 +76,7 @@ class RawDataset(ABC):
         """What ``load`` gives, and where the image holds a measurement: (C, H, W) bool.
 
         Raises:
-            ReadError: the file is damaged, or its bands, shape, values or label contradict the data sheet.
+            DataError: the file is damaged, or its bands, shape, values or label contradict the data sheet.
         """
         path, sheet = self.path(index), self.sheet
         with reading(path):
@@ -92,10 +84,10 @@ class RawDataset(ABC):
         image = narrow(image, path)
         if image.ndim != 3 or len(image) != len(sheet.bands) or image.shape[1] != image.shape[2]:
             expected = f"a square image of {len(sheet.bands)} bands"
-            raise ReadError(f"{path}: expected {expected}, found shape {image.shape}; cut it anew")
+            raise DataError(f"{path}: expected {expected}, found shape {image.shape}; cut it anew")
         missing, image = self._missing(image), np.ma.getdata(image)
         if missing.all():
-            raise ReadError(f"{path}: every pixel is nodata or not finite; take the image out of split {self.split}")
+            raise DataError(f"{path}: every pixel is nodata or not finite; take the image out of split {self.split}")
         if missing.any():
             image = np.where(missing, 0, image)
         if sheet.task == "classification":

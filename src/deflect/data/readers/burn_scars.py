@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.faults import ReadError
 from deflect.data.readers.tiff import read_tiff
+from deflect.errors import DataError
 
 IMAGE, MASK = "_merged.tif", ".mask.tif"
 FOLDERS = {"train": "training", "val": "training", "test": "validation"}
@@ -35,7 +35,7 @@ class BurnScars(RawDataset):
         masks = {path.name.removesuffix(MASK) for path in folder.glob(f"*{MASK}")}
         for alone, has, lacks in ((set(ids) - masks, IMAGE, MASK), (masks - set(ids), MASK, IMAGE)):
             if alone:
-                raise ReadError(f"{folder / min(alone)}{has}: no {lacks} beside it; fetch the dataset again")
+                raise DataError(f"{folder / min(alone)}{has}: no {lacks} beside it; fetch the dataset again")
         if self.split == "test":
             return ids
         held_out = set(validation_indices(len(ids)))
@@ -51,7 +51,7 @@ class BurnScars(RawDataset):
         image, mask = self.path(index), self.label_path(index)
         labels = read_tiff(mask).pixels
         if len(labels) != 1:
-            raise ReadError(f"{mask}: expected one band, found {len(labels)}; fetch the file again")
+            raise DataError(f"{mask}: expected one band, found {len(labels)}; fetch the file again")
         return read_tiff(image).pixels, labels[0]
 
 

@@ -11,15 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from deflect.errors import DeflectError
+from deflect.errors import DataError
 
 IGNORE = -1
 #: Most bytes of one image in memory; the largest published one (HLS Burn Scars) has 6.3 MB.
 LARGEST = 256 << 20
-
-
-class ReadError(DeflectError):
-    """A file of a dataset is missing, damaged, or not what the data sheet says."""
 
 
 def find_root(folder: Path, marker: str, name: str) -> Path:
@@ -29,7 +25,7 @@ def find_root(folder: Path, marker: str, name: str) -> Path:
     inside = sorted(path.parent for path in folder.glob(f"*/{marker}"))
     if len(inside) != 1:
         found = "several folders with it" if inside else "nothing like it"
-        raise ReadError(f"{folder}: expected {marker}, found {found}; run `deflect data fetch {name}` or place them")
+        raise DataError(f"{folder}: expected {marker}, found {found}; run `deflect data fetch {name}` or place them")
     return inside[0]
 
 
@@ -39,10 +35,10 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise ReadError(f"{error.filename or path}: no such file; fetch or place the dataset again") from error
+        raise DataError(f"{error.filename or path}: no such file; fetch or place the dataset again") from error
     except OSError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ReadError(f"{path}: damaged or cut short ({reason}); fetch or place the file again") from error
+        raise DataError(f"{path}: damaged or cut short ({reason}); fetch or place the file again") from error
 
 
 def refuse_large(shape: Sequence[int], dtype: Any, path: Path) -> None:
@@ -50,27 +46,27 @@ def refuse_large(shape: Sequence[int], dtype: Any, path: Path) -> None:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size > LARGEST:
         stated = " x ".join(map(str, shape))
-        raise ReadError(f"{path}: states {stated} values, {size / 1e9:.1f} GB; cut it into images of at most 0.25 GB")
+        raise DataError(f"{path}: states {stated} values, {size / 1e9:.1f} GB; cut it into images of at most 0.25 GB")
 
 
 def refuse_repeated(ids: Sequence[str], where: str) -> None:
     """An id that is listed twice would be trained on, or counted, twice."""
     if len(set(ids)) < len(ids):
         repeated = next(name for name, count in Counter(ids).items() if count > 1)
-        raise ReadError(f"{where} lists {repeated!r} more than once; remove the repeated line or file")
+        raise DataError(f"{where} lists {repeated!r} more than once; remove the repeated line or file")
 
 
 def refuse_paths(ids: Sequence[str], where: Path) -> None:
     """An id becomes a file name; one that is a path could name a file outside the dataset."""
     if paths := [name for name in ids if name in ("", ".", "..") or any(sign in name for sign in "/\\\0")]:
-        raise ReadError(f"{where}: expected names of samples, found {paths[0]!r}; fetch the file again")
+        raise DataError(f"{where}: expected names of samples, found {paths[0]!r}; fetch the file again")
 
 
 def check_class(label: Any, classes: int, path: Path) -> int:
     if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
-        raise ReadError(f"{path}: expected an integer label, found {label!r}; write labels as whole numbers from 0")
+        raise DataError(f"{path}: expected an integer label, found {label!r}; write labels as whole numbers from 0")
     if not 0 <= label < classes:
-        raise ReadError(f"{path}: expected a label from 0 to {classes - 1}, found {label}; correct label or classes")
+        raise DataError(f"{path}: expected a label from 0 to {classes - 1}, found {label}; correct label or classes")
     return int(label)
 
 
@@ -78,12 +74,12 @@ def check_mask(mask: Any, classes: int, shape: tuple[int, ...], path: Path) -> n
     """The mask as int8 (H, W), values -1 to classes - 1."""
     mask = np.asarray(mask)
     if mask.dtype.kind not in "iu":
-        raise ReadError(f"{path}: expected a mask of whole numbers, found {mask.dtype}; write it as an integer image")
+        raise DataError(f"{path}: expected a mask of whole numbers, found {mask.dtype}; write it as an integer image")
     if mask.shape != shape:
-        raise ReadError(f"{path}: image of {shape} pixels but mask of {mask.shape}; cut both to the same pixels")
+        raise DataError(f"{path}: image of {shape} pixels but mask of {mask.shape}; cut both to the same pixels")
     if mask.min() < IGNORE or mask.max() >= classes:
         found = mask.min() if mask.min() < IGNORE else mask.max()
-        raise ReadError(f"{path}: expected classes 0 to {classes - 1} in the mask, found {found}; correct one of them")
+        raise DataError(f"{path}: expected classes 0 to {classes - 1} in the mask, found {found}; correct one of them")
     return mask.astype(np.int8)
 
 
@@ -92,5 +88,5 @@ def narrow(image: np.ndarray, path: Path) -> np.ndarray:
     if image.dtype.kind == "f":
         return image.astype(np.float32, copy=False)
     if image.dtype not in (np.uint8, np.int8, np.uint16, np.int16):
-        raise ReadError(f"{path}: pixels of type {image.dtype} are not read; store them as float32, uint8 or 16 bits")
+        raise DataError(f"{path}: pixels of type {image.dtype} are not read; store them as float32, uint8 or 16 bits")
     return image

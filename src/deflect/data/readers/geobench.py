@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.faults import ReadError, refuse_large, refuse_paths
+from deflect.data.readers.faults import refuse_large, refuse_paths
 from deflect.data.readers.geobench_pickle import read_label
+from deflect.errors import DataError
 from deflect.files import read_json, require_file
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class GeoBench(RawDataset):
         partition = read_json(path)
         ids = partition.get(PARTITIONS[self.split]) if isinstance(partition, dict) else None
         if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-            raise ReadError(f"{path}: expected a list of names under {PARTITIONS[self.split]!r}; fetch the file again")
+            raise DataError(f"{path}: expected a list of names under {PARTITIONS[self.split]!r}; fetch the file again")
         refuse_paths(ids, path)
         return ids
 
@@ -59,17 +60,17 @@ class GeoBench(RawDataset):
         """The keys of the sheet's bands among those of a file, in the order of the bands.
 
         Raises:
-            ReadError: a band is missing or ambiguous, or the file holds one that the data sheet does not know.
+            DataError: a band is missing or ambiguous, or the file holds one that the data sheet does not know.
         """
         stored = list(stored)
         found = {name: [key for key in stored if key == name or key.startswith(name + "_")] for name in self._names}
         for name in self.sheet.stored_names:
             if len(found[name]) != 1:
                 what = f"no band {name!r}" if not found[name] else f"band {name!r} more than once"
-                raise ReadError(f"{path}: {what} among {', '.join(stored)}; fetch the file again")
+                raise DataError(f"{path}: {what} among {', '.join(stored)}; fetch the file again")
         unknown = sorted(set(stored).difference(*found.values()))
         if unknown:
-            raise ReadError(f"{path}: unknown band {unknown[0]!r}; this is not {self.sheet.name} as published")
+            raise DataError(f"{path}: unknown band {unknown[0]!r}; this is not {self.sheet.name} as published")
         return [found[name][0] for name in self.sheet.stored_names]
 
     @property
@@ -83,7 +84,7 @@ def plane(file: h5py.File, key: str, path: Path) -> np.ndarray:
 
     found = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
     if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
-        raise ReadError(f"{path}: band {key!r} is no array of this file but points elsewhere; fetch the file again")
+        raise DataError(f"{path}: band {key!r} is no array of this file but points elsewhere; fetch the file again")
     for shape in (found.shape, found.chunks or ()):
         refuse_large(shape, found.dtype, path)
     return found[()]
@@ -93,5 +94,5 @@ def stack(planes: list[np.ndarray], keys: list[str], path: Path) -> np.ndarray:
     """Bands as one image (C, H, W); they must agree in shape."""
     for key, plane in zip(keys, planes, strict=True):
         if plane.ndim != 2 or plane.shape != planes[0].shape:
-            raise ReadError(f"{path}: band {key!r} has shape {plane.shape}, {keys[0]!r} {planes[0].shape}; fetch again")
+            raise DataError(f"{path}: band {key!r} has shape {plane.shape}, {keys[0]!r} {planes[0].shape}; fetch again")
     return np.stack(planes)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from deflect.errors import DeflectError, flat
+from deflect.errors import DataError, flat
 
 #: Longest attribute text accepted. ForestNet's largest pickle has 169,322 bytes, and escapes take up to 4 characters.
 LONGEST = 1 << 20
@@ -38,10 +38,6 @@ OPCODES = (
     "BININT1 BININT2 LONG1 BINFLOAT SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES EMPTY_LIST APPEND APPENDS "
     "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 SETITEM SETITEMS"
 )
-
-
-class PickleRefused(DeflectError):
-    """The attribute holds something that GEO-Bench does not write."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +99,7 @@ def read_label(text: Any, path: Path) -> int | None:
     """The class out of the attribute ``text`` of the file ``path``; ``None`` where the label is an image.
 
     Raises:
-        PickleRefused: the text is too long, cut short, no bytes literal, or holds anything but what GEO-Bench writes.
+        DataError: the text is too long, cut short, no bytes literal, or holds anything but what GEO-Bench writes.
     """
     try:
         record = _unpickle(_literal(text))
@@ -113,7 +109,7 @@ def read_label(text: Any, path: Path) -> int | None:
     except MALFORMED as error:
         reason = flat(error) if isinstance(error, ValueError) else "it is malformed, or no pickle of GEO-Bench"
         message = f"{path}: attribute 'pickle' refused, nothing was executed: {reason}"
-        raise PickleRefused(f"{message}; fetch the file again from its source") from error
+        raise DataError(f"{message}; fetch the file again from its source") from error
 
 
 def _literal(text: Any) -> bytes:

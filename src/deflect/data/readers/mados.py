@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.faults import ReadError, refuse_paths
+from deflect.data.readers.faults import refuse_paths
 from deflect.data.readers.tiff import read_tiff
+from deflect.errors import DataError
 from deflect.files import read_text
 
 GSDS = (10, 20, 60)
@@ -33,7 +34,7 @@ class Mados(RawDataset):
     def _list_ids(self) -> list[str]:
         path = self.folder / "splits" / f"{self.split}_X.txt"
         if not path.is_file():
-            raise ReadError(f"{path}: missing split file; fetch or place the dataset again")
+            raise DataError(f"{path}: missing split file; fetch or place the dataset again")
         ids = [line.strip() for line in read_text(path).splitlines() if line.strip()]
         refuse_paths(ids, path)
         return ids
@@ -60,19 +61,19 @@ class Mados(RawDataset):
             for path in sorted((self.folder / scene / str(gsd)).glob(f"{scene}_L2R_rhorc_*_{crop}.tif")):
                 band = self._band_at(path)
                 if band in found:
-                    raise ReadError(f"{path}: a second file of band {band} beside {found[band].name}; fetch it again")
+                    raise DataError(f"{path}: a second file of band {band} beside {found[band].name}; fetch it again")
                 found[band] = path
         for wanted in self.sheet.bands:
             if wanted.name not in found:
                 what = f"crop {crop} has no file near {wanted.wavelength:g} nm ({wanted.name})"
-                raise ReadError(f"{self.folder / scene}: {what}; fetch or place the dataset again")
+                raise DataError(f"{self.folder / scene}: {what}; fetch or place the dataset again")
         return [found[name] for name in self.sheet.bands.names]
 
     def _band_at(self, path: Path) -> str:
         wavelength = float(path.name.split("_")[-2])
         nearest = min(self.sheet.bands, key=lambda band: abs(band.wavelength - wavelength))
         if abs(nearest.wavelength - wavelength) > NEAR:
-            raise ReadError(f"{path}: no band of MADOS near {wavelength:g} nm; fetch or place the dataset again")
+            raise DataError(f"{path}: no band of MADOS near {wavelength:g} nm; fetch or place the dataset again")
         return str(nearest.name)
 
     @staticmethod
@@ -81,5 +82,5 @@ class Mados(RawDataset):
         pixels = read_tiff(path).pixels[0]
         factor = int(path.parent.name) // GSDS[0]
         if tuple(side * factor for side in pixels.shape) != shape:
-            raise ReadError(f"{path}: {pixels.shape} pixels do not fit a label image of {shape}; fetch the file again")
+            raise DataError(f"{path}: {pixels.shape} pixels do not fit a label image of {shape}; fetch the file again")
         return pixels.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.faults import ReadError, reading
+from deflect.data.readers.faults import reading
 from deflect.data.readers.own_data_card import CARD, read_card, stored_bands
 from deflect.data.readers.own_data_files import composed, few, find, note_left_out, tiffs
 from deflect.data.readers.own_data_statements import check_image, check_nodata, check_place, equal, unstated
 from deflect.data.readers.own_data_tables import drawn, read_ids, read_table, refuse_empty
 from deflect.data.readers.tiff import Tiff, read_tiff
+from deflect.errors import DataError
 from deflect.settings import SPLITS
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class OwnData(RawDataset):
             return pixels
         if size is None or min(height, width) < size:
             largest = min(height, width)
-            raise ReadError(f"{path}: {height} x {width} pixels; cut it anew, or set size: {largest} or less in {CARD}")
+            raise DataError(f"{path}: {height} x {width} pixels; cut it anew, or set size: {largest} or less in {CARD}")
         top, left = (height - size) // 2, (width - size) // 2
         return pixels[..., top : top + size, left : left + size]
 
@@ -100,7 +101,7 @@ class OwnData(RawDataset):
         mask = read_tiff(path)
         if len(mask.pixels) != 1 or mask.pixels.shape[1:] != image.pixels.shape[1:]:
             shapes = f"{image.pixels.shape[1:]} pixels but its mask {mask.pixels.shape}"
-            raise ReadError(f"{path}: the image has {shapes}; cut both to the same pixels, the mask with one band")
+            raise DataError(f"{path}: the image has {shapes}; cut both to the same pixels, the mask with one band")
         check_place(mask, image, path)
         ignored = () if self.card.ignore is None else (self.card.ignore,)
         check_nodata(mask, ignored, "ignore", path)
@@ -118,11 +119,11 @@ class OwnData(RawDataset):
         if self.card.splits == "folders":
             if not folders.issuperset(SPLITS):
                 found = few(sorted(folders)) or "none"
-                raise ReadError(f"{self.folder}: expected folders train, val and test, found {found}; rename or add")
+                raise DataError(f"{self.folder}: expected folders train, val and test, found {found}; rename or add")
             return {f"{split}/": self.folder / split for split in SPLITS}
         others = folders - set(self.sheet.classes)
         if "images" not in folders and "train" in others and others & {"val", "valid", "validation", "test"}:
-            raise ReadError(
+            raise DataError(
                 f"{self.folder}: found a folder per split ({few(sorted(others))}); "
                 f"call them train, val and test and write `splits: folders` in {CARD}"
             )
@@ -139,7 +140,7 @@ class OwnData(RawDataset):
         folders = (path for place in self._places().values() for path in sorted(place.glob("[!.]*")) if path.is_dir())
         for folder in folders:
             if composed(folder.name) not in self.sheet.classes:
-                raise ReadError(f"{folder}: not one of the classes of {CARD}; rename the folder or add the class")
+                raise DataError(f"{folder}: not one of the classes of {CARD}; rename the folder or add the class")
         files: dict[str, Path] = {}
         for index, title in enumerate(self.sheet.classes):
             found = self._images(title, f"{title}/")
@@ -153,7 +154,7 @@ class OwnData(RawDataset):
             alone = [files[name] for name in sorted(files.keys() ^ (masks.keys() & images))]
             if alone:
                 count = f"{len(alone)} {has}s" if len(alone) > 1 else has
-                raise ReadError(
+                raise DataError(
                     f"{alone[0]}: {count} without {lacks} ({few([path.name for path in alone])}); "
                     f"add {lacks}s/{alone[0].name} or remove the {has}"
                 )

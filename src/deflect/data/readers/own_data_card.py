@@ -16,10 +16,9 @@ from unicodedata import normalize
 
 import yaml
 
-from deflect.bands import SENSORS, Band, BandError, BandSet
+from deflect.bands import SENSORS, Band, BandSet
 from deflect.data.catalog import METRICS, DatasetSheet
-from deflect.data.readers.faults import ReadError
-from deflect.errors import DeflectError, flat
+from deflect.errors import ConfigError, DataError, DeflectError, flat
 from deflect.files import LONGEST_YAML, parse_yaml, read_text
 from deflect.settings import SPLITS
 
@@ -55,25 +54,25 @@ def read_card(path: Path) -> OwnDataCard:
     """Read and check a card.
 
     Raises:
-        ReadError: the card is missing, no YAML, or a key is unknown, missing or wrong.
+        DataError: the card is missing, no YAML, or a key is unknown, missing or wrong.
     """
     try:
         content = parse_yaml(read_text(path, LONGEST_YAML))
     except DeflectError as error:
-        raise ReadError(str(error)) from error
+        raise DataError(str(error)) from error
     except (OSError, yaml.YAMLError) as error:
-        raise ReadError(f"{path}: cannot be read as YAML ({flat(error)}); correct the card") from error
+        raise DataError(f"{path}: cannot be read as YAML ({flat(error)}); correct the card") from error
     if not isinstance(content, dict):
         found = type(content).__name__
-        raise ReadError(f"{path}: expected keys and values, found {found}; see docs/your_own_dataset.md")
+        raise DataError(f"{path}: expected keys and values, found {found}; see docs/your_own_dataset.md")
     known = {key.name: key for key in fields(OwnDataCard)}
     for key in content:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            raise ReadError(f"{path}: unknown key {key!r}; {f'did you mean {close[0]!r}?' if close else 'remove it'}")
+            raise DataError(f"{path}: unknown key {key!r}; {f'did you mean {close[0]!r}?' if close else 'remove it'}")
     for key, fact in known.items():
         if fact.default is MISSING and key not in content:
-            raise ReadError(f"{path}: key {key!r} is missing; add it")
+            raise DataError(f"{path}: key {key!r} is missing; add it")
     if isinstance(content["classes"], list):  # in the one spelling of accents that names of files get as well
         spelt = [normalize("NFC", name) if isinstance(name, str) else name for name in content["classes"]]
         content |= {"classes": spelt}
@@ -152,7 +151,7 @@ def _demand(path: Path, key: str, found: Any, holds: bool, expected: str, hint: 
     if not holds:
         if re.fullmatch(EXPONENT, str(found)):
             hint = " (YAML takes 1e-4 for text: write 1.0e-4 or 0.0001)"
-        raise ReadError(f"{path}: {key} must be {expected}, found {found!r}{hint}; correct the card")
+        raise DataError(f"{path}: {key} must be {expected}, found {found!r}{hint}; correct the card")
 
 
 def _number(value: Any) -> bool:
@@ -168,15 +167,17 @@ def stored_bands(card: OwnDataCard, path: Path) -> BandSet:
     _demand(path, "bands", card.bands, isinstance(card.bands, list) and bool(card.bands), "a list")
     try:
         return BandSet(card.sensor, tuple(_band(card, entry) for entry in card.bands))
-    except (BandError, TypeError) as error:
-        raise ReadError(f"{path}: bands: {error}; correct the card") from error
+    except (ConfigError, TypeError) as error:
+        raise DataError(f"{path}: bands: {error}; correct the card") from error
 
 
 def _band(card: OwnDataCard, entry: Any) -> Band:
     if isinstance(entry, dict):
         return Band(**entry)
     if card.sensor not in SENSORS:
-        raise BandError(f"sensor {card.sensor!r} is not one of {', '.join(SENSORS)}, so each band needs all its facts")
+        raise ConfigError(
+            f"sensor {card.sensor!r} is not one of {', '.join(SENSORS)}, so each band needs all its facts"
+        )
     sensor = SENSORS[card.sensor]
     band: Band = sensor[sensor.channel(str(entry))]
     return band
@@ -190,9 +191,9 @@ def sheet_of(name: str, folder: Path) -> DatasetSheet:
     try:
         kept = bands if card.use is None else bands.subset(card.use)
         _ = kept.rgb  # every GFM sees red, green and blue
-    except BandError as error:
+    except ConfigError as error:
         key = "bands" if card.use is None else "use"
-        raise ReadError(f"{path}: {key}: {error}; correct the card") from error
+        raise DataError(f"{path}: {key}: {error}; correct the card") from error
     return DatasetSheet(
         name=name,
         title=(card.title or "").strip() or name,

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from unicodedata import normalize
 
-from deflect.data.readers.faults import ReadError, refuse_repeated
+from deflect.data.readers.faults import refuse_repeated
 from deflect.data.readers.own_data_card import CARD
+from deflect.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,14 @@ def tiffs(folder: Path) -> dict[str, Path]:
     """The GeoTIFFs of a folder by name without ending; hidden files, such as those macOS leaves, are none.
 
     Raises:
-        ReadError: the folder is missing or has none, or a name cannot be an identity.
+        DataError: the folder is missing or has none, or a name cannot be an identity.
     """
     paths = [path for path in sorted(folder.glob("[!.]*")) if not path.is_dir()]
     images = [path for path in paths if path.suffix.lower() in ENDINGS]
     if not images:
         others = f"{len(paths)} other files ({few([path.name for path in paths])})" if paths else "none"
         message = f"{folder}: expected GeoTIFFs (.tif, .tiff), found {others}"
-        raise ReadError(f"{message}; put the images there or correct {CARD}")
+        raise DataError(f"{message}; put the images there or correct {CARD}")
     names = [_name(path) for path in images]
     refuse_repeated(names, str(folder))
     return dict(zip(names, images, strict=True))
@@ -57,11 +58,11 @@ def tiffs(folder: Path) -> dict[str, Path]:
 def _name(path: Path) -> str:
     """The identity of an image, which lists and stores keep on a line of its own."""
     if path.stem.splitlines() != [path.stem]:
-        raise ReadError(f"{path.parent}: the file name {path.name!r} has a line break; rename the file")
+        raise DataError(f"{path.parent}: the file name {path.name!r} has a line break; rename the file")
     try:
         path.name.encode()
     except UnicodeEncodeError as error:
-        raise ReadError(f"{path.parent}: the file name {path.name!r} is not UTF-8; rename the file") from error
+        raise DataError(f"{path.parent}: the file name {path.name!r} is not UTF-8; rename the file") from error
     return composed(path.stem)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from deflect.bands import SENSORS, Band, BandSet
-from deflect.data.readers.faults import ReadError
 from deflect.data.readers.own_data_card import CARD, OwnDataCard
 from deflect.data.readers.tiff import Tiff
+from deflect.errors import DataError
 
 #: Roles (letters of Spyndex) -> what people call a band that has one of them, without spaces and signs.
 NAMES = {
@@ -48,10 +48,10 @@ def check_image(image: Tiff, card: OwnDataCard, bands: BandSet, channels: list[i
         channels: those that the dataset uses.
 
     Raises:
-        ReadError: one of the statements contradicts the card.
+        DataError: one of the statements contradicts the card.
     """
     if len(image.pixels) != len(bands):
-        raise ReadError(f"{path}: {CARD} lists {len(bands)} bands, the file has {len(image.pixels)}; correct either")
+        raise DataError(f"{path}: {CARD} lists {len(bands)} bands, the file has {len(image.pixels)}; correct either")
     _check_names(image, bands, path)
     _check_scale(image, card, channels, path)
     _check_type(image, card, path)
@@ -67,13 +67,13 @@ def check_nodata(image: Tiff, known: tuple[float, ...], key: str, path: Path) ->
     remedy = f"add it to {key} in {CARD}, or take it out of the file {UNTAGGED}"
     if not np.isfinite(value):
         remedy = f"add .nan to {key} in {CARD}"
-    raise ReadError(f"{path}: the file says nodata is {found!r} and has such pixels; {remedy}")
+    raise DataError(f"{path}: the file says nodata is {found!r} and has such pixels; {remedy}")
 
 
 def check_place(mask: Tiff, image: Tiff, path: Path) -> None:
     """A mask's corners against its image's, in pixels, so that the unit of the coordinates does not matter."""
     if mask.crs and image.crs and mask.crs != image.crs:
-        raise ReadError(f"{path}: coordinate system differs from its image's; warp the mask to the image's grid")
+        raise DataError(f"{path}: coordinate system differs from its image's; warp the mask to the image's grid")
     if mask.transform.is_identity or image.transform.is_identity:
         return
     height, width = image.pixels.shape[1:]
@@ -82,7 +82,7 @@ def check_place(mask: Tiff, image: Tiff, path: Path) -> None:
         shift = max(abs(column - corner[0]), abs(row - corner[1]))
         if not shift <= SHIFT:
             found = f"a corner lies {shift:.3g} pixels from that of its image"
-            raise ReadError(f"{path}: {found}; warp the mask to the image's grid")
+            raise DataError(f"{path}: {found}; warp the mask to the image's grid")
 
 
 def unstated(image: Tiff) -> list[str]:
@@ -137,13 +137,13 @@ def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
         stated = tuple(name if name in ("red", "green", "blue") else "" for name in image.colours)
         if "alpha" in image.colours:
             channel = image.colours.index("alpha")
-            raise ReadError(
+            raise DataError(
                 f"{path}: channel {channel + 1} is transparency (alpha) in the file, {bands[channel].name} in {CARD}; "
                 f"correct the card, or run `gdal_edit.py -colorinterp_{channel + 1} undefined FILE`"
             )
     if not all(_agrees(text, band, bands) for text, band in zip(stated, bands, strict=True)):
         listed = ", ".join(text or "(none)" for text in stated)
-        raise ReadError(
+        raise DataError(
             f"{path}: the file {what} {listed}, {CARD} says {', '.join(bands.names)}; correct the card {UNTAGGED}"
         )
 
@@ -155,7 +155,7 @@ def _check_scale(image: Tiff, card: OwnDataCard, channels: list[int], path: Path
             continue
         own = card.offset * card.scale
         if not (np.isclose(scale, card.scale, rtol=1e-3) and abs(offset - own) < max(card.scale, 1e-6)):
-            raise ReadError(
+            raise DataError(
                 f"{path}: the file says stored * {scale:.9g} {offset:+.9g} is the quantity, {CARD} says (stored "
                 f"{card.offset:+.9g}) * {card.scale:.9g}; for reflectance by the file set scale: {scale:.9g} and "
                 f"offset: {offset / scale:.9g} {UNTAGGED}"
@@ -167,7 +167,7 @@ def _check_type(image: Tiff, card: OwnDataCard, path: Path) -> None:
         return
     brightest = (np.iinfo(image.pixels.dtype).max + card.offset) * card.scale
     if brightest < BRIGHT:
-        raise ReadError(
+        raise DataError(
             f"{path}: {image.pixels.dtype} pixels reach a reflectance of {brightest:.3g} at most with scale "
             f"{card.scale:g} and offset {card.offset:g}; correct the scale in {CARD} (8 bits often have 1/255)"
         )
@@ -176,7 +176,7 @@ def _check_type(image: Tiff, card: OwnDataCard, path: Path) -> None:
 def _check_gsd(image: Tiff, card: OwnDataCard, path: Path) -> None:
     metres = _metres(image)
     if metres is not None and not GSD_RATIO[0] <= metres / card.gsd <= GSD_RATIO[1]:
-        raise ReadError(
+        raise DataError(
             f"{path}: pixels of {metres:.3g} m by the file's coordinates, {CARD} says gsd {card.gsd:g} (in metres); "
             f"correct the card, or the place in the file {UNTAGGED}"
         )

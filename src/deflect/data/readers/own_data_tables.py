@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from deflect.data.readers.faults import ReadError, refuse_repeated
+from deflect.data.readers.faults import refuse_repeated
 from deflect.data.readers.own_data_card import CARD
 from deflect.data.readers.own_data_files import ENDINGS, composed, few, find
+from deflect.errors import DataError
 from deflect.files import LONGEST_TEXT, require_file
 from deflect.settings import SPLITS
 
@@ -27,7 +28,7 @@ def class_of(label: str | None, classes: tuple[str, ...], where: str) -> int:
     numbers = not any(name.isdecimal() for name in classes)
     if numbers and label is not None and label.isdecimal() and int(label) < len(classes):
         return int(label)
-    raise ReadError(f"{where}: label must be a class of {CARD} or a whole number below {len(classes)}, found {label!r}")
+    raise DataError(f"{where}: label must be a class of {CARD} or a whole number below {len(classes)}, found {label!r}")
 
 
 def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -> dict[str, set[str]]:
@@ -47,7 +48,7 @@ def refuse_empty(members: Mapping[str, set[str]], where: Path) -> None:
     if not all(members.values()):
         counts = ", ".join(f"{split} {len(names)}" for split, names in members.items())
         total = sum(map(len, members.values()))
-        raise ReadError(
+        raise DataError(
             f"{where}: too few images: the splits of {CARD} give its {total} images to {counts}, "
             "and each needs one or more; add images or change splits"
         )
@@ -57,7 +58,7 @@ def read_list(path: Path) -> str:
     """The text of a file that the card names, or one line that says that it is missing, too long or not UTF-8."""
     path = find(path)
     if not path.exists():
-        raise ReadError(f"{path}: missing, although {CARD} names it; add the file or correct the card")
+        raise DataError(f"{path}: missing, although {CARD} names it; add the file or correct the card")
     require_file(path, LONGEST_TEXT)
     content = path.read_bytes()
     try:
@@ -66,7 +67,7 @@ def read_list(path: Path) -> str:
         utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         likely = "UTF-16" if utf16 else "Windows-1252 (cp1252) or another 8-bit encoding"
         line = content.count(b"\n", 0, error.start) + 1
-        raise ReadError(
+        raise DataError(
             f"{path}: expected text in UTF-8, found bytes of {likely} in line {line}; "
             "save it as UTF-8 (in Excel: CSV UTF-8)"
         ) from error
@@ -82,16 +83,16 @@ def read_table(
     labels, splits = {}, {}
     for name, row in zip(names, rows, strict=True):
         if name not in files:
-            raise ReadError(f"{path}: no file images/{name}.tif; add the image or remove its row")
+            raise DataError(f"{path}: no file images/{name}.tif; add the image or remove its row")
         splits[name] = row.get("split", "")
         if with_split and splits[name] not in SPLITS:
-            raise ReadError(f"{path}: split of {name} must be train, val or test, found {splits[name]!r}; correct it")
+            raise DataError(f"{path}: split of {name} must be train, val or test, found {splits[name]!r}; correct it")
         labels[name] = class_of(row["label"], classes, f"{path}: {name}")
     without = [files[name].name for name in sorted(set(files) - set(names))]
     if len(without) > 1:
-        raise ReadError(f"{path}: {len(without)} images have no row ({few(without)}); add their labels or remove them")
+        raise DataError(f"{path}: {len(without)} images have no row ({few(without)}); add their labels or remove them")
     if without:
-        raise ReadError(f"{path}: no row for images/{without[0]}; add its label or remove the image")
+        raise DataError(f"{path}: no row for images/{without[0]}; add its label or remove the image")
     return labels, splits
 
 
@@ -104,17 +105,17 @@ def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
         reader = csv.reader(StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
         table = [[cell.strip() for cell in row] for row in reader]
     except csv.Error as error:
-        raise ReadError(f"{path}: no table of text ({error}); save it as CSV") from error
+        raise DataError(f"{path}: no table of text ({error}); save it as CSV") from error
     columns, *rows = [row for row in table if any(row)] or [[]]
     names = [name.lower() for name in columns]
     if not rows or not set(wanted) <= set(names):
         found = f"columns {', '.join(map(repr, columns))} and {len(rows)} rows" if columns else "an empty file"
-        raise ReadError(f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct it")
+        raise DataError(f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct it")
     if len(set(filter(None, names))) < len(list(filter(None, names))):
-        raise ReadError(f"{path}: two columns have one name ({', '.join(columns)}); rename or remove one of them")
+        raise DataError(f"{path}: two columns have one name ({', '.join(columns)}); rename or remove one of them")
     for row in rows:
         if any(row[len(columns) :]):
-            raise ReadError(
+            raise DataError(
                 f"{path}: row {separator.join(row)!r} has {len(row)} cells and the head {len(columns)}; "
                 f"put a cell that holds {separator!r} in quotes"
             )
@@ -130,5 +131,5 @@ def read_ids(path: Path, files: Mapping[str, Path]) -> set[str]:
     if unknown:
         count = f"no image {unknown[0]!r}" if len(unknown) == 1 else f"{len(unknown)} names without an image"
         which = f" ({few(list(map(repr, unknown)))})" if len(unknown) > 1 else ""
-        raise ReadError(f"{path}: {count} in the dataset{which}; correct the lines or add the files")
+        raise DataError(f"{path}: {count} in the dataset{which}; correct the lines or add the files")
     return set(names)

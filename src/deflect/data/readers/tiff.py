@@ -32,7 +32,7 @@ def read_tiff(path: Path) -> Tiff:
     """Read a whole GeoTIFF. No other format is opened: a VRT, say, would read other files or ask servers.
 
     Raises:
-        ReadError: the file is missing, damaged, cut short, no GeoTIFF, or far larger than an image.
+        DataError: the file is missing, damaged, cut short, no GeoTIFF, or far larger than an image.
     """
     import rasterio
     from rasterio.enums import MaskFlags

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 from deflect.data.simulate import brick_kiln, burn_scars, forestnet, geobench, mados, so2sat
-from deflect.errors import DeflectError
+from deflect.errors import ConfigError
 from deflect.files import atomic_path, write_json
 from deflect.settings import SPLITS
 from deflect.settings.simulation import SimulationSize
@@ -29,24 +29,20 @@ _DATASETS: dict[str, Any] = _CLASSIFICATION | _SEGMENTATION
 MARKER = "SIMULATED.json"
 
 
-class SimulationError(DeflectError):
-    """A dataset that cannot be simulated, a size that the format does not allow, or a folder that holds other data."""
-
-
 def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> None:
     """Write a simulated ``dataset`` into ``folder``, whole or not at all. Equal arguments give equal bytes.
 
     Raises:
-        SimulationError: unknown dataset, a size that its format does not allow, or ``folder`` holds something else.
+        ConfigError: unknown dataset, a size that its format does not allow, or ``folder`` holds something else.
     """
     if dataset not in _DATASETS:
-        raise SimulationError(f"unknown dataset {dataset!r}; can simulate {', '.join(_DATASETS)}")
+        raise ConfigError(f"unknown dataset {dataset!r}; can simulate {', '.join(_DATASETS)}")
     pixels = size.pixels or _DATASETS[dataset].PIXELS
     if dataset == "mados" and pixels % 6:
-        raise SimulationError(f"mados: 10, 20 and 60 m bands need pixels divisible by 6, found {pixels}; take 66 or 72")
+        raise ConfigError(f"mados: 10, 20 and 60 m bands need pixels divisible by 6, found {pixels}; take 66 or 72")
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
-        raise SimulationError(f"{folder}: holds data that was not simulated; choose another folder or empty this one")
+        raise ConfigError(f"{folder}: holds data that was not simulated; choose another folder or empty this one")
     with atomic_path(folder) as aside:
         aside.mkdir()
         if dataset in _CLASSIFICATION:

@@ -12,8 +12,8 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from deflect.bands import BandError, BandSet
-from deflect.errors import MethodError
+from deflect.bands import BandSet
+from deflect.errors import ConfigError, ModelError
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.deflection import angle, keep_length, length, length_penalty
 from deflect.methods.deflect.uatt import UntangledAttention, attend, frozen_qkv
@@ -66,14 +66,14 @@ class DeflectedGFM(AdaptedGFM):
         else:
             self.gate = nn.Parameter(torch.zeros(self.embed_dim))
         if not isinstance(gfm.patch_drop, nn.Identity):
-            raise MethodError("deflect: a GFM that drops patches loses the match of spatial and spectral tokens")
+            raise ModelError("deflect: a GFM that drops patches loses the match of spatial and spectral tokens")
         self._penalties: list[Tensor] = []
 
     def _block_indices(self) -> list[int]:
         blocks = range(self.depth) if self.config.blocks == "all" else self.config.blocks
         outside = [index for index in blocks if not 0 <= index < self.depth]
         if outside:
-            raise MethodError(f"blocks: expected numbers from 0 to {self.depth - 1}, found {outside}")
+            raise ModelError(f"blocks: expected numbers from 0 to {self.depth - 1}, found {outside}")
         return sorted(blocks)
 
     # ------------------------------------------------------------------ forward
@@ -148,7 +148,7 @@ class DeflectedGFM(AdaptedGFM):
 
     def _batch(self, image: Any) -> Tensor:
         if not isinstance(image, Tensor):
-            raise MethodError(
+            raise ModelError(
                 f"calibrate: expected batches of images (B, C, H, W), found {type(image).__name__}; of a loader that "
                 "gives more, pass the images alone: calibrate(images for images, _ in loader)"
             )
@@ -200,7 +200,7 @@ def _index_names(bands: BandSet, config: DeflectConfig) -> tuple[str, ...]:
         return ()
     names = available(bands) if config.indices == "all" else config.indices
     if not names:
-        raise BandError(f"{bands.sensor}: no spectral index can be computed from {', '.join(bands.names)}")
+        raise ConfigError(f"{bands.sensor}: no spectral index can be computed from {', '.join(bands.names)}")
     return names
 
 
@@ -212,7 +212,7 @@ def _checked_attention(index: int, block: nn.Module) -> Attention:
     attn = getattr(block, "attn", None)
     known = isinstance(block, Block) and (_runs_as(block, Block) or getattr(block, "post_norm", False))
     if not known or not isinstance(attn, Attention) or not _runs_as(attn, Attention):
-        raise MethodError(
+        raise ModelError(
             f"deflect: block {index} is a {type(block).__name__} with {type(attn).__name__}; expected timm's "
             "Block with its Attention, forward passes not overridden. Set attention=False, or leave it out of blocks"
         )

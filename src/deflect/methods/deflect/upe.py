@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from deflect.bands import BandSet
-from deflect.errors import MethodError
+from deflect.errors import ModelError
 from deflect.methods.deflect.deflection import keep_length
 from deflect.methods.inputs import check_reflectance
 from deflect.spectral import count_nonfinite, patches, pixel_statistics, spectral_indices, tidy_
@@ -42,7 +42,7 @@ class UntangledPatchEmbedding(nn.Module):
         norm_matching: give every spectral token the length of its spatial token.
 
     Raises:
-        BandError: an index is unknown or impossible with these bands.
+        ConfigError: an index is unknown or impossible with these bands.
     """
 
     mean: Tensor
@@ -83,14 +83,14 @@ class UntangledPatchEmbedding(nn.Module):
     def forward(self, image: Tensor, spatial: Tensor) -> Tensor:
         """Reflectance (B, C, H, W) and spatial tokens z_P(0) (B, P+L, D) -> spectral tokens x_A (B, P+L, D)."""
         if not self._ready:
-            raise MethodError(
+            raise ModelError(
                 "deflect: descriptors are not standardised yet; call calibrate(batches of training images), "
                 "load a saved adapter, or set standardise: false"
             )
         descriptor = self.descriptor(image)
         expected = spatial.shape[1] - self.num_prefix_tokens
         if descriptor.shape[1] != expected:
-            raise MethodError(
+            raise ModelError(
                 f"deflect: expected as many patches in the spectral path as in the spatial one ({expected}), found "
                 f"{descriptor.shape[1]} in images of {image.shape[-2]} x {image.shape[-1]}; give sides that are "
                 f"multiples of the patch size {self.patch_size} (descriptors are never padded)"
@@ -137,7 +137,7 @@ class UntangledPatchEmbedding(nn.Module):
                 total += torch.stack([rows.sum(0), rows.square().sum(0)])
                 tokens += len(rows)
         if not tokens:
-            raise MethodError(
+            raise ModelError(
                 "calibrate: no training image was given, or none with a patch of measured pixels (not 0 in every band)"
             )
         mean, square = total / tokens
