@@ -55,19 +55,19 @@ test-gpu: $(READY) ## run the tests that need a CUDA device
 	pytest -m gpu
 
 kill-test: $(READY) ## kill a small study 60 times and compare what comes out (half an hour; ARGUMENTS="--help")
-	python tests/kill_study.py $(ARGUMENTS)
+	PYTHONPATH=tests/helpers python tests/long/kill_study.py $(ARGUMENTS)
 
 rehearsal: $(READY) ## fetch, prepare and begin to train on files of the published counts (half an hour, 25 GB; ARGUMENTS=FOLDER)
-	python tests/rehearsal.py $(ARGUMENTS)
+	PYTHONPATH=tests/helpers python tests/long/rehearsal.py $(ARGUMENTS)
 
 mutation: $(READY) ## change the code in many places and see whether the tests notice (half an hour; ARGUMENTS="--help")
 	$(BIN)/uv pip install --quiet --target .venv/mutation cosmic-ray==$(COSMIC_RAY_VERSION)
-	PYTHONPATH=.venv/mutation python tests/mutation.py $(ARGUMENTS)
+	PYTHONPATH=.venv/mutation python tests/long/mutation.py $(ARGUMENTS)
 
 geobench-check: $(READY) ## read the simulated files with the geobench package, in an environment of its own, and compare
 	test -x .venv/geobench/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv/geobench
 	$(BIN)/uv pip install --quiet --python .venv/geobench/bin/python geobench==$(GEOBENCH_VERSION)
-	python tests/geobench_reads.py .venv/geobench/bin/python
+	PYTHONPATH=tests/helpers python tests/long/geobench_reads.py .venv/geobench/bin/python
 
 lint: $(READY) ## ruff, snakefmt, mypy, snakemake --lint
 	ruff check .

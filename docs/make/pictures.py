@@ -15,16 +15,16 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Pixels of a window that Chromium keeps for its own bars, and leaves empty in a screenshot.
 FRAME = 143
 PICTURES = ROOT / "docs/pictures"
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests/helpers"))
 
 
 def realism() -> None:
     """Simulated beside real Sentinel-2: band means, correlations and index ranges. Needs the real samples."""
     import matplotlib.pyplot as plt
-
     from band_summary import summarise
-    from deflect.data.store import Store
     from real_imagery import REAL, bigearthnet, eurosat
+
+    from deflect.data.store import Store
 
     if not REAL.is_dir():
         print("no real imagery beside the project: docs/pictures/simulation.png is left as it is")

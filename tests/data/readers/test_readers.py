@@ -1,0 +1,177 @@
+"""Every published layout is read by band identity, with the labels, splits and nodata that its publisher means."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import torch
+from paths import FIXTURES, REAL
+from torch.utils.data import DataLoader
+
+from deflect.data.catalog import AS_PUBLISHED, DATASETS
+from deflect.data.readers import RawDataset, read
+from deflect.data.readers.burn_scars import validation_indices
+from deflect.data.simulate import simulate
+from deflect.errors import DataError
+from deflect.settings.simulation import SimulationSize
+
+FIXTURE = FIXTURES / "geobench"
+SMALL = SimulationSize(train=6, val=2, test=3, pixels=48)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All five datasets in their published layouts, small."""
+    root = tmp_path_factory.mktemp("raw")
+    for name in DATASETS:
+        simulate(name, root / name, SMALL, seed=1)
+    return root
+
+
+def copy(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target)
+    return target
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_contract_of_torchgeo(raw: Path, name: str) -> None:
+    sheet = DATASETS[name]
+    dataset = read(name, raw / name, "train")
+    assert len(dataset) == len(dataset.ids) == (7 if name == "burn_scars" else 6)
+    sample = dataset[0]
+    assert sample["image"].dtype == torch.float32
+    assert sample["image"].shape == (len(sheet.bands), 48, 48)
+    target = sample["label" if sheet.task == "classification" else "mask"]
+    assert target.dtype == torch.int64
+    assert target.shape == (() if sheet.task == "classification" else (48, 48))
+    assert torch.isfinite(sample["image"]).all()
+    assert "type: NonGeoDataset" in str(dataset)
+    assert len(dataset.plot(sample, suptitle="one").axes) == (1 if sheet.task == "classification" else 2)
+    batch = next(iter(DataLoader(dataset, batch_size=4)))
+    assert len(batch["image"]) == 4
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_splits_are_disjoint_and_the_top_folder_of_an_archive_may_stand(raw: Path, name: str, tmp_path: Path) -> None:
+    ids = [read(name, raw / name, split).ids for split in ("train", "val", "test")]
+    assert len(set().union(*ids)) == sum(map(len, ids)) == 11
+    own = raw / name / "MADOS" if name == "mados" else raw / name
+    copy(own, tmp_path / "top")
+    assert read(name, tmp_path, "train").ids == read(name, tmp_path / "top", "train").ids == ids[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "values"),
+    [
+        # the fixture's band k holds 10 k in its first row, k in the order of the files' own list of bands
+        ("so2sat", "m-so2sat", [80, 90, 100, 110, 120, 130, 140, 150, 160, 170]),
+        ("brick_kiln", "m-brick-kiln", [0, 10, 20, 30, 40, 50, 70, 60, 80, 90]),
+        ("forestnet", "m-forestnet", [20, 10, 0, 30, 40, 50]),
+    ],
+)
+def test_files_of_the_geobench_writer_are_read_by_band_name(name: str, folder: str, values: list[int]) -> None:
+    image, label = read(name, FIXTURE / folder, "train").load(0)
+    assert image[:, 0, 0].tolist() == values
+    assert (image[:, 1] == image[:, :1, 0] + 1).all(), "rows and columns must not be swapped"
+    assert label == {"so2sat": 16, "brick_kiln": 1, "forestnet": 11}[name]
+    assert image.dtype == (np.uint8 if name == "forestnet" else np.float32)
+
+
+def test_brick_kiln_as_published_keeps_thirteen_bands_in_stored_order() -> None:
+    dataset = read("brick_kiln", FIXTURE / "m-brick-kiln", "train", AS_PUBLISHED["brick_kiln"])
+    assert dataset.load(0)[0][:, 0, 0].tolist() == [10 * k for k in range(13)]
+    assert dataset.sheet.bands.names[5:] == ["B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
+
+
+def test_burn_scars_validation_split_is_that_of_scikit_learn() -> None:
+    """Values of train_test_split(np.arange(n), test_size=0.1, random_state=23) of scikit-learn 1.9."""
+    assert [sorted(validation_indices(n)) for n in (7, 10, 11, 17)] == [[6], [5], [5, 7], [0, 10]]
+    assert sorted(validation_indices(540))[:5] == [19, 45, 46, 63, 64]
+    assert len(validation_indices(540)) == 54
+    assert len(validation_indices(541)) == 55
+
+
+def test_burn_scars_nodata_is_zero_in_pixels_and_ignored_in_labels(raw: Path, tmp_path: Path) -> None:
+    folder = copy(raw / "burn_scars", tmp_path / "burn_scars")
+    dataset = read("burn_scars", folder, "train")
+    image, mask = dataset.load(0)
+    with rasterio.open(dataset.path(0), "r+") as file:
+        pixels = file.read()
+        pixels[:, 3, 3], pixels[0, 4, 4], pixels[1, 5, 5], pixels[2, 6, 6] = -9999, 9999, np.nan, np.inf
+        file.write(pixels)
+    changed, ignored = dataset.load(0)
+    for row, channel in ((4, 0), (5, 1), (6, 2)):
+        assert changed[channel, row, row] == 0
+        assert ignored[row, row] == -1
+    assert (changed[:, 3, 3] == 0).all()
+    assert np.isfinite(changed).all()
+    assert np.abs(changed).max() < 10
+    keep = np.ones((48, 48), bool)
+    keep[[3, 4, 5, 6], [3, 4, 5, 6]] = False
+    np.testing.assert_array_equal(ignored[keep], mask[keep])
+    np.testing.assert_array_equal(changed[:, keep], image[:, keep])
+
+
+def test_mados_bands_are_sorted_and_labels_shifted(raw: Path) -> None:
+    dataset = read("mados", raw / "mados", "train")
+    image, mask = dataset.load(0)
+    scene, crop = dataset.ids[0].rsplit("_", 1)
+    paths = sorted(
+        (raw / "mados" / "MADOS" / scene).glob(f"*/*_rhorc_*_{crop}.tif"),
+        key=lambda path: int(path.name.split("_")[-2]),
+    )
+    assert [path.parent.name for path in paths] == ["60", "10", "10", "10", "20", "20", "20", "10", "20", "20", "20"]
+    for channel, path in enumerate(paths):
+        with rasterio.open(path) as file:
+            plane = np.nan_to_num(file.read(1))
+        factor = 48 // len(plane)
+        np.testing.assert_array_equal(image[channel, ::factor, ::factor], plane)
+        np.testing.assert_array_equal(image[channel, factor - 1 :: factor, factor - 1 :: factor], plane)
+    with rasterio.open(dataset.path(0)) as file:
+        np.testing.assert_array_equal(mask, file.read(1).astype(int) - 1)
+    assert (mask == -1).any()
+
+
+def test_mados_pixels_that_are_no_number_keep_their_label(raw: Path, tmp_path: Path) -> None:
+    dataset = read("mados", copy(raw / "mados", tmp_path / "mados"), "val")
+    before = dataset.load(0)[1]
+    (path,) = [
+        p for p in dataset.path(0).parent.glob("*_rhorc_492_*.tif") if p.name.endswith(dataset.path(0).name[-6:])
+    ]
+    with rasterio.open(path, "r+") as file:
+        plane = file.read()
+        plane[:, 7, 9] = np.nan
+        file.write(plane)
+    image, mask = dataset.load(0)
+    assert image[1, 7, 9] == 0
+    np.testing.assert_array_equal(mask, before)
+
+
+def test_an_unknown_dataset_without_a_card_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"card\.yaml: missing; 'lakes' is none of so2sat"):
+        read("lakes", tmp_path, "train")
+    with pytest.raises(DataError, match="split must be train, val or test"):
+        read("so2sat", tmp_path, "valid")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
+def test_real_brick_kiln_files_of_the_prerelease() -> None:
+    folder = REAL / "geobench_m_brick_kiln_prerelease"
+    dataset: RawDataset = read("brick_kiln", folder, "train")
+    assert dataset.ids == ["examples_0_9", "examples_0_12", "examples_0_19", "examples_0_37", "examples_0_40"]
+    assert [dataset.load(i)[1] for i in range(5)] == [0] * 5
+    image = dataset.load(0)[0]
+    assert image.shape == (10, 64, 64)
+    with h5py.File(folder / "examples_0_9.hdf5") as file:
+        for channel, stored in zip(image, DATASETS["brick_kiln"].stored_names, strict=True):
+            np.testing.assert_array_equal(channel, file[stored][()].astype(np.float32))
+        # the three stored bands that are left out are red, green and blue once more, in 8 bits
+        for stored, channel in (("10 - SWIR - Cirrus", 3), ("11 - SWIR", 2), ("12 - SWIR", 1)):
+            assert np.corrcoef(file[stored][()].ravel(), image[channel].ravel())[0, 1] > 0.99

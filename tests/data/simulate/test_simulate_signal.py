@@ -1,0 +1,151 @@
+"""The simulator's pixels: classes part in the infrared, materials behave as documented, land resembles real land."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from band_summary import summarise
+from paths import REAL
+
+from deflect.bands import SENTINEL2, bandset
+from deflect.data.simulate import brick_kiln, burn_scars, chance, forestnet, mados, simulate_rgb, so2sat
+from deflect.data.simulate.canvas import coarse
+from deflect.data.simulate.spectra import materials, measured, response
+
+GEOBENCH = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
+
+
+def nearest_class(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
+    """Accuracy of the nearest class mean in the metric of the pooled covariance within classes."""
+    classes = np.unique(labels)
+    means = np.stack([train[labels == k].mean(0) for k in classes])
+    within = np.cov((train - means[np.searchsorted(classes, labels)]).T)
+    metric = np.linalg.inv(within + 0.02 * np.diag(np.diag(within)))
+    away = test[:, None] - means
+    return float((classes[np.einsum("nkf,fg,nkg->nk", away, metric, away).argmin(1)] == truth).mean())
+
+
+def described(dataset: str, split: str, count: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every optical band of every image (N, 2, C), and its label."""
+    module = GEOBENCH[dataset]
+    samples = [module.sample(chance(0, dataset, split, i), i, i, pixels) for i in range(count)]
+    optical = slice(8, 18) if dataset == "so2sat" else slice(0, len(module.BANDS))
+    data = np.stack([sample.data[optical].astype(float) for sample in samples])
+    return np.stack([data.mean((2, 3)), data.std((2, 3))], axis=1), np.array([sample.label for sample in samples])
+
+
+@pytest.mark.parametrize(("dataset", "pixels"), [("so2sat", 32), ("brick_kiln", 48), ("forestnet", 40)])
+def test_infrared_tells_classes_apart_that_rgb_confuses(dataset: str, pixels: int) -> None:
+    module = GEOBENCH[dataset]
+    (train, labels), (test, truth) = (described(dataset, s, n, pixels) for s, n in (("train", 204), ("test", 136)))
+
+    def score(channels: list[int]) -> float:
+        parts = (train[:, :, channels].reshape(len(train), -1), test[:, :, channels].reshape(len(test), -1))
+        return nearest_class(parts[0], labels, parts[1], truth)
+
+    rgb, every = score(list(module.BANDS.rgb)), score(list(range(len(module.BANDS))))
+    assert rgb > 1.15 / module.CLASSES, "RGB is above chance"
+    assert every > rgb + 0.08, f"all bands gain clearly: {rgb:.2f} -> {every:.2f}"
+    assert every < 0.98, "and the task is not trivial"
+
+
+@pytest.mark.parametrize("dataset", ["burn_scars", "mados"])
+def test_infrared_tells_pixels_apart_that_rgb_confuses(dataset: str) -> None:
+    def pixels(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+        rngs = [chance(0, dataset, split, i) for i in range(count)]
+        pairs = [
+            burn_scars.scene(rng, 48) if dataset == "burn_scars" else mados.crop(rng, i, 48)
+            for i, rng in enumerate(rngs)
+        ]
+        values = np.concatenate([image.reshape(len(image), -1).T for image, _ in pairs])
+        labels = np.concatenate([mask.astype(int).ravel() for _, mask in pairs]) - (dataset == "mados")
+        return values[labels >= 0].astype(float), labels[labels >= 0]
+
+    (train, labels), (test, truth) = pixels("train", 33), pixels("test", 22)
+    channels = list((burn_scars if dataset == "burn_scars" else mados).BANDS.rgb)
+    rgb = nearest_class(train[:, channels], labels, test[:, channels], truth)
+    every = nearest_class(train, labels, test, truth)
+    assert rgb > 1.5 / len(np.unique(labels)) or dataset == "burn_scars"
+    assert every > rgb + 0.08, f"{rgb:.2f} -> {every:.2f}"
+
+
+def test_families_of_materials_agree_in_green_and_part_in_the_infrared() -> None:
+    bands = bandset("sentinel2", ["B03", "B8A", "B11"])
+    assert np.allclose(response(bands).sum(axis=0), 1)
+    means = {name: rows.mean(axis=0) for name, rows in materials(bands).items()}
+    moist, dry = means["canopy_moist"], means["canopy_dry"]
+    assert abs(moist[0] / dry[0] - 1) < 0.1
+    assert dry[2] > 1.8 * moist[2]
+    assert means["soil_wet"][2] < 0.65 * means["soil"][2]
+    assert means["water"][1] < 0.03 < means["sargassum"][1]
+    assert all(np.isfinite(rows).all() and len(rows) for rows in measured()[1].values())
+
+
+def test_rgb_scenes_are_stable_reflectance(tmp_path: Path) -> None:
+    simulate_rgb(tmp_path / "a.npy", 10, 48, seed=3)
+    simulate_rgb(tmp_path / "b.npy", 6, 48, seed=3)
+    images = np.load(tmp_path / "a.npy")
+    assert (images.shape, images.dtype) == ((10, 3, 48, 48), np.float32)
+    assert np.array_equal(images[:6], np.load(tmp_path / "b.npy"))
+    assert images.min() >= 0
+    assert 0.02 < images.mean() < 0.3
+    assert images[0, 0].mean() != images[1, 0].mean()
+
+
+# --- comparison with real imagery ------------------------------------------------------------------------------------
+
+
+def test_summary_of_a_known_stack() -> None:
+    bands = SENTINEL2.subset(["B04", "B08"])
+    images = np.zeros((2, 2, 4, 4))
+    images[:, 0], images[:, 1] = 0.1, 0.3
+    images[1] *= 2
+    images[0, :, 0, 0] = np.nan
+    summary = summarise(images, bands)
+    assert np.allclose(summary.mean, np.array([0.1, 0.3]) * (15 + 32) / 31)
+    assert np.allclose(summary.correlation, 1)
+    assert np.allclose(summary.texture, 0)
+    assert list(summary.indices) == ["NDVI"]
+    assert np.allclose(summary.indices["NDVI"], 0.5)
+    with pytest.raises(ValueError, match=r"expected images \(N, 2"):
+        summarise(images[:, :1], bands)
+
+
+def test_coarse_means_blocks_and_the_remainder() -> None:
+    band = np.arange(25, dtype=np.float32).reshape(5, 5)
+    assert coarse(band, 2, repeat=False).shape == (3, 3)
+    assert coarse(band, 2, repeat=False)[0, 0] == band[:2, :2].mean()
+    assert coarse(band, 2, repeat=True).shape == (5, 5)
+    assert coarse(band, 2, repeat=True)[4, 4] == band[4, 4]
+
+
+def test_simulated_land_resembles_real_land() -> None:
+    labels_file = REAL / "bigearthnet_s2/labels.json"
+    if not labels_file.is_file():
+        pytest.skip("real samples are not here")
+    labels = json.loads(labels_file.read_text())
+    order = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"]
+    rows = [order.index(name) for name in brick_kiln.BANDS.names]
+    land = [
+        p
+        for p in sorted(labels_file.parent.glob("*.tif"))
+        if "Marine waters" not in str(labels.get(p.stem, labels.get(p.name)))
+    ]
+    images = []
+    for path in land:
+        with rasterio.open(path) as file:
+            images.append(file.read()[rows] / 1e4)
+    real = summarise(np.stack(images), brick_kiln.BANDS)
+    scenes = [brick_kiln.sample(chance(0, "brick_kiln", "train", i), i, i, 64).data[:10] / 1e4 for i in range(60)]
+    simulated = summarise(np.stack(scenes), brick_kiln.BANDS)
+    ratio = simulated.mean / real.mean
+    assert (ratio > 0.5).all()
+    assert (ratio < 2.2).all()
+    assert np.abs(simulated.correlation - real.correlation).mean() < 0.25
+    for name, real_range in real.indices.items():
+        low, high = simulated.indices[name][[0, -1]]
+        assert low < real_range[2] < high, f"{name}: the real median lies inside the simulated range"

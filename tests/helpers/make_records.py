@@ -1,0 +1,293 @@
+"""Make up a folder of run records in the exact schema, for tests of tables and figures and for trying them out.
+
+    python tests/helpers/make_records.py FOLDER    writes FOLDER/runs and FOLDER/prepared
+
+The numbers mean nothing: labels and predictions are drawn at random, better for some methods than for others, and every
+score follows from them.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from deflect.analysis.bootstrap import score as score_of
+from deflect.analysis.looks import ordered
+from deflect.bands import HLS_S30, SENTINEL2, BandSet
+from deflect.files import write_json
+from deflect.settings import DATASETS, GFMS, METHODS
+
+SEGMENTATION = {"burn_scars": ["Not burned", "Burn scar"], "mados": [f"sea surface {k}" for k in range(1, 16)]}
+CLASSES = {
+    "so2sat": [f"local climate zone {k}" for k in range(1, 18)],
+    "brick_kiln": ["not brick kiln", "brick kiln"],
+    "forestnet": [f"driver of loss {k}" for k in range(1, 13)],
+    **SEGMENTATION,
+}
+BANDS: dict[str, BandSet] = {
+    "burn_scars": HLS_S30.subset(["B02", "B03", "B04", "B8A", "B11", "B12"]),
+    "mados": SENTINEL2.subset(["B02", "B03", "B04", "B08", "B11", "B12"]),
+}
+#: Share of right predictions and tuned parameters of each method on a GFM of a million parameters.
+SKILL = {
+    "deflect": (0.62, 2_600),
+    "lora": (0.61, 24_000),
+    "slr": (0.60, 26_000),
+    "norm_tuning": (0.56, 6_100),
+    "bitfit": (0.57, 7_300),
+    "patch_embed": (0.52, 5_200),
+    "frozen": (0.45, 0),
+    "full": (0.66, 1_000_000),
+}
+GFM_PARAMS = 1_000_000
+PIXELS, IMAGES, EPOCHS, BLOCKS = 32, 24, 6, 4
+
+
+def make_study(
+    folder: Path,
+    datasets: Sequence[str] = DATASETS,
+    gfms: Sequence[str] = GFMS,
+    methods: Sequence[str] = METHODS,
+    seeds: Iterable[int] = (0,),
+    study: str = "mini",
+) -> None:
+    """Write a run folder for every combination below ``folder``."""
+    for dataset in datasets:
+        for gfm in gfms:
+            for method in methods:
+                for seed in seeds:
+                    make_run(folder, dataset, gfm, method, seed, study=study)
+
+
+def make_run(
+    folder: Path,
+    dataset: str,
+    gfm: str,
+    method: str,
+    seed: int = 0,
+    variant: str = "",
+    settings: dict[str, Any] | None = None,
+    study: str = "mini",
+    score: float | None = None,
+    **changes: Any,
+) -> Path:
+    """Write one run and return its folder.
+
+    Args:
+        variant: name of the folder of a run beside the main grid.
+        settings: method settings that differ from the main grid's.
+        score: a headline score (fraction) to record instead of the one that the predictions give; no predictions then.
+        changes: record keys to overwrite, ``__`` for a dot: ``code__sha256="b"``.
+    """
+    out = folder / dataset / gfm / (variant or method) / f"seed{seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(
+        [DATASETS.index(dataset), GFMS.index(gfm), METHODS.index(method), seed, len(variant)]
+    )
+    skill = SKILL[method][0] - 0.05 * bool(variant) + 0.03 * GFMS.index(gfm) + generator.normal(0, 0.01)
+    arrays, confusion = _predict(dataset, skill, generator)
+    record = _record(dataset, gfm, method, seed, study, confusion, settings or {})
+    record["metrics"]["test"]["loss"] = _loss(dataset, gfm, variant or method, seed)
+    if score is None:
+        np.savez(out / "predictions.npz", **arrays)
+    else:
+        record["score"]["value"] = record["metrics"]["test"][record["score"]["metric"]] = score
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        target = record
+        for parent in parents:
+            target = target[parent]
+        target[last] = value
+    write_json(out / "record.json", record)
+    _history(out, record, generator)
+    if method == "deflect":
+        _deflection(out, dataset, generator)
+        _adapter(out, dataset, generator)
+    return out
+
+
+def _predict(dataset: str, skill: float, generator: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
+    """Arrays of predictions.npz and the total confusion matrix; every run of a dataset has the same truth."""
+    classes = len(CLASSES[dataset])
+    ids = np.array([f"{dataset}_{i}" for i in range(IMAGES)])
+    if dataset not in SEGMENTATION:
+        labels = np.arange(IMAGES) % classes
+        predictions = _err(labels, classes, skill, generator)
+        counts = np.zeros((classes, classes), int)
+        np.add.at(counts, (labels, predictions), 1)
+        return {"ids": ids, "labels": labels, "predictions": predictions}, counts
+    truth = truth_maps(dataset)
+    predicted = _err(np.maximum(truth, 0), classes, skill, generator)
+    counts = np.zeros((IMAGES, classes, classes), np.int32)
+    image, row, column = np.nonzero(truth >= 0)
+    np.add.at(counts, (image, truth[image, row, column], predicted[image, row, column]), 1)
+    samples = {"sample_ids": ids[:8], "sample_labels": truth[:8], "sample_predictions": predicted[:8].astype(np.int8)}
+    return {"ids": ids, "confusions": counts} | samples, counts.sum(axis=0)
+
+
+def _err(labels: np.ndarray, classes: int, skill: float, generator: np.random.Generator) -> np.ndarray:
+    """Labels of which a share ``1 - skill`` is replaced at random; a whole class of ten is never predicted right."""
+    wrong = generator.random(labels.shape) > skill
+    return np.where(wrong, generator.integers(classes, size=labels.shape), labels)
+
+
+def truth_maps(dataset: str) -> np.ndarray:
+    """(IMAGES, PIXELS, PIXELS) int8 label maps; MADOS's are sparse."""
+    generator = np.random.default_rng(7)
+    classes = len(CLASSES[dataset])
+    coarse = generator.integers(classes, size=(IMAGES, 4, 4))
+    maps = coarse.repeat(PIXELS // 4, axis=1).repeat(PIXELS // 4, axis=2).astype(np.int8)
+    if dataset == "mados":
+        maps[generator.random(maps.shape) < 0.7] = -1
+    return maps
+
+
+def make_store(folder: Path, dataset: str) -> None:
+    """Write what figures read of a prepared segmentation dataset: card, test images and ids."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bands = BANDS[dataset]
+    generator = np.random.default_rng(3)
+    brightness = 0.05 + 0.02 * np.maximum(truth_maps(dataset), 0)[:, None]
+    images = brightness * (1 + np.arange(len(bands)))[:, None, None] + generator.normal(
+        0, 0.01, (IMAGES, len(bands), PIXELS, PIXELS)
+    )
+    np.save(folder / "test.images.npy", images.astype(np.float32))
+    (folder / "test.ids.txt").write_text("".join(f"{dataset}_{i}\n" for i in range(IMAGES)))
+    write_json(folder / "store.json", {"name": dataset, "bands": bands.to_dict(), "scale": 1.0})
+
+
+def _record(
+    dataset: str, gfm: str, method: str, seed: int, study: str, confusion: np.ndarray, settings: dict[str, Any]
+) -> dict[str, Any]:
+    segmentation = dataset in SEGMENTATION
+    classes = CLASSES[dataset]
+    counts = confusion.astype(float)
+    accuracy = float(np.trace(counts) / counts.sum())
+    metrics: dict[str, Any] = {"f1_macro": score_of(counts, "f1_macro"), "accuracy": accuracy}
+    if segmentation:
+        hit = np.diagonal(counts)
+        union = counts.sum(0) + counts.sum(1) - hit
+        iou = [float(h / u) if u else None for h, u in zip(hit, union, strict=True)]
+        metrics |= {"mIoU": score_of(counts, "mIoU"), "IoU": dict(zip(classes, iou, strict=True))}
+    else:
+        metrics["f1_micro"] = accuracy
+    headline = "mIoU" if segmentation else "f1_macro"
+    tuned = SKILL[method][1]
+    own = {} if method == "deflect" else {"patch_init": "repeat"}
+    bands = "rgb" if method == "frozen" else "all"
+    return {
+        "schema": 1,
+        "study": study,
+        "dataset": dataset,
+        "task": "segmentation" if segmentation else "classification",
+        "gfm": gfm,
+        "method": method,
+        "seed": seed,
+        "band_setting": bands,
+        "bands": BANDS.get(dataset, SENTINEL2).names,
+        "simulated": study != "paper",
+        "score": {"metric": headline, "value": metrics[headline], "val": min(1.0, metrics[headline] + 0.01)},
+        "metrics": {"test": metrics, "val": {headline: metrics[headline]}},
+        "best_epoch": EPOCHS,
+        "epochs": EPOCHS,
+        "confusion": confusion.tolist(),
+        "classes": classes,
+        "parameters": {
+            "gfm_params": GFM_PARAMS,
+            "tuned_params": tuned,
+            "tuned_percent": 100 * tuned / GFM_PARAMS,
+            "head_params": 512_000 if segmentation else 65 * len(classes),
+            "modules": {},
+        },
+        "settings": {
+            "method": {"bands": bands, **own, **settings},
+            "training": {"epochs": EPOCHS, "lr": 1e-4, "image_size": 64},
+        },
+        "fingerprint": f"{dataset}{gfm}{method}{seed}{settings}",
+        "data": {"store_sha256": f"store of {dataset}", "splits": {"train": 60, "val": IMAGES, "test": IMAGES}},
+        "weights": {"name": gfm, "sha256": f"weights of {gfm}"},
+        "code": {"revision": "0123456789abcdef", "dirty": False, "sha256": "c0de"},
+        "packages": {"torch": "2.0"},
+        "platform": "test",
+        "device": {"type": "cpu", "name": "made-up processor", "threads": 1},
+        "time": {"train_s": 12.0, "test_s": 1.0, "step_ms": 20.0 + METHODS.index(method) * 3.0},
+        "memory": {"peak_mb": 500.0 + tuned / 4e3 + 40.0 * METHODS.index(method)},
+        "started": "2026-01-01T00:00:00+00:00",
+        "finished": "2026-01-01T00:01:00+00:00",
+    }
+
+
+def _loss(*run: object) -> float:
+    """A number of its own for every run, so that no two runs have identical metrics by chance."""
+    return 0.5 + zlib.crc32(repr(run).encode()) / 2**33
+
+
+def _history(out: Path, record: dict[str, Any], generator: np.random.Generator) -> None:
+    lines = ["epoch,lr,train_loss,val_loss,val_score,seconds"]
+    for epoch in range(1, EPOCHS + 1):
+        value = record["score"]["val"] * (1 - 0.6 / epoch) + generator.normal(0, 0.005)
+        lines.append(f"{epoch},0.0001,{1 / epoch:.4f},{1.1 / epoch:.4f},{value:.6f},2.0")
+    (out / "history.csv").write_text("\n".join(lines) + "\n")
+
+
+def _deflection(out: Path, dataset: str, generator: np.random.Generator) -> None:
+    classes = CLASSES[dataset]
+    depth = np.linspace(0.2, 0.9, BLOCKS)[:, None]
+    angle = depth + 0.15 * generator.random((BLOCKS, len(classes)))
+    count = np.full(len(classes), 40)
+    np.savez(out / "deflection.npz", angle=angle, length=np.ones_like(angle), count=count, classes=np.array(classes))
+
+
+def _adapter(out: Path, dataset: str, generator: np.random.Generator) -> None:
+    """T of 2 outputs on three features with two statistics each, and one block of rank 1."""
+    bands = BANDS.get(dataset, SENTINEL2)
+    card = {
+        "config": {"standardise": True},
+        "bands": bands.to_dict(),
+        "descriptor": {"features": ["NDVI", "NDWI", "B04"], "statistics": ["mean", "std"], "std": [1.0] * 6},
+    }
+    write_json(out / "adapter.json", card)
+    shapes = {"upe.transform.weight": (2, 6), "uatt.0.down": (3, 2), "uatt.0.up": (3, 1, 4)}
+    state = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    save_file(state, out / "adapter.safetensors")
+
+
+def main() -> None:
+    """Write a whole made-up study with an ablation, for a look at tables and figures."""
+    folder = Path(sys.argv[1])
+    make_study(folder / "runs", seeds=(0, 1, 2))
+    for dataset in ordered(("so2sat", "mados")):
+        make_store(folder / "prepared" / dataset, dataset) if dataset in SEGMENTATION else None
+        for variant, settings in {
+            "deflect+rank=1": {"rank": 1},
+            "deflect+constraint=none": {"constraint": "none"},
+        }.items():
+            make_run(folder / "runs", dataset, "scale_mae", "deflect", variant=variant, settings=settings)
+        for init in ("random", "zero"):
+            make_run(
+                folder / "runs",
+                dataset,
+                "scale_mae",
+                "lora",
+                variant=f"lora+init={init}",
+                settings={"patch_init": init},
+            )
+    make_store(folder / "prepared" / "burn_scars", "burn_scars")
+
+
+if __name__ == "__main__":
+    main()
+
+
+def seeds(
+    folder: Path, method: str, values: list[float], dataset: str = "so2sat", gfm: str = "scale_mae", **kw
+) -> None:
+    """The same run once per value, seeds from 0."""
+    for seed, value in enumerate(values):
+        make_run(folder, dataset, gfm, method, seed, score=value, **kw)

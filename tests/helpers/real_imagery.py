@@ -1,0 +1,33 @@
+"""Small real Sentinel-2 samples, where they lie beside the project; tests that need them skip elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from paths import REAL
+
+from deflect.bands import BandSet, bandset
+
+L1C = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A"]
+L2A = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"]
+
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real imagery beside the project")
+
+
+def read(pattern: str, names: list[str]) -> tuple[np.ndarray, BandSet]:
+    """Reflectance (N, C, H, W) of all files that match; digital numbers are reflectance times 10,000."""
+    import rasterio
+
+    images = []
+    for path in sorted(REAL.glob(pattern)):
+        with rasterio.open(path) as file:
+            images.append(file.read())
+    return np.stack(images).astype(np.float32) / 10_000, bandset("sentinel2", names)
+
+
+def eurosat() -> tuple[np.ndarray, BandSet]:
+    return read("eurosat_ms/*/*.tif", L1C)
+
+
+def bigearthnet() -> tuple[np.ndarray, BandSet]:
+    return read("bigearthnet_s2/*.tif", L2A)

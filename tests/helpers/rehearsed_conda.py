@@ -1,0 +1,45 @@
+"""An executable ``conda`` that answers what Snakemake asks and makes environments with ``python -m venv``."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from pathlib import Path
+
+CONDA = """#!{python}
+import json, os, subprocess, sys, venv
+from pathlib import Path
+
+base, arguments = ROOT, sys.argv[1:]
+if arguments == ["--version"]:
+    print("conda 24.7.1")
+elif arguments == ["info", "--json"]:
+    print(json.dumps({{"conda_prefix": str(base), "platform": "linux-64"}}))
+elif arguments[:2] == ["config", "--get"]:
+    print(json.dumps({{"get": {{"channel_priority": "strict"}}}}))
+elif arguments[:2] == ["env", "create"]:
+    file, prefix = (Path(arguments[arguments.index(option) + 1]) for option in ("--file", "--prefix"))
+    venv.create(prefix, symlinks=True)
+    {install}
+elif arguments[0] != "clean":
+    sys.exit(f"conda: not rehearsed: {{arguments}}")
+"""
+#: The packages of this environment, but nothing that is installed as editable: a .pth file is not read through another.
+LEND = 'next(prefix.glob("lib/python3*/site-packages")).joinpath("lent.pth").write_text({packages!r})'
+#: Nothing but the pins of the file.
+INSTALL = """import yaml
+    pins = prefix / "pins.txt"
+    pins.write_text("\\n".join(yaml.safe_load(file.read_text())["dependencies"][-1]["pip"]))
+    subprocess.run([{uv!r}, "pip", "install", "--quiet", "--python", prefix / "bin/python", "-r", pins], check=True)"""
+
+
+def write_conda(base: Path, install_pins: bool = False) -> Path:
+    """Make the installation ``base``; returns its ``bin``. ``install_pins``: as real conda, else packages are lent."""
+    install = INSTALL if install_pins else LEND
+    places = {"packages": sysconfig.get_path("purelib"), "uv": str(Path(sys.executable).with_name("uv"))}
+    conda = base / "bin/conda"
+    conda.parent.mkdir(parents=True)
+    conda.write_text(CONDA.format(python=sys.executable, install=install.format(**places)))
+    conda.chmod(0o755)
+    conda.with_name("activate").write_text('export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"\n')
+    return conda.parent

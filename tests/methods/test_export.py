@@ -1,0 +1,103 @@
+"""Recorded models (traced, exported, compiled whole) compute what the model computes, for every method.
+
+The recorder sees torch's own operations alone: what NumPy does beside them, or a value read on the way, would be baked
+in as it was for the first image, without a sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_methods import ALL, adapted, stir
+from tiny_gfm import BANDS, VARIANTS, images, tiny
+
+from deflect.errors import ModelError
+from deflect.heads import LinearHead, UPerNet
+from deflect.methods import adapt, load_adapter, merge, save_adapter
+from deflect.training.model import TaskModel
+
+pytestmark = [  # torch and timm say of many values that they are constants of the recording
+    pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
+    pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:While compiling, we found certain side effects"),
+]
+BATCH = torch.export.Dim("batch", max=64)
+
+
+def _export(model: Any, image: torch.Tensor, strict: bool = False) -> Any:
+    return torch.export.export(model, (image,), strict=strict, dynamic_shapes=({0: BATCH},)).module()
+
+
+def _compile(model: Any, image: torch.Tensor) -> Any:
+    torch.compiler.reset()
+    return torch.compile(model, fullgraph=True, backend="eager")
+
+
+WAYS: dict[str, Callable[[Any, torch.Tensor], Any]] = {
+    "trace": lambda model, image: torch.jit.trace(model, image, check_trace=False),
+    "export": _export,
+    "strict export": lambda model, image: _export(model, image, strict=True),
+    "compile": _compile,
+}
+
+
+#: Export and whole compilation take seconds each; the quick tests keep those of DEFLECT.
+SLOW = [pytest.param(way, marks=pytest.mark.slow if way != "trace" else ()) for way in WAYS]
+QUICK = ["trace", "export", "compile"]
+
+
+@torch.no_grad()
+def check(model: Any, way: str, gfm: Any) -> None:
+    """A recording that has seen one batch, of a model that has seen none, against the model on another batch."""
+    recording = WAYS[way](model, images(gfm))
+    other = images(gfm, n=3, seed=9)
+    torch.testing.assert_close(recording(other), model(other), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", SLOW)
+@pytest.mark.parametrize("method", ALL)
+def test_every_method(method: str, way: str) -> None:
+    model = adapted(method)
+    stir(model)
+    check(model, way, model.gfm)
+
+
+@pytest.mark.parametrize("variant", sorted(set(VARIANTS) - {"plain"}))
+def test_every_kind_of_vit(variant: str) -> None:
+    model = adapted("deflect", variant)
+    stir(model)
+    check(model, "trace", model.gfm)
+
+
+@pytest.mark.parametrize("way", SLOW)
+@pytest.mark.parametrize("head", [LinearHead(32, 2, 5), UPerNet(32, 5, channels=16)], ids=["linear", "upernet"])
+def test_with_its_head(head: torch.nn.Module, way: str) -> None:
+    model = TaskModel(adapted("deflect"), head, taps=(0, 0, 1, 2) if isinstance(head, UPerNet) else (0, 2)).eval()
+    stir(model)
+    check(model, way, model.adapted.gfm)
+
+
+@pytest.mark.parametrize("way", QUICK)
+def test_a_loaded_adapter_that_has_seen_no_image(tmp_path: Path, way: str) -> None:
+    model = adapted("deflect")
+    stir(model)
+    save_adapter(model, tmp_path)
+    check(load_adapter(tiny(), tmp_path), way, model.gfm)
+
+
+@pytest.mark.parametrize("method", ["lora", "slr"])
+def test_a_merged_model(method: str) -> None:
+    model = adapted(method)
+    stir(model)
+    check(merge(model), "trace", model.gfm)
+
+
+@pytest.mark.parametrize("way", ["trace", "export"])
+def test_without_calibration_nothing_is_recorded(way: str) -> None:
+    model = adapt(tiny(), "deflect", BANDS).eval()
+    with pytest.raises(ModelError, match=r"not standardised yet; call calibrate"):
+        check(model, way, model.gfm)

@@ -1,0 +1,194 @@
+"""Every command and every piece of Python in README.md and docs/ is held against what exists.
+
+A new command fails until it is listed here with the test that runs it, or the reason why none does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from own_data import write_folders
+from paths import ROOT
+from projects import copy_project, run
+
+import deflect
+from deflect.cli import parser
+
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
+PROGRAMS = ("deflect", "snakemake", "make", "dvc", "python", "pytest", "wandb", "git", "source", "conda", "pip", "uv")
+#: Each command of the pages: the test that runs it as it is or made small, or why it cannot run here.
+COVERED = {
+    "deflect data fetch NAME": "downloads; test_fetch_dataset.py has a server of its own",
+    "deflect data prepare fields": "test_own_dataset_joins_the_study_as_the_page_says",
+    "deflect data simulate": "test_a_small_study_reaches_its_report",
+    "deflect data status": "test_a_command_works_or_says_what_it_needs",
+    "deflect doctor": "test_doctor_shows_what_was_missing",
+    "deflect evaluate RUN ...": "test_a_command_works_or_says_what_it_needs",
+    "deflect gfm pretrain NAME": "test_a_small_study_reaches_its_report",
+    "deflect notebook NAME": "test_a_command_works_or_says_what_it_needs",
+    "deflect report": "test_deleted_results_come_back_byte_for_byte_without_training",
+    "dvc metrics": "a family; `dvc metrics show` is run",
+    "dvc metrics diff": "needs two commits of a finished study",
+    "dvc metrics diff main my-branch": "needs two branches of a finished study",
+    "dvc metrics show": "test_own_dataset_joins_the_study_as_the_page_says",
+    "dvc plots": "a family; `dvc plots show` is run",
+    "dvc plots diff": "needs two commits of a finished study",
+    "dvc plots show": "test_own_dataset_joins_the_study_as_the_page_says",
+    "dvc repro": "test_own_dataset_joins_the_study_as_the_page_says",
+    "make bench": "measures for minutes",
+    "make docs": "test_configuration_page_is_the_one_that_the_code_generates",
+    "make env": "made the environment that these tests run in",
+    "make kill-test": "kills a study for half an hour",
+    "make mutation": "measures for half an hour",
+    "make geobench-check": "installs a package from the network",
+    "make rehearsal ARGUMENTS=FOLDER": "takes 25 GB and a quarter of an hour",
+    "make test-gpu": "needs a GPU",
+    "make pictures": "needs the finished mini study",
+    "make reproduce": "the whole mini study takes minutes; test_a_small_study_reaches_its_report",
+    "make schema": "test_schema_is_the_one_that_the_code_generates",
+    "make test": "runs these very tests",
+    "python -m deflect": "what every rule calls; test_a_small_study_reaches_its_report",
+    "python -m venv": "the rehearsal's stand-in for conda; rehearsed_conda.py",
+    "snakemake --cores 1 results/mini/figures/parameter_efficiency.png": "test_one_figure_alone",
+    "snakemake --cores 4 --config study=paper --until fetch fetch_gfm": "downloads; planned here",
+    "snakemake --cores all": "test_a_small_study_reaches_its_report",
+    "snakemake --cores all --config study=paper": "needs a GPU and days; planned here",
+    "snakemake --cores all --directory DIR": "test_a_small_study_reaches_its_report",
+    "snakemake --cores all --use-conda": "test_a_small_study_reaches_its_report",
+    "snakemake --cores all -n": "planned here",
+    "snakemake --report": "test_a_small_study_reaches_its_report",
+    "snakemake --workflow-profile workflow/profiles/slurm --config study=paper": "needs a cluster; planned here",
+    "snakemake -n": "planned here",
+    "snakemake -np": "test_printed_commands_can_be_repeated_by_hand",
+    "snakemake -s PROJECT/Snakefile": "test_a_small_study_reaches_its_report",
+    "source .venv/bin/activate": "the environment that `make env` makes and these tests run in",
+    "wandb sync": "needs an account",
+}
+
+
+def commands(text: str) -> set[str]:
+    """Commands of a page: lines of its shell blocks without their comments, and the longer ones between backquotes."""
+    found = set()
+    for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        lines = block.strip().splitlines()
+        if kind == "console":
+            found |= {line[2:] for line in lines if line.startswith("$ ")}
+        elif kind in ("bash", "sh", "shell") or (not kind and lines[0].split()[0] in PROGRAMS):
+            found |= {line for line in lines if line and not line.startswith("#")}
+    plain = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    spans = re.findall(r"`([^`\n]+)`", plain)
+    found |= {span for span in spans if span.split()[0] in PROGRAMS and len(span.split()) > 1}
+    return {re.sub(r"\s+# .*", "", command).strip() for command in found}
+
+
+FOUND = {command: page for page, text in PAGES.items() for command in commands(text)}
+
+
+def test_every_command_of_the_pages_is_covered():
+    unknown = {command: page for command, page in FOUND.items() if command not in COVERED}
+    assert not unknown, "list them in COVERED, with the test that runs them or the reason why none does"
+    assert set(COVERED) == set(FOUND), "COVERED has commands that no page has"
+
+
+def test_every_test_named_here_exists():
+    paths = list(ROOT.glob("tests/**/test_*.py"))
+    names = {name for path in paths for name in re.findall(r"def (test_\w+)", path.read_text())}
+    files = {path.name for path in paths}
+    named = {name for reason in COVERED.values() for name in re.findall(r"test_\w+(?:\.py)?", reason)}
+    assert named <= names | files
+
+
+def arguments(command: str) -> list[str]:
+    """The words after the program, placeholders filled in, redirection left out."""
+    words = shlex.split(command.partition(" > ")[0].replace(" ...", ""))
+    filled = {"NAME": "scale_mae" if " gfm " in command else "so2sat", "PROJECT/Snakefile": "Snakefile"}
+    return [filled.get(word, word) for word in words[1:]]
+
+
+@pytest.mark.parametrize("command", sorted(FOUND))
+def test_the_program_knows_the_command(command):
+    """Its words are parsed by the program's own parser, or what they name is there."""
+    program, words = command.split()[0], arguments(command)
+    if program == "deflect":
+        parser().parse_args(words)
+    elif program == "snakemake":
+        from snakemake.cli import parse_args
+
+        parse_args(words)
+    elif program == "dvc":
+        from dvc.cli import parse_args
+
+        parse_args(words if len(words) > 1 or words == ["repro"] else [*words, "show"])
+    elif program == "make":
+        assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    elif program == "python":
+        assert words[0] == "-m"
+        assert importlib.util.find_spec(words[1])
+    elif program == "wandb":
+        from wandb.cli.cli import cli
+
+        assert words[0] in cli.commands
+    else:
+        assert command == "source .venv/bin/activate"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", sorted(command for command in FOUND if command.startswith("snakemake ")))
+def test_snakemake_plans_the_command(command, tmp_path):
+    """With `-n` in a fresh copy of the project; a report has nothing to show yet."""
+    if command == "snakemake --report":
+        pytest.skip("reports on finished results alone")
+    if "--use-conda" in command and not shutil.which("conda"):
+        pytest.skip("Snakemake asks conda before it plans")
+    project = copy_project(tmp_path)
+    text = run(project, "snakemake", "-n", *(word.replace("DIR", "other") for word in arguments(command)))
+    assert "This was a dry-run" in text
+
+
+def python_of(page: str) -> str:
+    (block,) = re.findall(r"^```python\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
+    return block
+
+
+def test_every_page_with_python_is_run_here():
+    assert {page for page, text in PAGES.items() if "```python" in text} == {
+        "README.md",
+        "docs/methods.md",
+        "docs/your_own_dataset.md",
+    }
+
+
+def test_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = torch.rand(2, 6, 224, 224) * 0.3
+    given = {"mean": (0.1,) * 6, "std": (0.05,) * 6, "images": images, "batches": [images]}
+    exec(python_of("README.md").replace("pretrained=True", "pretrained=False"), given)
+    assert given["tokens"].shape == (2, 1 + 196, 384)
+    assert any(tmp_path.glob("my_adapter*"))
+
+
+def test_python_of_the_methods_page_runs(tmp_path, monkeypatch):
+    """With a narrow ViT of Scale-MAE's depth in place of its weights."""
+    size = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 24, "num_heads": 2, "num_classes": 0}
+    monkeypatch.setattr(deflect, "load_gfm", lambda name, weights: timm.models.VisionTransformer(**size))
+    monkeypatch.chdir(tmp_path)
+    images = torch.rand(2, 6, 32, 32) * 0.3
+    given = {"images": images, "batches_of_training_images": [images]}
+    exec(python_of("docs/methods.md"), given)
+    assert [tuple(each.shape) for each in given["maps"]] == [(2, 32, 4, 4)] * 4
+
+
+def test_python_of_the_page_on_own_datasets_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folders(folder := Path("data/raw/fields"))
+    page = PAGES["docs/your_own_dataset.md"]
+    (folder / "card.yaml").write_text(re.search(r"```yaml\n(task: .*?)```", page, re.DOTALL).group(1))
+    exec(python_of("docs/your_own_dataset.md"), {})
+    assert Path("store/fields/store.json").exists()

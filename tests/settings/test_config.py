@@ -1,0 +1,170 @@
+"""Bad configurations end in one line that names the fault and the remedy, before anything runs."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+import yaml
+from configuration_page import configuration_page, schema
+from paths import ROOT
+
+from deflect.bands import bandset
+from deflect.config import load, parse
+from deflect.data import catalog
+from deflect.errors import ConfigError
+from deflect.gfms import CARDS
+from deflect.methods import registry
+from deflect.settings import DATASETS, METHODS
+from deflect.settings.methods import CONFIGS
+from deflect.settings.study import PublishedSizes, StudySettings
+from deflect.settings.training import TrainSettings
+
+GOOD = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path: str, value: object) -> dict:
+    """config.yaml with one key set; ``path`` uses dots."""
+    config = copy.deepcopy(GOOD)
+    *parents, last = path.split(".")
+    node = config
+    for key in parents:
+        node = node.setdefault(key, {})
+    node[last] = value
+    return config
+
+
+VARIANT = {
+    "datasets": ["so2sat"],
+    "gfms": ["scale_mae"],
+    "settings": {"lora+rank1": {"method": "lora", "settings": {"rank": 1}}},
+}
+BAD = [
+    ("study", "minni", "unknown study 'minni'; did you mean 'mini'?"),
+    ("methods.lora", {"rnk": 8}, "methods.lora: unknown key 'rnk'; did you mean 'rank'?"),
+    ("methods", {"lorra": {}}, "methods: unknown key 'lorra'; did you mean 'lora'?"),
+    ("studies.mini.methods", ["deflect", "lorra"], "unknown value 'lorra'; did you mean 'lora'?"),
+    ("studies.mini.gfms", ["scale_mea"], "unknown value 'scale_mea'; did you mean 'scale_mae'?"),
+    ("studies.mini.datasets", ["so2sta"], "unknown dataset 'so2sta'; did you mean 'so2sat'?"),
+    ("studies.mini.seed", [1], "studies.mini: unknown key 'seed'; did you mean 'seeds'?"),
+    ("studies.mini.seeds", [], "studies.mini.seeds"),
+    ("studies.mini.training.segmentation", {"epoch": 3}, "unknown key 'epoch'; did you mean 'epochs'?"),
+    ("studies.mini.training.segmentation", {"epochs": "many"}, "studies.mini.training.segmentation.epochs"),
+    ("studies.mini.training.madoss", {"epochs": 3}, "'madoss' is neither a task nor a dataset; did you mean 'mados'?"),
+    ("wandb.mode", "ofline", "unknown value 'ofline'; did you mean 'offline'?"),
+    ("wandbs", {}, "top level: unknown key 'wandbs'; did you mean 'wandb'?"),
+    ("studies.mini.training", {"segmentation": {}}, "studies.mini: training.classification is missing; add it"),
+    (
+        "studies.mini.training.segmentation.lr",
+        "1e-4",
+        "found '1e-4' (YAML takes 1e-4 for text: write 1.0e-4 or 0.0001)",
+    ),
+    ("studies.mini.training.segmentation.lr", float("nan"), "segmentation.lr: expected a finite number, found nan"),
+    ("studies.mini.training.segmentation.augment", "no", "augment: expected a valid boolean, found 'no'"),
+    ("studies.mini.training.segmentation.epochs", True, "epochs: expected a valid integer, found True"),
+    ("studies.mini.training.segmentation.epochs", 0, "epochs: expected greater than or equal to 1, found 0"),
+    ("studies.mini.seeds", [0, 0], "studies.mini.seeds: expected a list without repeats, found [0, 0]"),
+    ("studies.mini.datasets", "so2sat", "studies.mini.datasets: expected a list, found 'so2sat'"),
+    ("studies.mini.simulation.sizes.mados", {"train": 4, "val": 2}, "simulation.sizes.mados.test: missing; add it"),
+    ("studies.mini.weights", {"scale_mae": "large"}, "weights.scale_mae: unknown value 'large'; known: full"),
+    ("studies.mini.variants", VARIANT | {"datasets": []}, "variants: expected datasets and gfms"),
+    ("studies.mini.variants", VARIANT | {"gfm": ["scale_mae"]}, "variants: unknown key 'gfm'; did you mean 'gfms'?"),
+    (
+        "studies.mini.variants.settings",
+        {"lora+rank1": {"method": "lora", "settings": {"rnk": 1}}},
+        "variants.settings.lora+rank1.settings: unknown key 'rnk'; did you mean 'rank'?",
+    ),
+    ("methods.deflect", {"blocks": []}, "methods.deflect.blocks: expected 'all' or at least 1 item, found []"),
+    ("methods", None, "methods: expected a mapping, found None"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD, ids=[f"{path} {value}" for path, value, _ in BAD])
+def test_fault_is_one_line_with_a_remedy(path, value, message):
+    with pytest.raises(ConfigError) as caught:
+        parse(changed(path, value))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_broken_yaml(tmp_path):
+    with pytest.raises(ConfigError, match="not found"):
+        load(tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text("study: [mini")
+    with pytest.raises(ConfigError, match="not a YAML mapping") as caught:
+        load(tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_study_of_the_file_is_valid():
+    for study in GOOD["studies"]:
+        config = load(ROOT / "config.yaml", study)
+        assert config.study.name == study
+        assert len(config.study.datasets) == 5
+
+
+def test_variant_inherits_the_methods_settings():
+    config = parse(changed("studies.mini.variants", VARIANT))
+    assert config.method("lora+rank1").settings == {"rank": 1}
+    assert config.method("lora").settings == {"rank": 16}
+
+
+def test_paper_study_is_the_papers_protocol():
+    """Section 4 of the paper's reconstruction; what is not written in config.yaml comes from TrainSettings."""
+    study = load(ROOT / "config.yaml", "paper").study
+    classification = TrainSettings.from_dict(study.training["classification"])
+    segmentation = TrainSettings.from_dict(study.training["segmentation"])
+    for settings in (classification, segmentation):
+        assert (settings.lr, settings.betas, settings.weight_decay) == (1e-4, (0.9, 0.999), 0.05)
+        assert (settings.milestones, settings.gamma, settings.image_size) == ((0.6, 0.9), 0.1, 224)
+    assert (classification.epochs, segmentation.epochs) == (50, 80)
+    assert (classification.batch_size, segmentation.batch_size, segmentation.upernet_channels) == (8, 8, 512)
+
+
+def test_settings_name_what_the_other_modules_have():
+    published = {(gfm, size) for gfm, size in CARDS if size != "mini"}
+    assert {
+        (gfm, size) for gfm, field in PublishedSizes.model_fields.items() for size in get_args(field.annotation)
+    } == published
+    assert set(CONFIGS) == {*registry.MODELS, *registry.CHANGES, "frozen"}
+    assert set(METHODS) < set(CONFIGS)
+    assert tuple(catalog.DATASETS) == DATASETS
+    misnamed = [name for name in DATASETS if catalog.AS_PUBLISHED[name] is not catalog.DATASETS[name]]
+    assert [StudySettings.model_json_schema()["properties"]["as_published"]["items"]["const"]] == misnamed
+
+
+def test_settings_need_no_torch():
+    code = "import deflect.settings.study, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_schema_is_the_one_that_the_code_generates():
+    assert (ROOT / "workflow/schemas/config.schema.json").read_text() == schema(), "run `make schema`"
+
+
+def test_schema_accepts_the_configuration_and_refuses_unknown_keys():
+    """As an editor checks the file."""
+    jsonschema = pytest.importorskip("jsonschema")  # comes with Snakemake
+    validator = jsonschema.Draft202012Validator(json.loads(schema()))
+    assert validator.is_valid(GOOD)
+    assert not validator.is_valid(changed("methods.lora", {"rnk": 8}))
+
+
+def test_bands_are_found_by_identity():
+    shuffled = bandset("sentinel2", ["B12", "B02", "B8A", "B04", "B03"])
+    assert shuffled.rgb == (3, 4, 1)
+    assert shuffled.channel_of_role("N") == 2  # the narrow near infrared stands in for the absent B08
+    with pytest.raises(ConfigError, match="no red and no blue band"):
+        _ = bandset("sentinel2", ["B03", "B08"]).rgb
+    with pytest.raises(ConfigError, match="B03 occurs more than once"):
+        bandset("sentinel2", ["B03", "B03"])
+    with pytest.raises(ConfigError, match="no band 'B13'"):
+        bandset("sentinel2", ["B13"])
+
+
+def test_configuration_page_is_the_one_that_the_code_generates():
+    assert (ROOT / "docs/configuration.md").read_text() == configuration_page(), "run `make docs`"

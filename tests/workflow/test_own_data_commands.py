@@ -1,0 +1,55 @@
+"""The commands about a user's own dataset: what they say, and that its files stay as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from own_data import image, write_folders, write_tiff
+from paths import ROOT
+
+from deflect.cli import main
+
+CONFIG = ROOT / "config.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``data/raw/fields`` of a project whose study has it; its class ``forest`` lies elsewhere, behind a link."""
+    monkeypatch.chdir(tmp_path)
+    config = yaml.safe_load(CONFIG.read_text())
+    config["studies"]["mini"]["datasets"] = ["brick_kiln", "fields"]
+    del config["studies"]["mini"]["variants"]
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    fields = Path("data/raw/fields")
+    write_folders(fields)
+    (fields / "forest").rename("elsewhere")
+    (fields / "forest").symlink_to(tmp_path / "elsewhere")
+    return fields
+
+
+def test_verify_sees_files_behind_links_and_never_advises_to_delete_data(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "verify", "fields"]) == 0
+    assert "17 files" in capsys.readouterr().out
+    write_tiff(folder / "forest/forest_0.tif", image(777, size=20))
+    assert main(["data", "verify", "fields"]) == 2
+    fault = capsys.readouterr().err
+    assert "forest_0.tif" in fault
+    assert "delete data/raw/fields/manifest.json" in fault
+    assert "fetch again" not in fault
+
+
+def test_own_data_is_never_simulated_and_the_missing_key_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "simulate", "fields"]) == 2
+    assert "studies.mini.simulation.sizes: no sizes of 'fields'" in capsys.readouterr().err
+
+
+def test_a_dataset_outside_the_study_is_told_where_to_add_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folders(Path("data/raw/more"))
+    assert main(["data", "prepare", "more"]) == 2
+    assert "known: so2sat, brick_kiln, forestnet, burn_scars, mados, fields; add" in capsys.readouterr().err
