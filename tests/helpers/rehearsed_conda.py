@@ -10,7 +10,7 @@ CONDA = """#!{python}
 import json, os, subprocess, sys, venv
 from pathlib import Path
 
-base, arguments = ROOT, sys.argv[1:]
+base, arguments = Path(__file__).parents[1], sys.argv[1:]
 if arguments == ["--version"]:
     print("conda 24.7.1")
 elif arguments == ["info", "--json"]:
