@@ -9,6 +9,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ COVERED = {
     "deflect evaluate RUN ...": "test_a_command_works_or_says_what_it_needs",
     "deflect gfm pretrain NAME": "test_a_small_study_reaches_its_report",
     "deflect notebook NAME": "test_a_command_works_or_says_what_it_needs",
+    "deflect records": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect report": "test_deleted_results_come_back_byte_for_byte_without_training",
     "dvc metrics": "a family; `dvc metrics show` is run",
     "dvc metrics diff": "needs two commits of a finished study",
@@ -54,8 +56,9 @@ COVERED = {
     "make reproduce": "the whole mini study takes minutes; test_a_small_study_reaches_its_report",
     "make schema": "test_schema_is_the_one_that_the_code_generates",
     "make test": "runs these very tests",
+    "pip install 'deflect-gfm[study]' --find-links dist": "needs the network; test_wheel.py installs a wheel",
     "python -m deflect": "what every rule calls; test_a_small_study_reaches_its_report",
-    "python -m venv": "the rehearsal's stand-in for conda; rehearsed_conda.py",
+    "python -m venv": "what fake_conda.py makes environments with",
     "snakemake --cores 1 results/mini/figures/parameter_efficiency.png": "test_one_figure_alone",
     "snakemake --cores 4 --config study=paper --until fetch fetch_gfm": "downloads; planned here",
     "snakemake --cores all": "test_a_small_study_reaches_its_report",
@@ -69,6 +72,7 @@ COVERED = {
     "snakemake -np": "test_printed_commands_can_be_repeated_by_hand",
     "snakemake -s PROJECT/Snakefile": "test_a_small_study_reaches_its_report",
     "source .venv/bin/activate": "the environment that `make env` makes and these tests run in",
+    "uv build --wheel": "test_wheel.py builds one",
     "wandb sync": "needs an account",
 }
 
@@ -135,6 +139,8 @@ def test_the_program_knows_the_command(command):
         from wandb.cli.cli import cli
 
         assert words[0] in cli.commands
+    elif program in ("pip", "uv"):
+        assert words[0] in subprocess.check_output([program, "--help"], text=True)
     else:
         assert command == "source .venv/bin/activate"
 

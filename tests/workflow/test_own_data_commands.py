@@ -1,4 +1,4 @@
-"""The commands about a user's own dataset: what they say, and that its files stay as they are."""
+"""Commands for a user's own dataset: their messages, and that they never change its files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from paths import ROOT
 
 from deflect.cli import main
 
-CONFIG = ROOT / "config.yaml"
-
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """``data/raw/fields`` of a project whose study has it; its class ``forest`` lies elsewhere, behind a link."""
+    """``data/raw/fields``, part of the study; the folder of its class ``forest`` is a symbolic link."""
     monkeypatch.chdir(tmp_path)
-    config = yaml.safe_load(CONFIG.read_text())
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
     config["studies"]["mini"]["datasets"] = ["brick_kiln", "fields"]
     del config["studies"]["mini"]["variants"]
     Path("config.yaml").write_text(yaml.safe_dump(config))
@@ -29,27 +27,27 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return fields
 
 
-def test_verify_sees_files_behind_links_and_never_advises_to_delete_data(
+def test_verify_follows_links_and_does_not_advise_to_delete_data(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "verify", "fields"]) == 0
     assert "17 files" in capsys.readouterr().out
     write_tiff(folder / "forest/forest_0.tif", image(777, size=20))
     assert main(["data", "verify", "fields"]) == 2
-    fault = capsys.readouterr().err
-    assert "forest_0.tif" in fault
-    assert "delete data/raw/fields/manifest.json" in fault
-    assert "fetch again" not in fault
+    message = capsys.readouterr().err
+    assert "forest_0.tif" in message
+    assert "delete data/raw/fields/manifest.json" in message
+    assert "fetch again" not in message
 
 
-def test_own_data_is_never_simulated_and_the_missing_key_is_named(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_simulating_own_data_names_the_missing_key(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "simulate", "fields"]) == 2
     assert "studies.mini.simulation.sizes: no sizes of 'fields'" in capsys.readouterr().err
 
 
-def test_a_dataset_outside_the_study_is_told_where_to_add_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_message_for_a_dataset_outside_the_study_asks_to_add_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_folders(Path("data/raw/more"))
     assert main(["data", "prepare", "more"]) == 2
     assert "known: so2sat, brick_kiln, forestnet, burn_scars, mados, fields; add" in capsys.readouterr().err

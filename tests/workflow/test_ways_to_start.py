@@ -1,4 +1,4 @@
-"""The study runs however Snakemake is started: with conda, from other folders, not activated, on poor machines."""
+"""Snakemake works with conda, from other folders, without an active environment, and on restricted machines."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from projects import change, copy_project
-from rehearsed_conda import write_conda
+from fake_conda import write_conda
+from projects import change, copy_project, run
 
 BIN = Path(sys.executable).parent
-#: A machine's own programs: no `python` of ours, perhaps none at all.
+#: The search path of a machine without the environment.
 SYSTEM = os.pathsep.join(["/usr/bin", "/bin"])
-WAYS = ["conda", "other_folder", "directory", "not_activated", "poor_machine"]
+WAYS = ["conda", "other_folder", "directory", "not_activated", "restricted_machine"]
 RGB = "data/simulated/rgb.npy"
 
 
 def start(way: str, project: Path, folder: Path, *targets: str, install_pins: bool = False) -> Path:
-    """Run Snakemake in one of the ways for ``targets``; returns the folder that holds what it made."""
+    """Run Snakemake in one of ``WAYS`` for ``targets``; returns the folder of its results."""
     work, path, options = project, SYSTEM, []
     if way == "conda":
         path, options = f"{write_conda(folder / 'conda', install_pins)}{os.pathsep}{SYSTEM}", ["--use-conda"]
@@ -30,7 +30,7 @@ def start(way: str, project: Path, folder: Path, *targets: str, install_pins: bo
         options = ["--directory", str(folder / "another folder")]
     hidden = ("PYTHONPATH", "VIRTUAL_ENV")
     environment = {key: value for key, value in os.environ.items() if key not in hidden} | {"PATH": path}
-    if way == "poor_machine":  # no HOME to write to, and sockets below TMPDIR would have too long paths
+    if way == "restricted_machine":  # HOME cannot be written, and TMPDIR is too long for sockets
         (long := folder / ("a_batch_job_" * 8)).mkdir()
         environment |= {"HOME": "/dev/null/home", "TMPDIR": str(long)}
     command = [str(BIN / "snakemake"), "--cores", "all", *options, "--", *targets]
@@ -39,14 +39,13 @@ def start(way: str, project: Path, folder: Path, *targets: str, install_pins: bo
     return folder / "another folder" if way == "directory" else work
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    return copy_project(tmp_path_factory.mktemp("a project"))
+@pytest.fixture
+def project(tmp_path) -> Path:
+    return copy_project(tmp_path / "a project")
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_rule_finds_python_and_the_package(way, project, tmp_path):
-    (project / RGB).unlink(missing_ok=True)
+def test_rule_finds_python_and_the_package(way, project, tmp_path):
     made = start(way, project, tmp_path, RGB)
     assert (made / RGB).exists()
     assert (project / RGB).exists() == (made == project)
@@ -54,9 +53,8 @@ def test_a_rule_finds_python_and_the_package(way, project, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-def test_a_small_study_reaches_its_report(way, tmp_path):
-    """With conda, in an environment made of nothing but the pins of workflow/envs/deflect.yml."""
-    project = copy_project(tmp_path / "a project")
+def test_a_small_study_reaches_its_report(way, project, tmp_path):
+    """With conda, in an environment of exactly the pins of workflow/envs/deflect.yml."""
     made = start(way, project, tmp_path, install_pins=True)
     assert len(list(made.glob("results/mini/runs/*/*/*/seed0/record.json"))) == 6
     assert (made / "results/mini/report.html").stat().st_size > 100_000
@@ -64,9 +62,7 @@ def test_a_small_study_reaches_its_report(way, tmp_path):
     assert (project / "results").exists() == (made == project)
 
 
-def test_a_config_file_of_the_working_directory_comes_first(project, tmp_path):
+def test_config_file_of_the_working_directory_comes_first(project, tmp_path):
     (tmp_path / "config.yaml").write_text((project / "config.yaml").read_text())
     change(tmp_path, lambda config: config.update(study="minni"))
-    command = [str(BIN / "snakemake"), "-n", "--directory", str(tmp_path)]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
-    assert "unknown study 'minni'" in done.stdout + done.stderr
+    assert "unknown study 'minni'" in run(project, "snakemake", "-n", "--directory", str(tmp_path), expect=1)

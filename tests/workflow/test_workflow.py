@@ -1,4 +1,4 @@
-"""The workflow itself: a small real study through Snakemake and DVC, in a copy of the project."""
+"""A small study through Snakemake and DVC, in copies of the project."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -20,29 +19,49 @@ from projects import change, copy_project, environment, run
 
 from deflect.config import load
 from deflect.files import sha256_file
+from deflect.workflow import PRESENT_RUNS
 
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
 RESULTS = ("tables", "figures", "notebooks")
 FIGURE = Path("results/mini/figures/parameter_efficiency.png")
+RECORDS = "results/mini/runs/*/*/*/seed0/record.json"
+LORA = "results/mini/runs/brick_kiln/scale_mae/lora/seed0/record.json"
 
 
-def jobs(dry_run: str) -> dict[str, int]:
-    """Rules and how often they would run, from the table of a dry run."""
-    table = dry_run.split("Job stats:")[-1] if "Job stats:" in dry_run else ""
-    found = {name: int(count) for name, count in re.findall(r"^([a-z_]+) +(\d+)$", table, re.MULTILINE)}
-    return {name: count for name, count in found.items() if name not in ("total", "all")}
+def jobs(text: str) -> dict[str, int]:
+    """The number of jobs by rule, from what Snakemake printed."""
+    table = text.partition("Job stats:")[2]
+    found = re.findall(r"^([a-z_]+) +(\d+)$", table, re.MULTILINE)
+    return {name: int(count) for name, count in found if name not in ("total", "all")}
+
+
+def planned(project: Path, *options: str) -> dict[str, int]:
+    """The number of jobs by rule that would run."""
+    return jobs(run(project, "snakemake", "-n", *options))
+
+
+def commands(text: str) -> list[str]:
+    """The shell commands that a dry run printed."""
+    found = re.findall(r"^Shell command: (.*)$", text, re.MULTILINE)
+    return [command for command in found if command != "None"]
+
+
+def add_a_line(project: Path, *modules: str) -> None:
+    for name in modules:
+        with open(project / f"src/deflect/{name}.py", "a") as file:
+            file.write("\n# another line\n")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, str]:
-    """A finished small study in a copy of the project, and what Snakemake printed."""
+    """A copy of the project with a finished small study, and what Snakemake printed. Tests only read it."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
     return folder, run(folder, "snakemake", "--cores", "2")
 
 
 @pytest.fixture
 def project(finished, tmp_path) -> Path:
-    """A copy of the finished small study, for one test alone."""
+    """A copy of the finished small study, which the test may change."""
     return Path(shutil.copytree(finished[0], tmp_path / "project", symlinks=True))
 
 
@@ -51,7 +70,7 @@ def test_study_writes_every_contracted_file(finished):
     for name in ("main", "patch_embed", "ablation", "comparison"):
         assert all((results / f"tables/{name}.{kind}").stat().st_size for kind in ("csv", "md", "tex"))
     assert all((results / f"figures/parameter_efficiency.{kind}").stat().st_size > 5000 for kind in ("png", "pdf"))
-    assert len(list(results.glob("runs/*/*/*/seed0/record.json"))) == 6
+    assert len(list(finished[0].glob(RECORDS))) == 6
     assert (results / "report.html").stat().st_size > 100_000
     main = (results / "tables/main.csv").read_text().splitlines()
     assert main[0] == (
@@ -59,7 +78,7 @@ def test_study_writes_every_contracted_file(finished):
     )
 
 
-def test_a_log_is_short(finished):
+def test_log_is_short(finished):
     lines = finished[1].splitlines()
     steps = max(int(total) for total in re.findall(r"^\d+ of (\d+) steps", finished[1], re.MULTILINE))
     assert len(lines) < 6 * steps + 50
@@ -76,70 +95,65 @@ def test_default_profile_is_read_by_itself(finished):
 
 
 def test_touching_without_changing_reruns_nothing(project):
-    record = "results/mini/runs/brick_kiln/scale_mae/lora/seed0/record.json"
-    for path in ("src/deflect/methods/lora.py", "notebooks/tables.py", "config.yaml", record):
+    for path in ("src/deflect/methods/lora.py", "notebooks/tables.py", "config.yaml", LORA):
         (project / path).touch()
-    assert not jobs(run(project, "snakemake", "-n"))
+    assert not planned(project)
 
 
 def test_one_figure_alone(project):
-    before = {path: path.stat().st_mtime_ns for path in (project / "results/mini").rglob("*.*") if path.is_file()}
-    bytes_before = (project / FIGURE).read_bytes()
+    results, content = project / "results/mini", (project / FIGURE).read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*.*") if path.is_file()}
     (project / FIGURE).unlink()
     run(project, "snakemake", "--cores", "1", str(FIGURE))
-    assert (project / FIGURE).read_bytes() == bytes_before
-    touched = {path.name for path, at in before.items() if path.stat().st_mtime_ns != at}
-    own = {FIGURE.name, "parameter_efficiency.pdf", "parameter_efficiency.ipynb"}
-    assert touched <= own
+    assert (project / FIGURE).read_bytes() == content
+    written = {path.name for path, at in before.items() if path.stat().st_mtime_ns != at}
+    assert written <= {FIGURE.name, "parameter_efficiency.pdf", "parameter_efficiency.ipynb"}
 
 
-def test_change_of_one_methods_setting_reruns_that_method_alone(project):
+def test_change_of_a_methods_setting_reruns_only_that_method(project):
     change(project, lambda config: config["methods"]["lora"].update(rank=2))
-    dry = run(project, "snakemake", "-n")
-    planned = jobs(dry)
-    assert planned.pop("train") == 1
-    assert re.findall(r"^Job \d+: train (\w+)", dry, re.MULTILINE) == ["lora"]
-    assert all(name.startswith("notebook_") or name in ("records", "summary", "report") for name in planned)
+    dry_run = run(project, "snakemake", "-n")
+    plan = jobs(dry_run)
+    assert plan.pop("train") == 1
+    assert re.findall(r"^Job \d+: train (\w+)", dry_run, re.MULTILINE) == ["lora"]
+    assert all(name.startswith("notebook_") or name in ("records", "summary", "report") for name in plan)
 
 
 def test_change_of_training_code_reruns_training_but_no_data(project):
-    with open(project / "src/deflect/training/loop.py", "a") as file:
-        file.write("\n# another line\n")
-    planned = jobs(run(project, "snakemake", "-n"))
-    assert planned["train"] == 3
-    assert not {"simulate", "prepare", "pretrain"} & set(planned)
+    add_a_line(project, "training/loop")
+    plan = planned(project)
+    assert plan["train"] == 3
+    assert not {"simulate", "prepare", "pretrain"} & set(plan)
 
 
-def test_code_that_decides_nothing_reruns_nothing(project):
-    for name in ("cli", "config", "errors", "workflow", "data/fetch/status", "gfms/fetch", "training/needs"):
-        with open(project / f"src/deflect/{name}.py", "a") as file:
-            file.write("\n# another line\n")
-    assert not jobs(run(project, "snakemake", "-n"))
+def test_change_of_code_that_decides_no_result_reruns_nothing(project):
+    add_a_line(project, "cli", "config", "errors", "workflow", "data/fetch/status", "gfms/fetch", "training/needs")
+    assert not planned(project)
 
 
-def test_changed_record_makes_tables_and_figures_again_and_trains_nothing(project):
-    with open(project / "results/mini/runs/brick_kiln/scale_mae/lora/seed0/record.json", "a") as file:
+def test_changed_record_remakes_tables_and_figures_without_training(project):
+    with open(project / LORA, "a") as file:
         file.write("\n")
-    planned = jobs(run(project, "snakemake", "-n"))
-    assert {"records", "summary", "report", "notebook_tables", "notebook_panels"} <= set(planned)
-    assert not {"train", "simulate", "prepare", "pretrain"} & set(planned)
+    plan = planned(project)
+    assert {"records", "summary", "report", "notebook_tables", "notebook_panels"} <= set(plan)
+    assert not {"train", "simulate", "prepare", "pretrain"} & set(plan)
 
 
-def test_lost_run_is_trained_again_and_its_neighbours_are_kept(project):
-    runs = project / "results/mini/runs"
-    lost, kept = (runs / f"{dataset}/scale_mae/lora/seed0/record.json" for dataset in ("brick_kiln", "burn_scars"))
-    kept_before, lost_before = json.loads(kept.read_text()), json.loads(lost.read_text())
+def test_lost_run_is_a_gap_and_then_trained_again_while_others_are_kept(project):
+    lost, kept = project / LORA, project / LORA.replace("brick_kiln", "burn_scars")
+    summary = project / "results/mini/summary.html"
+    kept_before, lost_before = kept.read_text(), json.loads(lost.read_text())
     lost.unlink()
-    assert "train lora" not in run(project, "deflect", "report")  # shows it as a gap until then
-    assert "missing: brick_kiln/scale_mae/lora/seed0" in (project / "results/mini/summary.html").read_text()
-    run(project, "snakemake", "--cores", "2", "results/mini/summary.html")
-    assert "missing:" not in (project / "results/mini/summary.html").read_text()
-    assert json.loads(kept.read_text()) == kept_before  # its time of training too
-    again = json.loads(lost.read_text())
-    assert again["metrics"] == lost_before["metrics"]
+    target = ["snakemake", "--cores", "2", "results/mini/summary.html"]
+    assert "train" not in jobs(run(project, "env", f"{PRESENT_RUNS}=1", *target))
+    assert "missing: brick_kiln/scale_mae/lora/seed0" in summary.read_text()
+    run(project, *target)
+    assert "missing:" not in summary.read_text()
+    assert kept.read_text() == kept_before
+    assert json.loads(lost.read_text())["metrics"] == lost_before["metrics"]
 
 
-def test_failed_run_is_told_keeps_its_neighbours_and_is_not_taken_for_done(project):
+def test_failed_run_is_reported_and_planned_again_while_others_are_kept(project):
     change(project, lambda config: config["methods"].update(frozen={"patch_init": "zero", "bands": "all"}))
     array = project / "data/prepared/mini/burn_scars/train.images.npy"
     whole, state = array.read_bytes(), array.stat()
@@ -148,12 +162,12 @@ def test_failed_run_is_told_keeps_its_neighbours_and_is_not_taken_for_done(proje
     failed = run(project, "snakemake", "--cores", "2", expect=1)
     assert "Error in rule train" in failed
     assert "results/logs/train/mini/frozen.log" in failed
-    assert "train.images.npy: damaged" in failed  # the log of the job, which the profile shows
+    assert "train.images.npy: damaged" in failed  # from the job's log
     assert "`deflect --study mini report` makes tables and figures" in failed
-    assert len(list((project / "results/mini/runs").glob("*/*/*/seed0/record.json"))) == 6
+    assert len(list(project.glob(RECORDS))) == 6
     array.write_bytes(whole)
     os.utime(array, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert jobs(run(project, "snakemake", "-n"))["train"] == 1
+    assert planned(project)["train"] == 1
 
 
 def test_configuration_from_another_file_reaches_every_step(project):
@@ -189,26 +203,14 @@ def test_printed_commands_name_a_copy_of_a_configuration_that_options_changed(pr
     assert command.startswith(f"python -m deflect --config {path} --study mini train --method lora --threads 1 &> ")
 
 
-def commands(dry_run: str) -> list[str]:
-    """The commands that a dry run prints."""
-    found = re.findall(r"^Shell command: (.*)$", dry_run, re.MULTILINE)
-    return [command for command in found if command != "None"]
-
-
 def test_variants_of_a_method_outside_the_study_run(project):
-    def add(config):
-        config["studies"]["mini"]["methods"] = ["deflect", "frozen"]
-        settings = {"lora+rank=1": {"method": "lora", "settings": {"rank": 1}}}
-        config["studies"]["mini"]["variants"] = {
-            "datasets": ["brick_kiln"],
-            "gfms": ["scale_mae"],
-            "settings": settings,
-        }
-
-    change(project, add)
-    dry = run(project, "snakemake", "-np")
-    assert jobs(dry)["train_variants"] == 1
-    assert any("train --method lora+rank=1 " in command for command in commands(dry))
+    settings = {"lora+rank=1": {"method": "lora", "settings": {"rank": 1}}}
+    variants = {"datasets": ["brick_kiln"], "gfms": ["scale_mae"], "settings": settings}
+    study = {"methods": ["deflect", "frozen"], "variants": variants}
+    change(project, lambda config: config["studies"]["mini"].update(study))
+    dry_run = run(project, "snakemake", "-np")
+    assert jobs(dry_run)["train_variants"] == 1
+    assert any("train --method lora+rank=1 " in command for command in commands(dry_run))
 
 
 BAD = [
@@ -224,10 +226,10 @@ def test_bad_configuration_stops_before_anything_runs(finished, options, message
     text = run(finished[0], "snakemake", "--cores", "1", *options, expect=1)
     assert message in text
     assert "Traceback" not in text
-    assert len(list((finished[0] / "results/mini/runs").glob("*/*/*/seed0/record.json"))) == 6
+    assert len(list(finished[0].glob(RECORDS))) == 6
 
 
-def test_missing_raw_file_is_named_with_its_remedy(project):
+def test_missing_raw_file_is_named_in_one_line(project):
     (project / "data/simulated/brick_kiln/default_partition.json").unlink()
     text = run(project, "deflect", "data", "prepare", "brick_kiln", expect=2)
     assert "default_partition.json" in text
@@ -249,11 +251,10 @@ def test_deleted_results_come_back_byte_for_byte_without_training(project):
 
 
 def test_own_dataset_joins_the_study_as_the_page_says(project):
-    """docs/your_own_dataset.md, step by step, through DVC: its card, its config line, its commands."""
     page = (ROOT / "docs/your_own_dataset.md").read_text()
     card = re.search(r"```yaml\n(task: .*?)```", page, re.DOTALL).group(1)
-    commands = re.findall(r"^\$ (.+)$", page, re.MULTILINE)
-    assert commands == ["deflect data prepare fields", "dvc repro"]
+    steps = re.findall(r"^\$ (.+)$", page, re.MULTILINE)
+    assert steps == ["deflect data prepare fields", "dvc repro"]
     for command in (["git", "init", "-q"], ["git", "add", "."], [*GIT, "commit", "-qm", "study"]):
         run(project, *command)
     run(project, "dvc", "repro")
@@ -262,18 +263,17 @@ def test_own_dataset_joins_the_study_as_the_page_says(project):
     write_folders(folder)
     (folder / "card.yaml").write_text(card)
     change(project, lambda config: config["studies"]["mini"]["datasets"].append("fields"))
-    dry = run(project, "snakemake", "-n", "--quiet", "host")
-    planned = jobs(dry)
-    assert (planned.pop("prepare"), planned.pop("train")) == (1, 3)
-    assert re.findall(r"^Job \d+: prepare (\w+)", dry, re.MULTILINE) == ["fields"]
-    missing = [line for line in dry.splitlines() if "Missing output files: results/mini/runs/fields" in line]
+    dry_run = run(project, "snakemake", "-n", "--quiet", "host")
+    plan = jobs(dry_run)
+    assert (plan["prepare"], plan["train"]) == (1, 3)
+    assert re.findall(r"^Job \d+: prepare (\w+)", dry_run, re.MULTILINE) == ["fields"]
+    missing = [line for line in dry_run.splitlines() if "Missing output files: results/mini/runs/fields" in line]
     assert len(missing) == 3
     assert not re.findall(r"runs/(?!fields)\w+/[^,;]*", " ".join(line.split(";")[0] for line in missing))
-    records = list((project / "results/mini/runs").glob("b*/*/*/*/record.json"))
-    before = {path: json.loads(path.read_text()) for path in records}
-    for command in commands:
-        run(project, *command.split())
-    assert {path: json.loads(path.read_text()) for path in records} == before
+    before = {path: path.read_text() for path in project.glob(RECORDS)}
+    for step in steps:
+        run(project, *step.split())
+    assert {path: path.read_text() for path in before} == before
     assert ",fields,scale_mae,deflect,all,f1_macro," in (project / "results/mini/tables/main.csv").read_text()
     again = run(project, "dvc", "repro")
     assert "didn't change, skipping" in again
@@ -282,7 +282,7 @@ def test_own_dataset_joins_the_study_as_the_page_says(project):
 
 
 def assert_dvc_shows_the_numbers_of_the_study(project):
-    """``dvc metrics``, ``dvc plots`` and the tables: one and the same average per method."""
+    """``dvc metrics`` and ``dvc plots`` have the averages of the main table."""
     main = pd.read_csv(project / "results/mini/tables/main.csv")
     main = main[main.metric == main.dataset.map(lambda name: "mIoU" if name == "burn_scars" else "f1_macro")]
     expected = main.groupby("method")["mean"].mean().round(3).to_dict()
@@ -297,7 +297,7 @@ def assert_dvc_shows_the_numbers_of_the_study(project):
         assert {row["method"]: float(row["mean"]) for row in rows} == {m: row["mean"] for m, row in numbers.items()}
 
 
-def test_own_images_behind_a_link_are_watched_and_the_manifest_is_not(project):
+def test_changed_images_behind_a_link_are_prepared_again(project):
     elsewhere, folder = project / "elsewhere", project / "data/raw/linked"
     write_folders(elsewhere)
     folder.mkdir()
@@ -310,51 +310,46 @@ def test_own_images_behind_a_link_are_watched_and_the_manifest_is_not(project):
     run(project, "deflect", "data", "verify", "linked")
     assert "Nothing to be done" in run(project, "snakemake", "-n", store)
     write_tiff(elsewhere / "field/field_0.tif", image(777))
-    assert jobs(run(project, "snakemake", "-n", store)) == {"prepare": 1}
-    os.utime(elsewhere / "field/field_0.tif", (1e9, 1e9))  # an older file in place of the first
-    assert jobs(run(project, "snakemake", "-n", store)) == {"prepare": 1}
+    assert planned(project, store) == {"prepare": 1}
+    os.utime(elsewhere / "field/field_0.tif", (1e9, 1e9))  # as if replaced by an older file
+    assert planned(project, store) == {"prepare": 1}
 
 
 def test_lint_is_clean():
     run(ROOT, "snakemake", "--lint")
 
 
-def test_paper_study_plans_every_run_as_a_job_of_its_own():
+def test_paper_study_plans_one_job_per_run():
     text = run(ROOT, "snakemake", "-n", "--cores", "all", "--config", "study=paper")
     assert len(text) < 80_000
-    planned = jobs(text)
+    plan = jobs(text)
     variants = len(yaml.safe_load((ROOT / "config.yaml").read_text())["studies"]["paper"]["variants"]["settings"])
-    assert planned["train"] == 5 * 3 * 8 * 3 + 5 * variants * 3
-    assert (planned["fetch"], planned["prepare"], planned["fetch_gfm"], planned["convert_gfm"]) == (5, 5, 3, 3)
-    assert "simulate" not in planned
+    assert plan["train"] == 5 * 3 * 8 * 3 + 5 * variants * 3
+    assert (plan["fetch"], plan["prepare"], plan["fetch_gfm"], plan["convert_gfm"]) == (5, 5, 3, 3)
+    assert "simulate" not in plan
 
 
-def test_a_run_that_finishes_after_snakemake_was_killed_is_kept(project):
-    """Snakemake takes such a job for incomplete and would delete its outputs; `make kill-test` does this 60 times."""
+def test_run_that_finishes_after_snakemake_was_killed_is_kept(project):
+    """Snakemake considers such a job incomplete. `make kill-test` kills a study 60 times."""
     change(project, lambda config: config["studies"]["mini"].update(share_process=False))
     record = project / "results/mini/runs/brick_kiln/scale_mae/frozen/seed0/record.json"
     command = ["snakemake", "--cores", "1", str(record.relative_to(project))]
     record.unlink()
-    snakemake = start(project, *command)
-    log = project / "results/logs/train/mini/brick_kiln.scale_mae.frozen.0.log"
-    wait_until(log.exists)
-    os.kill(snakemake.pid, signal.SIGKILL)
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    snakemake = subprocess.Popen(command, cwd=project, env=environment(), start_new_session=True, **silent)
+    wait_for(project / "results/logs/train/mini/brick_kiln.scale_mae.frozen.0.log")
+    snakemake.kill()
     snakemake.wait()
-    wait_until(record.exists)
+    wait_for(record)
     trained = record.read_text()
     run(project, "snakemake", "--unlock")
     assert "Finished jobid" in run(project, *command)
     assert record.read_text() == trained
 
 
-def start(project: Path, *command: str) -> subprocess.Popen:
-    """A command in the project that goes on while the test does."""
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, cwd=project, env=environment(), start_new_session=True, **silent)
-
-
-def wait_until(holds) -> None:
-    limit = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < limit
+def wait_for(path: Path) -> None:
+    for _ in range(2400):
+        if path.exists():
+            return
         time.sleep(0.05)
+    pytest.fail(f"{path} was not written")
