@@ -45,9 +45,7 @@ def test_simulating_own_data_names_the_missing_key(folder: Path, capsys: pytest.
     assert "studies.mini.simulation.sizes: no sizes of 'fields'" in capsys.readouterr().err
 
 
-def test_message_for_a_dataset_outside_the_study_asks_to_add_it(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_dataset_outside_the_study_is_refused_with_advice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folders(Path("data/raw/more"))
     assert main(["data", "prepare", "more"]) == 2
     assert "known: so2sat, brick_kiln, forestnet, burn_scars, mados, fields; add" in capsys.readouterr().err
