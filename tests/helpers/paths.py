@@ -1,13 +1,14 @@
-"""Where tests find files of the project, and files beside it that only some machines have."""
+"""Paths of the project, and of real images that only some machines have."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 HELPERS = ROOT / "tests/helpers"
 FIXTURES = ROOT / "tests/fixtures"
 SNAPSHOTS = ROOT / "tests/snapshots"
-#: Real images and weights; tests that need them skip where they are absent.
 REAL = ROOT.parent / "shared/data/real"
-WEIGHTS = ROOT.parent / "shared/weights"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not on this machine")

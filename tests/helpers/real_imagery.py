@@ -1,9 +1,9 @@
-"""Small real Sentinel-2 samples, where they lie beside the project; tests that need them skip elsewhere."""
+"""Small real Sentinel-2 samples; tests that read them are marked ``needs_real``."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
+import rasterio
 from paths import REAL
 
 from deflect.bands import BandSet, bandset
@@ -11,13 +11,9 @@ from deflect.bands import BandSet, bandset
 L1C = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A"]
 L2A = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"]
 
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real imagery beside the project")
-
 
 def read(pattern: str, names: list[str]) -> tuple[np.ndarray, BandSet]:
     """Reflectance (N, C, H, W) of all files that match; digital numbers are reflectance times 10,000."""
-    import rasterio
-
     images = []
     for path in sorted(REAL.glob(pattern)):
         with rasterio.open(path) as file:

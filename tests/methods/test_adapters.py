@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from paths import REAL
+from paths import needs_real
+from real_imagery import bigearthnet
 from safetensors.torch import load_file, save_file
 from tiny_gfm import BANDS, STATISTICS, images, optimise, tiny
 
-from deflect.bands import SENTINEL2
 from deflect.errors import ModelError
 from deflect.files import read_json, sha256_file, write_json
 from deflect.gfms import load_gfm
@@ -153,13 +153,10 @@ def test_an_uncalibrated_deflect_stays_uncalibrated(tmp_path: Path) -> None:
         load_adapter(tiny(), tmp_path)(images(tiny()))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real samples are not on this machine")
+@needs_real
 def test_real_sentinel2_images_go_through_an_adapted_gfm(tmp_path: Path) -> None:
-    import rasterio
-
-    bands = SENTINEL2.subset(["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"])
-    files = sorted((REAL / "bigearthnet_s2").glob("*.tif"))[:6]
-    image = torch.stack([torch.from_numpy(rasterio.open(f).read().astype("float32")) for f in files]) / 10000
+    images, bands = bigearthnet()
+    image = torch.from_numpy(images[:6])
     gfm = load_gfm("scale_mae", size="mini", img_size=120, gsd=10)
     model = adapt(gfm, "deflect", bands)
     model.calibrate(image.split(2))

@@ -16,17 +16,7 @@ from own_data import image, write_card, write_folders, write_masks, write_table,
 
 from deflect.data.catalog import DATASETS
 from deflect.data.prepare import prepare
-from deflect.data.simulate import simulate
 from deflect.errors import DeflectError
-from deflect.settings.simulation import SimulationSize
-
-
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("raw")
-    for name in ("so2sat", "burn_scars", "mados"):
-        simulate(name, root / name, SimulationSize(train=6, val=2, test=3, pixels=48), seed=2)
-    return root
 
 
 def copy_of_a_training_image(folder: Path) -> None:

@@ -30,10 +30,8 @@ from deflect.data.catalog import DATASETS
 from deflect.data.fetch.sources import Source
 from deflect.data.fetch.unpack import unpack
 from deflect.data.prepare import prepare
-from deflect.data.simulate import simulate
 from deflect.errors import ConfigError, DeflectError
 from deflect.files import read_json
-from deflect.settings.simulation import SimulationSize
 
 MEMORY, SECONDS = 1 << 30, 10
 SOURCE = Source("a", "https://example.org/a", version="7", unpacked_bytes=10_000, layout="geotiff")
@@ -67,13 +65,6 @@ def within_limits(action: Callable[..., object], *arguments: Any) -> str:
 
 
 # ---------------------------------------------------------------------- datasets
-
-
-@pytest.fixture(scope="module")
-def so2sat(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("raw") / "so2sat"
-    simulate("so2sat", folder, SimulationSize(train=6, val=2, test=3), seed=2)
-    return folder
 
 
 def vrt(folder: Path) -> None:
@@ -215,13 +206,13 @@ OWN = {"folders": write_folders, "table": write_table, "masks": write_masks}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_is_refused_quickly_and_in_little_memory(so2sat: Path, tmp_path: Path, name: str) -> None:
+def test_a_hostile_file_is_refused_quickly_and_in_little_memory(raw: Path, tmp_path: Path, name: str) -> None:
     dataset, change, expected = HOSTILE[name]
     folder = tmp_path / "raw" / dataset
     if dataset in OWN:
         OWN[dataset](folder)
     else:
-        shutil.copytree(so2sat, folder)
+        shutil.copytree(raw / dataset, folder)
     change(folder)
     message = within_limits(prepare, dataset if dataset in DATASETS else "own", folder, tmp_path / "store")
     assert message.startswith("refused: ")

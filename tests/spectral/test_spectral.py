@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from paths import REAL
+from paths import needs_real
+from real_imagery import bigearthnet
 
 from deflect.bands import HLS_S30, LANDSAT8, SENTINEL2, BandSet, bandset
 from deflect.errors import ConfigError
@@ -104,13 +105,10 @@ def test_patches_stand_in_the_order_of_a_patch_embedding() -> None:
     torch.testing.assert_close(pixel_set(image, (8, 8), ("mean",)).squeeze(-1), conv(image).flatten(1))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real samples are not on this machine")
+@needs_real
 def test_real_sentinel2_gives_sane_indices() -> None:
-    import rasterio
-
-    bands = SENTINEL2.subset(["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"])
-    files = sorted((REAL / "bigearthnet_s2").glob("**/*.tif"))[:5]
-    image = torch.stack([torch.from_numpy(rasterio.open(f).read().astype("float32")) for f in files]) / 10000
+    images, bands = bigearthnet()
+    image = torch.from_numpy(images[:5])
     values = spectral_indices(image, bands)
     assert count_nonfinite(values) < 1e-4 * values.numel()
     for k, name in enumerate(INDICES):

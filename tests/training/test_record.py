@@ -36,7 +36,6 @@ FILES = ["adapter.json", "adapter.safetensors", "head.safetensors", "history.csv
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunSpec]:
     """A run of either task, both with DEFLECT."""
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("finished")
     specs = {task: tiny_spec(root, task, "deflect") for task in ("classification", "segmentation")}
     for spec in specs.values():

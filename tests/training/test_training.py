@@ -41,11 +41,6 @@ from deflect.training.run import train
 from deflect.training.scoring import predict, score, window_origins
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def tiny_model(root: Path, task: str, method: str, **settings: object) -> tuple[TaskModel, Context, object]:
     spec = tiny_spec(root, task, method, **settings)
     store = tiny_store(spec.store, task)

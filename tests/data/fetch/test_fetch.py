@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from loopback import Site, serve
+from loopback import Site
 
 from deflect.data import disk
 from deflect.data.disk import lock
@@ -29,12 +29,6 @@ from deflect.errors import DataError, DownloadError
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 MD5 = hashlib.md5(CONTENT).hexdigest()
-
-
-@pytest.fixture
-def site():
-    with serve() as site:
-        yield site
 
 
 @pytest.fixture(autouse=True)

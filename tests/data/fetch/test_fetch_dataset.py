@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from loopback import Site, serve
+from loopback import Site
 from paths import ROOT
 
 from deflect.cli import main
@@ -24,12 +24,6 @@ from deflect.data.fetch.status import status, status_table
 from deflect.errors import DataError, DownloadError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
-
-
-@pytest.fixture
-def site():
-    with serve() as site:
-        yield site
 
 
 def zipped(names: dict[str, bytes]) -> bytes:

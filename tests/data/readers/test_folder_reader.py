@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from own_data import BANDS, CARD, image, write_card, write_folders, write_masks, write_table, write_tiff
-from paths import REAL, ROOT
+from paths import REAL, ROOT, needs_real
 
 from deflect.data.prepare import prepare
 from deflect.data.readers import read, sheet_for
@@ -219,7 +219,7 @@ def test_size_cuts_the_middle_of_images_and_masks_alike(tmp_path: Path) -> None:
             assert np.argwhere(image[0] == 600).tolist() == [[0, 0]]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
+@needs_real
 def test_real_eurosat_images_by_class_folder(tmp_path: Path) -> None:
     shutil.copytree(REAL / "eurosat_ms", tmp_path / "raw")
     classes = sorted(path.name for path in (tmp_path / "raw").iterdir())
@@ -239,7 +239,7 @@ def test_real_eurosat_images_by_class_folder(tmp_path: Path) -> None:
     assert 0 < images.min() < images.max() < 2
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
+@needs_real
 def test_real_bigearthnet_images_by_table(tmp_path: Path) -> None:
     source = REAL / "bigearthnet_s2"
     facts = json.loads((source / "labels.json").read_text())

@@ -10,27 +10,15 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from paths import FIXTURES, REAL
+from paths import FIXTURES, REAL, needs_real
 from torch.utils.data import DataLoader
 
 from deflect.data.catalog import AS_PUBLISHED, DATASETS
 from deflect.data.readers import RawDataset, read
 from deflect.data.readers.burn_scars import validation_indices
-from deflect.data.simulate import simulate
 from deflect.errors import DataError
-from deflect.settings.simulation import SimulationSize
 
 FIXTURE = FIXTURES / "geobench"
-SMALL = SimulationSize(train=6, val=2, test=3, pixels=48)
-
-
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All five datasets in their published layouts, small."""
-    root = tmp_path_factory.mktemp("raw")
-    for name in DATASETS:
-        simulate(name, root / name, SMALL, seed=1)
-    return root
 
 
 def copy(source: Path, target: Path) -> Path:
@@ -161,7 +149,7 @@ def test_an_unknown_dataset_without_a_card_is_named(tmp_path: Path) -> None:
         read("so2sat", tmp_path, "valid")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
+@needs_real
 def test_real_brick_kiln_files_of_the_prerelease() -> None:
     folder = REAL / "geobench_m_brick_kiln_prerelease"
     dataset: RawDataset = read("brick_kiln", folder, "train")
