@@ -1,4 +1,4 @@
-"""Checkpoints in every published layout, made from small models whose tensors all matter."""
+"""Checkpoints of small models in every published layout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ARGS = argparse.Namespace(output_dir=Path("/somewhere"), lr=1e-4, model="vit")
 
 
 def source(name: str, block: str = "pre_norm") -> VisionTransformer:
-    """A small model in which every tensor, norms and biases too, matters to the features."""
+    """A small model whose features depend on every tensor, norms and biases included."""
     torch.manual_seed(7)
     model = build(replace(gfm_card(name, "mini"), block=block)).eval()
     for key, parameter in model.named_parameters():
@@ -47,7 +47,7 @@ def scale_mae_authors(state: State) -> dict:
         fcn_high__convs__0__weight=(3, 32, 3, 3), fcn_low__convs__0__weight=(3, 32, 3, 3), fcn__conv__weight=(3, 32),
         pos_emb_projection__weight=(32, 32),
     )  # fmt: skip
-    stale = {"pos_embed": torch.randn(1, 65, 64)}  # computed in every forward pass, so what is stored means nothing
+    stale = {"pos_embed": torch.randn(1, 65, 64)}  # the authors' model computes it in every forward pass
     return {"model": state | decoder | stale, "optimizer": {"state": {}}, "epoch": 799, "scaler": {}, "args": ARGS}
 
 
@@ -108,12 +108,12 @@ def cross_scale_xformers(mlp: dict[str, str]) -> Callable[[State], dict]:
 
 
 PLAIN = {"fc1.weight": "0.weight", "fc1.bias": "0.bias", "fc2.weight": "3.weight", "fc2.bias": "3.bias"}
-#: As older versions of xFormers saved the fused MLP.
+#: The fused MLP as older versions of xFormers saved it.
 FUSED = {"fc1.weight": "0.weight", "fc1.bias": "1.bias", "fc2.weight": "2.weight", "fc2.bias": "3.bias"}
 
 
 def cross_scale_fused(state: State) -> dict:
-    """xFormers 0.0.19 keeps the biases of its fused MLP outside the state, where they stay 0."""
+    """xFormers 0.0.19 does not save the biases of its fused MLP, which stay 0."""
     content = cross_scale_xformers(FUSED)(state)
     biases = [key for key in content["model"] if key.endswith(("mlp.1.bias", "mlp.3.bias"))]
     for key in biases:

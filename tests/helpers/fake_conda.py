@@ -22,11 +22,11 @@ elif arguments[:2] == ["env", "create"]:
     venv.create(prefix, symlinks=True)
     {install}
 elif arguments[0] != "clean":
-    sys.exit(f"conda: not rehearsed: {{arguments}}")
+    sys.exit(f"fake conda: unknown command {{arguments}}")
 """
-#: The packages of this environment, but nothing that is installed as editable: a .pth file is not read through another.
+#: The packages of this environment, except editable ones: Python does not follow a .pth file inside another.
 LEND = 'next(prefix.glob("lib/python3*/site-packages")).joinpath("lent.pth").write_text({packages!r})'
-#: Nothing but the pins of the file.
+#: Exactly the pins of the file.
 INSTALL = """import yaml
     pins = prefix / "pins.txt"
     pins.write_text("\\n".join(yaml.safe_load(file.read_text())["dependencies"][-1]["pip"]))
@@ -34,7 +34,8 @@ INSTALL = """import yaml
 
 
 def write_conda(base: Path, install_pins: bool = False) -> Path:
-    """Make the installation ``base``; returns its ``bin``. ``install_pins``: as real conda, else packages are lent."""
+    """Write ``base/bin/conda`` and return ``bin``. New environments have the pins of their file, or all packages
+    of this environment."""
     install = INSTALL if install_pins else LEND
     places = {"packages": sysconfig.get_path("purelib"), "uv": str(Path(sys.executable).with_name("uv"))}
     conda = base / "bin/conda"

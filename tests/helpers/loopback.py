@@ -1,4 +1,4 @@
-"""A small web site on the loopback interface, with Range requests and faults that can be switched on per path."""
+"""A web server on the loopback interface, with Range requests and failures that can be chosen by path."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+ANSWERS: dict[str, tuple[int, dict[str, str], bytes]] = {
+    "500": (500, {}, b"sorry"),
+    "busy": (503, {"Retry-After": "7"}, b"later"),
+    "quota": (200, {"Content-Type": "text/html"}, b'<p class="uc-error-subcaption">Too many users</p>'),  # of Drive
+    "html": (200, {"Content-Type": "application/zip"}, b"\n<!DOCTYPE html><html>please log in</html>"),
+    "astray": (302, {"Location": "http://[half/an address"}, b""),
+}
+
 
 @dataclass
 class Site:
-    """``files`` by path; ``faults`` by path, one used up per request; ``log`` of (path, Range, status) and
-    ``tokens`` of each request.
+    """``files`` and ``faults`` by path, and for each request the (path, Range, status) and the token.
 
-    Faults: ``cut`` (half of the answer), ``unstated`` (the same without Content-Length), ``nothing`` (no byte of it),
-    ``500``, ``html``, ``whole`` (ignores Range), ``slow``, ``silent`` (a byte, then nothing), ``no_tag``, ``garbage``,
-    ``shifted`` (answers from a later byte than asked for), ``drip`` (a byte at a time), ``longer`` (endless, without
-    Content-Length), ``abc`` (for a Content-Length), ``gzip`` (compressed in transit), ``astray`` (sent on to an address
-    that is none), ``busy`` (503 with Retry-After). Paths ``uc?id=ID`` answer as
-    Google Drive does, with the fault ``quota`` (a page that gives the reason).
+    Each request uses up one fault of its path. Those of ``ANSWERS`` replace the answer; the others are ``cut`` (half
+    of it), ``unstated`` (half, without Content-Length), ``nothing`` (no byte), ``whole`` (ignores Range), ``slow``,
+    ``silent`` (a byte, then nothing), ``no_tag``, ``garbage``, ``shifted`` (starts at a later byte than asked for),
+    ``drip`` (a byte at a time), ``longer`` (endless, without Content-Length), ``abc`` (as Content-Length) and ``gzip``
+    (compressed in transit). Paths ``uc?id=ID`` answer as Google Drive does.
     """
 
     port: int = 0
@@ -52,10 +58,9 @@ class _Handler(BaseHTTPRequestHandler):
         site.tokens.append(self.headers.get("Authorization", ""))
         site.log.append((path, self.headers.get("Range", ""), status))
         self.send_response(status)
-        stated = {} if fault in ("unstated", "longer") else {"Content-Length": str(len(body))}
-        if fault == "abc":
-            stated = {"Content-Length": "abc"}
-        for key, value in (headers | stated).items():
+        if fault not in ("unstated", "longer"):
+            headers = headers | {"Content-Length": "abc" if fault == "abc" else str(len(body))}
+        for key, value in headers.items():
             self.send_header(key, value)
         self.end_headers()
         sent = {"cut": len(body) // 2, "unstated": len(body) // 2, "nothing": 0}.get(fault, len(body))
@@ -64,16 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, site: Site, path: str, fault: str) -> tuple[int, dict[str, str], bytes]:
         if path not in site.files:
             return 404, {}, b"not here"
-        if fault == "500":
-            return 500, {}, b"sorry"
-        if fault == "busy":
-            return 503, {"Retry-After": "7"}, b"later"
-        if fault == "quota":
-            return 200, {"Content-Type": "text/html"}, b'<p class="uc-error-subcaption">Too many users</p>'
-        if fault == "html":
-            return 200, {"Content-Type": "application/zip"}, b"\n<!DOCTYPE html><html>please log in</html>"
-        if fault == "astray":
-            return 302, {"Location": "http://[half/an address"}, b""
+        if fault in ANSWERS:
+            return ANSWERS[fault]
         if fault == "gzip":
             return 200, {"Content-Encoding": "gzip"}, gzip.compress(site.files[path])
         content = b"?" * len(site.files[path]) if fault == "garbage" else site.files[path]
@@ -106,7 +103,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """A client that was killed is part of the tests."""
+        """Print nothing when a client was killed."""
 
 
 @contextmanager

@@ -1,16 +1,15 @@
-"""Make up a folder of run records in the exact schema, for tests of tables and figures and for trying them out.
+"""Writes run folders with invented records in the real schema, for tests of tables and figures.
 
-    python tests/helpers/make_records.py FOLDER    writes FOLDER/runs and FOLDER/prepared
-
-The numbers mean nothing: labels and predictions are drawn at random, better for some methods than for others, and every
-score follows from them.
+Labels and predictions are random, better for some methods than for others; every score follows from them.
 """
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import reduce
+from itertools import product
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from deflect.analysis.bootstrap import score as score_of
-from deflect.analysis.looks import ordered
 from deflect.bands import HLS_S30, SENTINEL2, BandSet
 from deflect.files import write_json
 from deflect.settings import DATASETS, GFMS, METHODS
@@ -58,11 +56,8 @@ def make_study(
     study: str = "mini",
 ) -> None:
     """Write a run folder for every combination below ``folder``."""
-    for dataset in datasets:
-        for gfm in gfms:
-            for method in methods:
-                for seed in seeds:
-                    make_run(folder, dataset, gfm, method, seed, study=study)
+    for run in product(datasets, gfms, methods, seeds):
+        make_run(folder, *run, study=study)
 
 
 def make_run(
@@ -80,30 +75,27 @@ def make_run(
     """Write one run and return its folder.
 
     Args:
-        variant: name of the folder of a run beside the main grid.
+        variant: name of the variant and its folder; empty for a run of the main grid.
         settings: method settings that differ from the main grid's.
-        score: a headline score (fraction) to record instead of the one that the predictions give; no predictions then.
-        changes: record keys to overwrite, ``__`` for a dot: ``code__sha256="b"``.
+        score: the headline score to record, a fraction; then there are no predictions.
+        changes: entries to overwrite, with ``__`` for a dot: ``code__sha256="b"``.
     """
     out = folder / dataset / gfm / (variant or method) / f"seed{seed}"
     out.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(
-        [DATASETS.index(dataset), GFMS.index(gfm), METHODS.index(method), seed, len(variant)]
-    )
+    place = [DATASETS.index(dataset), GFMS.index(gfm), METHODS.index(method)]
+    generator = np.random.default_rng([*place, seed, len(variant)])
     skill = SKILL[method][0] - 0.05 * bool(variant) + 0.03 * GFMS.index(gfm) + generator.normal(0, 0.01)
     arrays, confusion = _predict(dataset, skill, generator)
     record = _record(dataset, gfm, method, seed, study, confusion, settings or {})
-    record["metrics"]["test"]["loss"] = _loss(dataset, gfm, variant or method, seed)
+    run = (dataset, gfm, variant or method, seed)
+    record["metrics"]["test"]["loss"] = 0.5 + zlib.crc32(repr(run).encode()) / 2**33  # differs between runs
     if score is None:
         np.savez(out / "predictions.npz", **arrays)
     else:
         record["score"]["value"] = record["metrics"]["test"][record["score"]["metric"]] = score
     for key, value in changes.items():
         *parents, last = key.split("__")
-        target = record
-        for parent in parents:
-            target = target[parent]
-        target[last] = value
+        reduce(getitem, parents, record)[last] = value
     write_json(out / "record.json", record)
     _history(out, record, generator)
     if method == "deflect":
@@ -113,17 +105,17 @@ def make_run(
 
 
 def _predict(dataset: str, skill: float, generator: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
-    """Arrays of predictions.npz and the total confusion matrix; every run of a dataset has the same truth."""
+    """The arrays of predictions.npz and their confusion matrix. All runs of a dataset have the same truth."""
     classes = len(CLASSES[dataset])
     ids = np.array([f"{dataset}_{i}" for i in range(IMAGES)])
     if dataset not in SEGMENTATION:
         labels = np.arange(IMAGES) % classes
-        predictions = _err(labels, classes, skill, generator)
+        predictions = _with_errors(labels, classes, skill, generator)
         counts = np.zeros((classes, classes), int)
         np.add.at(counts, (labels, predictions), 1)
         return {"ids": ids, "labels": labels, "predictions": predictions}, counts
     truth = truth_maps(dataset)
-    predicted = _err(np.maximum(truth, 0), classes, skill, generator)
+    predicted = _with_errors(np.maximum(truth, 0), classes, skill, generator)
     counts = np.zeros((IMAGES, classes, classes), np.int32)
     image, row, column = np.nonzero(truth >= 0)
     np.add.at(counts, (image, truth[image, row, column], predicted[image, row, column]), 1)
@@ -131,14 +123,14 @@ def _predict(dataset: str, skill: float, generator: np.random.Generator) -> tupl
     return {"ids": ids, "confusions": counts} | samples, counts.sum(axis=0)
 
 
-def _err(labels: np.ndarray, classes: int, skill: float, generator: np.random.Generator) -> np.ndarray:
-    """Labels of which a share ``1 - skill`` is replaced at random; a whole class of ten is never predicted right."""
+def _with_errors(labels: np.ndarray, classes: int, skill: float, generator: np.random.Generator) -> np.ndarray:
+    """Labels of which a fraction ``1 - skill`` is replaced at random."""
     wrong = generator.random(labels.shape) > skill
     return np.where(wrong, generator.integers(classes, size=labels.shape), labels)
 
 
 def truth_maps(dataset: str) -> np.ndarray:
-    """(IMAGES, PIXELS, PIXELS) int8 label maps; MADOS's are sparse."""
+    """Label maps (IMAGES, PIXELS, PIXELS) int8; those of MADOS are sparse."""
     generator = np.random.default_rng(7)
     classes = len(CLASSES[dataset])
     coarse = generator.integers(classes, size=(IMAGES, 4, 4))
@@ -149,14 +141,13 @@ def truth_maps(dataset: str) -> np.ndarray:
 
 
 def make_store(folder: Path, dataset: str) -> None:
-    """Write what figures read of a prepared segmentation dataset: card, test images and ids."""
+    """Write the parts of a prepared segmentation dataset that figures read: card, test images and ids."""
     folder.mkdir(parents=True, exist_ok=True)
     bands = BANDS[dataset]
     generator = np.random.default_rng(3)
     brightness = 0.05 + 0.02 * np.maximum(truth_maps(dataset), 0)[:, None]
-    images = brightness * (1 + np.arange(len(bands)))[:, None, None] + generator.normal(
-        0, 0.01, (IMAGES, len(bands), PIXELS, PIXELS)
-    )
+    images = brightness * (1 + np.arange(len(bands)))[:, None, None]
+    images = images + generator.normal(0, 0.01, (IMAGES, len(bands), PIXELS, PIXELS))
     np.save(folder / "test.images.npy", images.astype(np.float32))
     (folder / "test.ids.txt").write_text("".join(f"{dataset}_{i}\n" for i in range(IMAGES)))
     write_json(folder / "store.json", {"name": dataset, "bands": bands.to_dict(), "scale": 1.0})
@@ -179,8 +170,8 @@ def _record(
         metrics["f1_micro"] = accuracy
     headline = "mIoU" if segmentation else "f1_macro"
     tuned = SKILL[method][1]
-    own = {} if method == "deflect" else {"patch_init": "repeat"}
     bands = "rgb" if method == "frozen" else "all"
+    method_settings = {"bands": bands} | ({} if method == "deflect" else {"patch_init": "repeat"}) | settings
     return {
         "schema": 1,
         "study": study,
@@ -206,7 +197,7 @@ def _record(
             "modules": {},
         },
         "settings": {
-            "method": {"bands": bands, **own, **settings},
+            "method": method_settings,
             "training": {"epochs": EPOCHS, "lr": 1e-4, "image_size": 64},
         },
         "fingerprint": f"{dataset}{gfm}{method}{seed}{settings}",
@@ -221,11 +212,6 @@ def _record(
         "started": "2026-01-01T00:00:00+00:00",
         "finished": "2026-01-01T00:01:00+00:00",
     }
-
-
-def _loss(*run: object) -> float:
-    """A number of its own for every run, so that no two runs have identical metrics by chance."""
-    return 0.5 + zlib.crc32(repr(run).encode()) / 2**33
 
 
 def _history(out: Path, record: dict[str, Any], generator: np.random.Generator) -> None:
@@ -256,33 +242,6 @@ def _adapter(out: Path, dataset: str, generator: np.random.Generator) -> None:
     shapes = {"upe.transform.weight": (2, 6), "uatt.0.down": (3, 2), "uatt.0.up": (3, 1, 4)}
     state = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     save_file(state, out / "adapter.safetensors")
-
-
-def main() -> None:
-    """Write a whole made-up study with an ablation, for a look at tables and figures."""
-    folder = Path(sys.argv[1])
-    make_study(folder / "runs", seeds=(0, 1, 2))
-    for dataset in ordered(("so2sat", "mados")):
-        make_store(folder / "prepared" / dataset, dataset) if dataset in SEGMENTATION else None
-        for variant, settings in {
-            "deflect+rank=1": {"rank": 1},
-            "deflect+constraint=none": {"constraint": "none"},
-        }.items():
-            make_run(folder / "runs", dataset, "scale_mae", "deflect", variant=variant, settings=settings)
-        for init in ("random", "zero"):
-            make_run(
-                folder / "runs",
-                dataset,
-                "scale_mae",
-                "lora",
-                variant=f"lora+init={init}",
-                settings={"patch_init": init},
-            )
-    make_store(folder / "prepared" / "burn_scars", "burn_scars")
-
-
-if __name__ == "__main__":
-    main()
 
 
 def seeds(

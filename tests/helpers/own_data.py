@@ -1,4 +1,4 @@
-"""Writes small datasets of a user's own, as docs/your_own_dataset.md describes them, for tests."""
+"""Writes small datasets in the formats of docs/your_own_dataset.md."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import rasterio
 import yaml
 
 BANDS = ["B02", "B03", "B04", "B08"]
+#: The splits of images 0, 1, 2, 3, 0, ...
+SPLITS = ("train", "train", "val", "test")
 CARD: dict[str, Any] = {
     "task": "classification",
     "sensor": "sentinel2",
@@ -60,14 +62,14 @@ def write_table(folder: Path, n: int = 8, **changes: Any) -> None:
     rows = [("image", "label", "split")]
     for index in range(n):
         write_tiff(folder / "images" / f"tile_{index}.tif", image(index))
-        rows.append((f"tile_{index}.tif", CARD["classes"][index % 2], ("train", "train", "val", "test")[index % 4]))
+        rows.append((f"tile_{index}.tif", CARD["classes"][index % 2], SPLITS[index % 4]))
     with open(folder / "labels.csv", "w", newline="") as file:
         csv.writer(file).writerows(rows)
 
 
 def write_masks(folder: Path, n: int = 8, **changes: Any) -> None:
     """Images with masks of 0, 1 and 255 (ignored), nodata 0, and split files."""
-    splits = {split: f"{split}.txt" for split in ("train", "val", "test")}
+    splits = {split: f"{split}.txt" for split in SPLITS}
     write_card(folder, task="segmentation", labels="masks", ignore=255, nodata=0, splits=splits, **changes)
     names: dict[str, list[str]] = {split: [] for split in splits}
     for index in range(n):
@@ -77,6 +79,6 @@ def write_masks(folder: Path, n: int = 8, **changes: Any) -> None:
         mask[0, 5, 5] = 255
         write_tiff(folder / "images" / f"tile_{index}.tif", pixels)
         write_tiff(folder / "masks" / f"tile_{index}.tif", mask)
-        names[("train", "train", "val", "test")[index % 4]].append(f"tile_{index}")
+        names[SPLITS[index % 4]].append(f"tile_{index}")
     for split, listed in names.items():
         (folder / f"{split}.txt").write_text("\n".join(listed) + "\n")

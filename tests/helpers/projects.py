@@ -16,13 +16,13 @@ PARTS += ["profiles", "references", "data/raw/README.md", "pyproject.toml"]
 
 
 def environment() -> dict[str, str]:
-    """This environment's programs come first."""
+    """The environment of a process that finds the programs of this Python first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PATH": path}
 
 
 def run(project: Path, *command: str, expect: int = 0) -> str:
-    """Run a command in the project with this environment's programs; returns all that it printed."""
+    """Run a command in the project; returns its output."""
     done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True)
     text = done.stdout + done.stderr
     assert done.returncode == expect, text
@@ -38,7 +38,7 @@ def change(project: Path, edit) -> None:
 
 
 def small(config: dict) -> None:
-    """Two datasets, one GFM, three methods, two epochs: every rule runs, nothing learns much."""
+    """Two datasets, one GFM, three methods and two epochs, enough for every rule to run."""
     mini = config["studies"]["mini"]
     mini |= {"datasets": ["brick_kiln", "burn_scars"], "gfms": ["scale_mae"], "methods": ["deflect", "lora", "frozen"]}
     mini["simulation"] |= {"rgb_images": 16, "rgb_pixels": 32}
@@ -52,14 +52,13 @@ def small(config: dict) -> None:
 
 
 def copy_project(folder: Path) -> Path:
-    """The project in another folder, its study made small; nothing has run yet."""
+    """A copy of the project with a small study that has not run."""
+    ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp", "*.local")
     for part in PARTS:
         target = folder / part
         target.parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / part).is_dir():
-            shutil.copytree(
-                ROOT / part, target, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp", "*.local")
-            )
+            shutil.copytree(ROOT / part, target, ignore=ignored)
         else:
             shutil.copy(ROOT / part, target)
     change(folder, small)

@@ -1,4 +1,4 @@
-"""Tiny Vision Transformers of every kind that users bring, and images for them."""
+"""Tiny Vision Transformers of every supported kind, and images for them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ STATISTICS = BandStatistics(tuple(0.05 + 0.03 * i for i in range(8)), tuple(0.03
 
 
 class GatedAttention(Attention):
-    """timm's, whose constructor a ViT does not pass ``gated`` to."""
+    """timm's ``Attention`` with ``gated``, an option that a ViT cannot pass on."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, gated=True, **kwargs)
 
 
-#: What differs from a plain ViT with a class token and learned positions.
+#: Options that differ from a plain ViT with a class token and learned positions.
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "dinov2": {"patch_size": 14, "img_size": 56, "init_values": 0.3, "reg_tokens": 4, "no_embed_class": True},
@@ -64,7 +64,7 @@ def images(gfm: VisionTransformer, n: int = 2, bands: BandSet = BANDS, seed: int
 
 
 def optimise(model: Any, image: Tensor, steps: int = 2, lr: float = 0.01) -> None:
-    """Real AdamW steps on everything trainable, through all blocks."""
+    """AdamW steps on all trainable parameters, through all blocks."""
     model.train()
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr, weight_decay=0.05)
     for _ in range(steps):

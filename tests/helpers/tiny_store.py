@@ -1,4 +1,4 @@
-"""A tiny prepared store in which the class shows in the near infrared and not in RGB, and runs on it."""
+"""A tiny prepared store whose classes differ in the near infrared only, and runs on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZES = {"train": 24, "val": 12, "test": 10}
 def tiny_store(
     folder: Path, task: str, size: int = 32, classes: int = 3, sizes: dict[str, int] = SIZES, bands: BandSet = BANDS
 ) -> Store:
-    """Write a store to ``folder``. Segmentations have stripes, unlabelled pixels and a last class that is absent."""
+    """Write a store. Segmentation maps have stripes and unlabelled pixels, and lack the last class."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     splits = {}
@@ -64,19 +64,13 @@ def tiny_store(
 def tiny_spec(root: Path, task: str = "classification", method: str = "lora", **changes: Any) -> RunSpec:
     """A run of a few seconds with a mini GFM of random weights on the tiny store under ``root``.
 
-    Fields of ``TrainSettings`` among ``changes`` go there, the others into the specification.
+    ``changes`` are fields of ``TrainSettings`` or of ``RunSpec``.
     """
     store = root / "stores" / task
     if not store.exists():
         tiny_store(store, task)
-    settings = {
-        "image_size": 32,
-        "epochs": 3,
-        "lr": 1e-3,
-        "upernet_channels": 8,
-        "calibration_images": 16,
-        "checkpoint_minutes": 0,
-    }
+    settings = {"image_size": 32, "epochs": 3, "lr": 1e-3, "checkpoint_minutes": 0}
+    settings |= {"upernet_channels": 8, "calibration_images": 16}
     settings |= {name: changes.pop(name) for name in list(changes) if name in TrainSettings.model_fields}
     spec = {"study": "mini", "dataset": task, "gfm": "scale_mae", "method": method, "seed": 0, "gfm_size": "mini"}
     spec |= {"device": "cpu", "threads": 1, "out": root / "runs" / task / "scale_mae" / method / "seed0"}

@@ -1,10 +1,9 @@
-"""Read the mini study's simulated files with the ``geobench`` package itself, and compare with the project's reader.
+"""Read the mini study's simulated files with the ``geobench`` package and compare them with the project's reader.
 
     make geobench-check
 
-The package pins an old timm and pandas, so it has an environment of its own. There its own loader walks the folders
-from ``task_specs.pkl`` on and packs every sample; here the project's reader reads the same samples. Pixels, names of
-bands, labels, splits and the order of samples must be equal.
+The package pins an old timm and pandas, so it has a separate environment. Pixels, band names, labels, splits and the
+order of samples must be equal.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SPLITS = {"train": "train", "val": "valid", "test": "test"}
 
 
 def read_with_geobench(out: Path) -> None:
-    """Runs in the environment of ``geobench``: every sample of every split of every task below ``GEO_BENCH_DIR``."""
+    """Read every sample below ``GEO_BENCH_DIR``; runs in the environment of ``geobench``."""
     import geobench
 
     facts: dict[str, Any] = {}

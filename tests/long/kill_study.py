@@ -1,10 +1,10 @@
-"""Kill a small study again and again: no finished run may be trained twice, and the results must be the same bytes.
+"""Kill a small study many times: no finished run may be trained twice, and the results must be the same bytes.
 
     python tests/long/kill_study.py [--kills 30] [--modes alone group] [--folder FOLDER]
 
-Every run is a job of its own, as in the paper's study. ``alone`` kills Snakemake and leaves its jobs to themselves,
-``group`` kills all of them; the next start comes while the former's jobs may still run. On a Slurm cluster, add
-``--slurm`` and ``--modes alone``: Snakemake itself is killed, and its jobs stay in the queue. Takes half an hour.
+Every run is its own job, as in the paper study. ``alone`` kills Snakemake only, so that its jobs may still run at the
+next start; ``group`` kills its jobs too. On a Slurm cluster, add ``--slurm --modes alone``: jobs stay in the queue.
+Takes half an hour.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from projects import change, copy_project, environment
+from projects import change, copy_project, environment, run
 
 from deflect.files import sha256_file
 
@@ -30,7 +31,7 @@ OUTCOME = ("metrics", "score", "confusion", "best_epoch", "fingerprint", "files"
 
 
 def separate(config: dict) -> None:
-    """A job per run, long enough to be killed in the middle, with a checkpoint after every epoch."""
+    """One job per run, long enough to be killed, with a checkpoint after every epoch."""
     mini = config["studies"]["mini"]
     mini |= {"share_process": False, "seeds": [0, 1]}
     for task in mini["training"].values():
@@ -38,23 +39,21 @@ def separate(config: dict) -> None:
 
 
 def start(project: Path, slurm: bool) -> subprocess.Popen:
-    """Snakemake in a process group of its own."""
-    snakemake = ["snakemake", *(SLURM if slurm else ["--cores", "2"])]
-    subprocess.run(["snakemake", "--unlock"], cwd=project, env=environment(), capture_output=True, check=True)
+    """Start Snakemake in a new process group."""
+    run(project, "snakemake", "--unlock")
+    command = ["snakemake", *(SLURM if slurm else ["--cores", "2"])]
     with open(project / "snakemake.log", "ab") as log:
-        return subprocess.Popen(
-            snakemake, cwd=project, env=environment(), stdout=log, stderr=log, start_new_session=True
-        )
+        return subprocess.Popen(command, cwd=project, env=environment(), stdout=log, stderr=log, start_new_session=True)
 
 
 def finished(project: Path) -> dict[str, str]:
-    """When each finished run was started: a run that is trained again starts again."""
+    """The start of each finished run, which differs if the run was trained again."""
     records = (project / "results/mini/runs").glob("*/*/*/seed*/record.json")
     return {str(path.parent.relative_to(project)): json.loads(path.read_text())["started"] for path in records}
 
 
 def outcome(project: Path) -> dict[str, str]:
-    """What must not depend on kills: tables, figures but those of time and memory, and what runs found."""
+    """What kills must not change: tables, figures except the one of time and memory, and the results of runs."""
     results = project / "results/mini"
     files = [p for kind in ("tables", "figures") for p in (results / kind).iterdir() if p.stem != "cost"]
     found = {str(path.relative_to(results)): sha256_file(path) for path in sorted(files)}
@@ -66,12 +65,12 @@ def outcome(project: Path) -> dict[str, str]:
 
 
 def kill_study(project: Path, mode: str, kills: int, slurm: bool) -> tuple[int, int, int]:
-    """Start and kill until the study is whole and was killed often enough.
+    """Start and kill Snakemake, and let it finish at the end.
 
     Returns:
-        Kills, runs that were finished when Snakemake was killed, and those of them that were trained again.
+        The number of kills, of runs seen finished, and of those that were trained again.
     """
-    generator, seen, done, hit = random.Random(0), {}, 0, 0
+    generator, seen, done, again = random.Random(0), {}, 0, 0
     while done < kills:
         process = start(project, slurm)
         try:
@@ -83,15 +82,15 @@ def kill_study(project: Path, mode: str, kills: int, slurm: bool) -> tuple[int, 
             if mode == "alone":
                 time.sleep(generator.choice([0, 3, 10]))
         now = finished(project)
-        hit += sum(run in seen and now.get(run) != seen[run] for run in seen)
+        again += sum(now.get(name) != started for name, started in seen.items())
         seen |= now
-        print(f"{mode}: kill {done}, {len(now)} runs finished, {hit} trained again", flush=True)
-        if process.returncode == 0:  # whole: begin anew with what it takes longest to make
+        print(f"{mode}: kill {done}, {len(now)} runs finished, {again} trained again", flush=True)
+        if process.returncode == 0:  # finished before enough kills: repeat the runs and what follows
             seen = {}
-            subprocess.run(["rm", "-rf", "results/mini"], cwd=project, check=True)
+            shutil.rmtree(project / "results/mini")
     assert start(project, slurm).wait() == 0, (project / "snakemake.log").read_text()[-3000:]
     now = finished(project)
-    return done, len(seen), hit + sum(now.get(run) != started for run, started in seen.items())
+    return done, len(seen), again + sum(now.get(name) != started for name, started in seen.items())
 
 
 def main() -> int:
@@ -99,12 +98,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--modes", nargs="+", choices=("alone", "group"), default=["alone", "group"])
     parser.add_argument("--slurm", action="store_true")
-    parser.add_argument("--folder", type=Path, help="on a file system that all nodes see (default: a temporary one)")
+    parser.add_argument("--folder", type=Path, help="on a file system that all nodes share (default: a temporary one)")
     args = parser.parse_args()
-    faults = 0
+    errors = 0
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         names = ("reference", *args.modes)
-        projects = {name: copy_project(Path(folder) / name) for name in names}  # now, before anybody edits the code
+        projects = {name: copy_project(Path(folder) / name) for name in names}  # all of the same code
         for project in projects.values():
             change(project, separate)
         reference = projects["reference"]
@@ -115,8 +114,8 @@ def main() -> int:
             found = outcome(projects[mode])
             differing = [name for name in wanted if found.get(name) != wanted[name]]
             print(f"{mode}: {kills} kills, {seen} runs seen finished, {again} trained again, differing: {differing}")
-            faults += again + len(differing)
-    return int(faults > 0)
+            errors += again + len(differing)
+    return int(errors > 0)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Which faults do the tests notice? Changes one place of the code at a time (cosmic-ray) and runs the tests beside it.
+"""Mutation tests: change one place of the code at a time (cosmic-ray) and run the tests of its module.
 
     make mutation                                 # a seeded sample of every module, about half an hour on 2 cores
     make mutation ARGUMENTS="--only heads --sample 20 --seed 1"
 
-Prints the share that was noticed by module, and every change that was not. Works on copies, never on the checkout.
+Prints for each module how many changes the tests noticed, and each change that they did not. Works on copies.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec
 
 ROOT = Path(__file__).parents[2]
-#: Module -> its files under src/deflect, and the tests that must notice, the quickest first.
+#: By module: its files under src/deflect and its tests, the quickest first.
 MODULES: dict[str, tuple[str, list[str]]] = {
     "methods": ("methods/**/*.py", ["deflect", "methods", "misuse", "adapters", "export"]),
     "settings": ("settings/*.py", ["config", "methods", "training"]),
@@ -39,10 +39,10 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "analysis/scores": ("analysis/scores.py", ["tables", "ranks", "figures"]),
     "analysis/ranks": ("analysis/ranks.py", ["ranks"]),
 }
-#: Tests that start processes take long and are left out, and so is the module that they are for.
+#: Tests that start processes are slow and left out, and so is the module that they test.
 QUICK = "not processes and not process_that and not sigkill"
 STARTS_PROCESSES = "context.py"
-#: Lines that no test is for.
+#: Lines that need no test.
 LEFT_OUT = ("TYPE_CHECKING", "log.", "print(")
 
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(module: str, root: Path, size: int, seed: int) -> str:
-    """The share of the sample that the tests notice, and the rest as diffs."""
+    """How many changes of the sample the tests notice, and the others as diffs."""
     pattern, tests = MODULES[module]
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
@@ -85,7 +85,7 @@ def measure(module: str, root: Path, size: int, seed: int) -> str:
 
 
 def places(files: list[Path], size: int, seed: int) -> list[MutationSpec]:
-    """One change at each of ``size`` places, drawn from all places of the files."""
+    """One random change at each of ``size`` random places of the files."""
     with use_db(":memory:", WorkDB.Mode.create) as database:
         init(files, database, {})
         mutations = [mutation for item in database.work_items for mutation in item.mutations]
@@ -96,7 +96,7 @@ def places(files: list[Path], size: int, seed: int) -> list[MutationSpec]:
     for mutation in sorted(mutations, key=lambda m: (m.module_path, m.start_pos, m.operator_name, m.occurrence)):
         path, line = str(mutation.module_path), mutation.start_pos[0]
         text = lines[path][line - 1]
-        guard = text[: mutation.start_pos[1]].endswith("strict=")  # zip's check of what is equal anyway
+        guard = text[: mutation.start_pos[1]].endswith("strict=")  # zip of equal lengths
         if not (guard or mutation.start_pos in silent[path] or any(word in text for word in LEFT_OUT)):
             by_place.setdefault((path, mutation.start_pos), []).append(mutation)
     draw = random.Random(seed)
@@ -104,7 +104,7 @@ def places(files: list[Path], size: int, seed: int) -> list[MutationSpec]:
 
 
 def annotated(text: str) -> set[tuple[int, int]]:
-    """Every position (line, column) inside a type annotation: it is never evaluated."""
+    """Every position (line, column) inside a type annotation, which is never evaluated."""
     found: set[tuple[int, int]] = set()
     for node in ast.walk(ast.parse(text)):
         for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):

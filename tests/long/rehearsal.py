@@ -1,11 +1,10 @@
-"""Rehearse what a user with the real downloads meets: files of the published counts, fetched from a server of our own.
+"""Fetch, verify and prepare datasets of the published sizes, and start to train on them.
 
-    python tests/long/rehearsal.py FOLDER [--datasets so2sat burn_scars] [--share 1.0]
+    make rehearsal ARGUMENTS="FOLDER [--datasets so2sat burn_scars] [--share 1.0]"
 
-Simulated files in the published layouts, as many and as large as published (``--share`` of them for a try), are packed
-as published, fetched over the loopback interface, verified, prepared, and a run of Scale-MAE with random weights makes
-its first step. Printed are, for every command, its seconds and the longest time without a word from it, and what the
-disk holds beside what the project says. Takes about half an hour and 25 GB.
+Simulated files, as many and as large as published (or a ``--share`` of them), are packed as published and served on the
+loopback interface. A run of Scale-MAE with random weights makes its first step. Prints the seconds of each command, the
+longest time without output, and the disk use compared with what the catalog states. Takes half an hour and 25 GB.
 """
 
 from __future__ import annotations
@@ -22,31 +21,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
+from paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 ARCHIVES = {"so2sat": "m-so2sat.zip", "burn_scars": "hls_burn_scars.tar.gz"}
 PORT = "REHEARSAL_PORT"
-#: What a child runs: the command line with the catalog's addresses on the server of the rehearsal.
+#: Runs ``deflect`` with downloads from the loopback server.
 CHILD = "import sys, rehearsal; sys.exit(rehearsal.command(sys.argv[1:]))"
 
 
 def command(arguments: list[str]) -> int:
-    """``deflect`` with sources on the loopback server; a training ends with its first step."""
+    """``deflect`` with sources on the loopback server; training ends after its first step."""
     from deflect import cli
     from deflect.data import catalog
     from deflect.data.fetch import dataset, status
 
     def sheet(name: str) -> catalog.DatasetSheet:
         found = catalog.dataset_sheet(name)
-        if name not in ARCHIVES:
+        archive = Path(os.environ["REHEARSAL_FOLDER"], "server", ARCHIVES.get(name, "none"))
+        if not archive.exists():
             return found
-        archive = Path(ARCHIVES[name])
-        facts = {"url": f"http://127.0.0.1:{os.environ[PORT]}/{archive}", "archive_url": "", "sha256": "", "md5": ""}
-        size = (Path(os.environ["REHEARSAL_FOLDER"]) / "server" / archive).stat().st_size
-        return replace(found, source=replace(found.source, name=archive.name, bytes=size, **facts))
+        facts = {"archive_url": "", "sha256": "", "md5": "", "bytes": archive.stat().st_size}
+        url = f"http://127.0.0.1:{os.environ[PORT]}/{archive.name}"
+        return replace(found, source=replace(found.source, name=archive.name, url=url, **facts))
 
     dataset.dataset_sheet = status.dataset_sheet = sheet
     if arguments[0] == "train":
@@ -61,21 +61,21 @@ def end_with_the_first_step() -> None:
 
     def first_step(*parts: object) -> object:
         step(*parts).backward()  # type: ignore[arg-type]
-        print("the first step is made", file=sys.stderr, flush=True)
+        print("first step done", file=sys.stderr, flush=True)
         os._exit(0)
 
     loop.batch_loss = first_step  # type: ignore[assignment]
 
 
 def simulate_published(folder: Path, dataset: str, share: float) -> None:
-    """The files of a dataset, packed as published, below ``folder``/server."""
+    """Write a dataset, packed as published, to ``folder/server``."""
     from deflect.data.catalog import DATASETS
     from deflect.data.readers.burn_scars import SHARE
     from deflect.data.simulate import simulate
     from deflect.settings.simulation import SimulationSize
 
     splits = {split: max(4, round(share * n)) for split, n in DATASETS[dataset].splits.items()}
-    if dataset == "burn_scars":  # a tenth of the training folder is the validation split
+    if dataset == "burn_scars":  # its reader takes this share of the training folder for validation
         splits["val"] = -(-round((splits["train"] + splits["val"]) * SHARE * 10) // 10)
     raw = folder / "raw" / dataset
     simulate(dataset, raw, SimulationSize(**splits), seed=0)
@@ -100,31 +100,20 @@ def serving(folder: Path) -> Iterator[int]:
 
 
 def timed(project: Path, port: int, *arguments: str) -> None:
-    """Run a command; print its seconds and the longest silence."""
+    """Run a command; print its seconds and the longest time without output."""
     environment = os.environ | {PORT: str(port), "REHEARSAL_FOLDER": str(project.parent)}
-    environment["PYTHONPATH"] = f"{ROOT / 'src'}:{ROOT / 'tests'}"
-    began = last = time.monotonic()
-    longest, lines = 0.0, []
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", CHILD, *arguments],
-        cwd=project,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        now = time.monotonic()
-        longest, last = max(longest, now - last), now
-        lines.append(line.rstrip())
-    code = process.wait()
-    seconds = time.monotonic() - began
-    longest = max(longest, time.monotonic() - last)
-    print(
-        f"deflect {' '.join(arguments)}: {seconds:.1f} s, longest silence {longest:.1f} s, exit code {code}", flush=True
-    )
-    for line in lines[:1] + lines[-1:] if code == 0 else lines[-5:]:
+    environment["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in ("src", "tests/long", "tests/helpers"))
+    command = [sys.executable, "-u", "-c", CHILD, *arguments]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    times, lines = [time.monotonic()], []
+    with subprocess.Popen(command, cwd=project, env=environment, **output) as process:
+        for line in process.stdout:
+            times.append(time.monotonic())
+            lines.append(line.rstrip())
+    times.append(time.monotonic())
+    seconds, silence = times[-1] - times[0], max(b - a for a, b in pairwise(times))
+    print(f"deflect {' '.join(arguments)}: {seconds:.1f} s, longest silence {silence:.1f} s, exit {process.returncode}")
+    for line in lines[:1] + lines[-1:] if process.returncode == 0 else lines[-5:]:
         print(f"    {line[:160]}")
 
 
@@ -132,8 +121,8 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-def told(datasets: list[str]) -> dict[str, int]:
-    """Bytes that the catalog gives, by folder of the project. Simulated archives are larger: noise packs badly."""
+def stated_sizes(datasets: list[str]) -> dict[str, int]:
+    """Bytes that the catalog states, by folder. Simulated archives are larger, because noise compresses badly."""
     from deflect.data.catalog import DATASETS
     from deflect.training.needs import store_bytes
 
@@ -147,11 +136,10 @@ def told(datasets: list[str]) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="with 25 GB of room")
+    parser.add_argument("folder", type=Path, help="a folder with 25 GB of free space")
     parser.add_argument("--datasets", nargs="+", choices=ARCHIVES, default=list(ARCHIVES))
     parser.add_argument("--share", type=float, default=1.0)
     args = parser.parse_args()
-    sys.path[:0] = [str(ROOT / "src")]
     import torch
 
     from deflect.gfms import build, card_of, gfm_card
@@ -178,10 +166,10 @@ def main() -> None:
             for dataset in args.datasets:
                 timed(project, port, "data", step, dataset)
         archives = size(project / "data/raw/archives")
-        for place, expected in told(args.datasets).items():
+        for place, stated in stated_sizes(args.datasets).items():
             found = size(project / place) - (archives if place == "data/raw" else 0)
-            print(f"{place}: {args.share * expected / 1e9:.2f} GB told, {found / 1e9:.2f} GB on the disk", flush=True)
-        for method in ("bitfit", "bitfit", "deflect"):  # the second time hashes are known
+            print(f"{place}: {args.share * stated / 1e9:.2f} GB stated, {found / 1e9:.2f} GB on disk", flush=True)
+        for method in ("bitfit", "bitfit", "deflect"):  # the second time, hashes are cached
             for dataset in args.datasets:
                 timed(project, port, "train", "--dataset", dataset, "--method", method, "--seed", "0")
 

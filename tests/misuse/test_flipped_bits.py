@@ -1,4 +1,4 @@
-"""One flipped bit in each kind of file that is read back: it is refused by name, or changes nothing."""
+"""One flipped bit in each kind of file is refused with the name of the file, or changes nothing."""
 
 from __future__ import annotations
 
@@ -63,15 +63,18 @@ def prepared(root: Path) -> Any:
     return [read_ids(store.folder, split) for split in store.card.splits], store.card
 
 
+def loaded(root: Path) -> Any:
+    return load_gfm("scale_mae", root / "weights.safetensors", size="mini", img_size=32)
+
+
 def weights(root: Path) -> Any:
-    gfm = load_gfm("scale_mae", root / "weights.safetensors", size="mini", img_size=32)
+    gfm = loaded(root)
     return {name: value.tolist() for name, value in gfm.state_dict().items()}, gfm.card
 
 
 def adapter(root: Path) -> Any:
-    """As a user of the library loads it, who has no record."""
-    model = load_adapter(load_gfm("scale_mae", root / "weights.safetensors", size="mini", img_size=32), root / "run")
-    return {name: value.tolist() for name, value in model.adapter_state().items()}
+    """The adapter as a user of the library loads it, without the record."""
+    return {name: value.tolist() for name, value in load_adapter(loaded(root), root / "run").adapter_state().items()}
 
 
 def shares(root: Path) -> Any:
@@ -120,15 +123,15 @@ def test_a_flipped_bit_is_refused_or_harmless(finished: Path, tmp_path: Path, na
             flipped = bytearray(whole)
             flipped[place // 8] ^= 1 << place % 8
             path.write_bytes(flipped)
-            message = fault(reader, root, good)
+            message = error_of(reader, root, good)
             assert message == "" or (path.name in message and "\n" not in message)
             refused += message != ""
         path.write_bytes(whole)
     assert refused >= len(READERS[name]) * FLIPS // 2
 
 
-def fault(reader: Callable[[Path], Any], root: Path, good: Any) -> str:
-    """What the reader refuses; empty where it finds what it found in the undamaged file."""
+def error_of(reader: Callable[[Path], Any], root: Path, good: Any) -> str:
+    """The error of the reader; empty if it returns the same as for the undamaged file."""
     try:
         assert reader(root) == good
     except DeflectError as error:

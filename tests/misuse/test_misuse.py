@@ -1,4 +1,4 @@
-"""What a user of the library can get wrong without a sign: it is handled, or refused with the cause by name."""
+"""Mistakes that could pass silently are handled, or refused with an error that names the cause."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def adapted(method: str, gfm: VisionTransformer | None = None, **settings: Any) 
     return model.eval()
 
 
-def test_a_padding_gfm_does_not_shift_spectral_tokens() -> None:
+def test_spectral_tokens_fit_a_gfm_that_pads() -> None:
     model = adapted("deflect", tiny(dynamic_img_size=True, dynamic_img_pad=True))
     assert model(torch.rand(1, 8, 40, 48)).shape == (1, 31, 32)
     with pytest.raises(ModelError, match=r"as many patches .*\(30\), found 20 in images of 37 x 45"):
@@ -53,7 +53,7 @@ class HalfBlock(Block):
         ({"attn_layer": "diff"}, "Block with DiffAttention"),
     ],
 )
-def test_overridden_forward_passes_are_not_dropped(layers: dict[str, Any], named: str) -> None:
+def test_overridden_forward_passes_are_refused_or_kept(layers: dict[str, Any], named: str) -> None:
     with pytest.raises(ModelError, match=f"block 0 is a {named}; expected"):
         adapted("deflect", tiny(**layers))
     gfm = tiny(**layers)
@@ -62,31 +62,37 @@ def test_overridden_forward_passes_are_not_dropped(layers: dict[str, Any], named
     torch.testing.assert_close(model(image), gfm.forward_features(model.normalise(model.channels(image))))
 
 
-def _moved(change: str) -> VisionTransformer:
-    if change == "heads":
-        gfm = tiny(num_heads=4)
-    elif change == "activation":
-        gfm = tiny(act_layer="quick_gelu")
-    else:
-        gfm = tiny()
-        if change == "positions":
-            gfm.pos_embed.data.add_(0.1)
-        else:
-            for parameter in gfm.blocks.parameters():
-                parameter.data.view(-1)[64:] += 0.1
+def with_other_positions() -> VisionTransformer:
+    gfm = tiny()
+    gfm.pos_embed.data.add_(0.1)
     return gfm
 
 
-@pytest.mark.parametrize("change", ["heads", "activation", "positions", "late values"])
-def test_an_adapter_refuses_a_gfm_that_would_change_its_outputs(tmp_path: Path, change: str) -> None:
+def with_other_late_values() -> VisionTransformer:
+    gfm = tiny()
+    for parameter in gfm.blocks.parameters():
+        parameter.data.view(-1)[64:] += 0.1
+    return gfm
+
+
+OTHER_GFMS = {
+    "heads": lambda: tiny(num_heads=4),
+    "activation": lambda: tiny(act_layer="quick_gelu"),
+    "positions": with_other_positions,
+    "late values": with_other_late_values,
+}
+
+
+@pytest.mark.parametrize("other", OTHER_GFMS)
+def test_an_adapter_refuses_a_gfm_with_other_outputs(tmp_path: Path, other: str) -> None:
     save_adapter(adapted("lora"), tmp_path)
     load_adapter(tiny(), tmp_path)
     with pytest.raises(ModelError, match="this adapter belongs to"):
-        load_adapter(_moved(change), tmp_path)
+        load_adapter(OTHER_GFMS[other](), tmp_path)
 
 
 @pytest.mark.parametrize("method", ["lora", "norm_tuning", "bitfit", "full", "peft:dora"])
-def test_freezing_before_saving_loses_nothing(tmp_path: Path, method: str) -> None:
+def test_saved_adapter_is_complete_after_freezing(tmp_path: Path, method: str) -> None:
     model = adapted(method)
     optimise(model, images(model.gfm))
     save_adapter(model.requires_grad_(False), tmp_path)
@@ -102,7 +108,7 @@ def test_calibration_refuses_z_scores() -> None:
 
 
 @pytest.mark.parametrize("method", ["deflect", "lora", "frozen"])
-def test_the_first_images_are_looked_at(method: str) -> None:
+def test_first_images_out_of_range_are_refused(method: str) -> None:
     model = adapted(method)
     image = images(model.gfm)
     with pytest.raises(ModelError, match=r"first images: band B04 has mean .*10000"):
@@ -130,7 +136,7 @@ def test_statistics_may_be_arrays(tmp_path: Path) -> None:
     ("method", "settings"),
     [("deflect", {}), ("deflect", {"attention": False}), ("lora", {}), ("slr", {}), ("vpt", {}), ("frozen", {})],
 )
-def test_other_precisions_run(method: str, settings: dict[str, Any], where: str, dtype: torch.dtype) -> None:
+def test_models_run_in_other_precisions(method: str, settings: dict[str, Any], where: str, dtype: torch.dtype) -> None:
     torch.manual_seed(1)
     wanted = adapted(method, **settings)
     torch.manual_seed(1)
@@ -140,11 +146,11 @@ def test_other_precisions_run(method: str, settings: dict[str, Any], where: str,
         found = model(given)
         assert found.dtype == dtype
         assert torch.isfinite(found).all()
-        if method != "vpt":  # its prompts are random numbers, which differ between types
+        if method != "vpt":  # random prompts differ between types
             torch.testing.assert_close(found.float(), wanted(image), atol=0.3, rtol=0)
 
 
-def test_adapting_an_adapted_gfm_does_not_drop_its_update() -> None:
+def test_an_adapted_gfm_is_not_adapted_again() -> None:
     with pytest.raises(ModelError, match=r"attn\.qkv: this GFM was adapted already"):
         adapt_as(adapted("lora", bands="rgb").gfm, "slr", method_config("slr", bands="rgb"), BANDS)
 
@@ -179,13 +185,13 @@ def test_statistics_leave_the_image_alone(size: tuple[int, int], patch: int) -> 
     assert torch.equal(image, before)
 
 
-def test_dropped_patches_make_no_map() -> None:
+def test_maps_of_dropped_patches_are_refused() -> None:
     model = adapt(tiny(patch_drop_rate=0.5), "lora", BANDS, STATISTICS).train()
     with pytest.raises(ModelError, match="expected 16 patch tokens"):
         model.forward_intermediates(images(model.gfm), [1])
 
 
-def test_an_uncalibrated_state_is_noticed_after_a_calibrated_one() -> None:
+def test_loading_an_uncalibrated_state_asks_for_calibration() -> None:
     model = adapted("deflect")
     model(images(model.gfm))
     model.load_state_dict(adapt(tiny(), "deflect", BANDS).state_dict())
@@ -197,12 +203,12 @@ def test_an_uncalibrated_state_is_noticed_after_a_calibrated_one() -> None:
     ("name", "reason"),
     [("ln_tuning", "use norm_tuning"), ("poly", "task number"), ("trainable_tokens", "word embedding")],
 )
-def test_methods_of_peft_that_do_not_adapt_linear_layers_of_images(name: str, reason: str) -> None:
+def test_unsuitable_methods_of_peft_are_refused(name: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         adapt(tiny(), f"peft:{name}", BANDS, STATISTICS)
 
 
-def test_what_is_no_band_set_or_batch_is_refused_by_name() -> None:
+def test_wrong_types_of_bands_and_batches_are_named() -> None:
     with pytest.raises(ModelError, match=r"expected a BandSet.* found 'rgb'"):
         adapt(tiny(), "lora", "rgb")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"found tuple; .*images alone"):
@@ -220,12 +226,12 @@ def test_an_adapter_loads_on_a_gfm_built_without_the_dropout_of_training(tmp_pat
 
 
 @pytest.mark.parametrize("rates", [{"proj_drop_rate": 0.5}, {"attn_drop_rate": 0.5}])
-def test_dropout_does_not_blur_the_pretrained_length(rates: dict[str, float]) -> None:
+def test_dropout_does_not_change_the_pretrained_length(rates: dict[str, float]) -> None:
     model = adapted("deflect", tiny(**rates)).train()
     found = model.deflection(images(model.gfm))
     torch.testing.assert_close(found["length"], torch.ones_like(found["length"]), atol=2e-6, rtol=0)
     if "proj_drop_rate" in rates:
-        assert found["angle"].max() < 1e-6, "at the start no direction has changed"
+        assert found["angle"].max() < 1e-6, "no direction changes before training"
 
 
 def test_an_rgb_band_set_leaves_the_patch_embedding_alone() -> None:
@@ -233,7 +239,7 @@ def test_an_rgb_band_set_leaves_the_patch_embedding_alone() -> None:
     assert not any("patch_embed" in name for name in model.trainable_names())
 
 
-def test_peft_says_which_method_found_no_layer() -> None:
+def test_error_of_peft_names_the_method() -> None:
     with pytest.raises(ModelError, match="peft:lora: "):
         adapt(tiny(), "peft:lora", BANDS, STATISTICS, targets=("query",))
 
@@ -263,7 +269,7 @@ def test_a_gfm_without_layer_norms_is_refused_by_the_methods_that_tune_them(meth
         ("vit_base_patch16_xp_224", "lora", "targets: no linear layer called fc1, fc2, proj, qkv"),
     ],
 )
-def test_models_that_the_readme_says_are_refused(name: str, method: str, message: str) -> None:
+def test_models_that_the_readme_excludes_are_refused(name: str, method: str, message: str) -> None:
     with torch.device("meta"):
         gfm = timm.create_model(name, num_classes=0)
         with pytest.raises(ModelError, match=message):
