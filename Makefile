@@ -1,7 +1,7 @@
-# deflect: `make reproduce` runs the mini study to its tables, figures and report; `make help` lists the rest.
+# `make reproduce` runs the mini study to its tables, figures and report; `make help` lists all targets.
 PYTHON ?= python3
 CORES ?= all
-# Processes of the tests; the tests of one file share their fixtures, hence a process.
+# Test processes. The tests of one file run in one process, because they share fixtures.
 WORKERS ?= 2
 PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
@@ -10,11 +10,11 @@ GEOBENCH_VERSION := 1.0.0
 BIN := .venv/bin
 READY := .venv/.ready
 
-# Tools of the environment win over whatever the machine has, also inside Snakemake's shell commands.
+# The environment's programs come first, also in Snakemake's shell commands.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# Where a proxy signs for every server, as in many institutes, only the machine's own certificates are valid; uv and pip bring
-# others. Where HOME cannot be written, caches go into the project.
+# Behind a TLS proxy only the machine's certificates are valid, but uv and pip use others. If HOME cannot be written, caches go
+# into the project.
 CERTIFICATES := $(firstword $(wildcard $(SSL_CERT_FILE) /etc/ssl/certs/ca-certificates.crt \
 	/etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem))
 ifneq ($(CERTIFICATES),)
@@ -29,11 +29,11 @@ endif
 .PHONY: help env reproduce test test-all test-gpu kill-test rehearsal mutation geobench-check lint bench lock schema docs pictures clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 env: $(READY) ## create .venv from requirements.lock (does nothing when it is up to date)
 
-# Modules are compiled at install time: it saves several seconds at each of the many starts of Python.
+# Compiling at install time saves several seconds at each start of Python.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python >= 3.11 is needed, found %d.%d: run `make PYTHON=python3.11 ...`" % v)'
 	test -x $(BIN)/uv || $(PYTHON) -m venv .venv
@@ -45,38 +45,38 @@ $(READY): requirements.lock pyproject.toml
 reproduce: $(READY) ## run the study of config.yaml to its tables, figures and report
 	snakemake --cores $(CORES)
 
-test: $(READY) ## run every test but the slow ones (under 10 minutes on 2 cores)
+test: $(READY) ## run all tests except slow ones (under 10 minutes on 2 cores)
 	pytest $(PARALLEL) -m "not slow and not gpu"
 
-test-all: $(READY) ## run every test but those for a GPU
+test-all: $(READY) ## run all tests except those for a GPU
 	pytest $(PARALLEL) -m "not gpu"
 
 test-gpu: $(READY) ## run the tests that need a CUDA device
 	pytest -m gpu
 
-kill-test: $(READY) ## kill a small study 60 times and compare what comes out (half an hour; ARGUMENTS="--help")
+kill-test: $(READY) ## kill a small study 60 times and compare its results (half an hour; ARGUMENTS="--help")
 	PYTHONPATH=tests/helpers python tests/long/kill_study.py $(ARGUMENTS)
 
-rehearsal: $(READY) ## fetch, prepare and begin to train on files of the published counts (half an hour, 25 GB; ARGUMENTS=FOLDER)
+rehearsal: $(READY) ## fetch, prepare and start to train on datasets of the published sizes (half an hour, 25 GB; ARGUMENTS=FOLDER)
 	PYTHONPATH=tests/helpers python tests/long/rehearsal.py $(ARGUMENTS)
 
-mutation: $(READY) ## change the code in many places and see whether the tests notice (half an hour; ARGUMENTS="--help")
+mutation: $(READY) ## change the code in many places and count what the tests notice (half an hour; ARGUMENTS="--help")
 	$(BIN)/uv pip install --quiet --target .venv/mutation cosmic-ray==$(COSMIC_RAY_VERSION)
 	PYTHONPATH=.venv/mutation python tests/long/mutation.py $(ARGUMENTS)
 
-geobench-check: $(READY) ## read the simulated files with the geobench package, in an environment of its own, and compare
+geobench-check: $(READY) ## read the simulated files with the geobench package, in a separate environment, and compare
 	test -x .venv/geobench/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv/geobench
 	$(BIN)/uv pip install --quiet --python .venv/geobench/bin/python geobench==$(GEOBENCH_VERSION)
 	PYTHONPATH=tests/helpers python tests/long/geobench_reads.py .venv/geobench/bin/python
 
-lint: $(READY) ## ruff, snakefmt, mypy, snakemake --lint
+lint: $(READY) ## run ruff, snakefmt, mypy and snakemake --lint
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	mypy
 	snakemake --lint
 
-bench: $(READY) ## measure training steps and data loading, side by side in one run
+bench: $(READY) ## measure training steps and data loading
 	python benchmarks/steps.py
 	python benchmarks/layout.py
 	python benchmarks/loader.py
@@ -86,13 +86,13 @@ lock: ## resolve the newest versions of all dependencies into requirements.lock 
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --universal --generate-hashes --no-header --quiet -o requirements.lock
 	$(BIN)/python workflow/envs/update.py
 
-schema: $(READY) ## regenerate workflow/schemas/ from the code
+schema: $(READY) ## write the JSON schema in workflow/schemas/
 	python docs/make/pages.py workflow/schemas/config.schema.json
 
-docs: $(READY) ## regenerate the generated pages of docs/
+docs: $(READY) ## write the JSON schema and the generated pages of docs/
 	python docs/make/pages.py
 
-pictures: $(READY) ## refresh docs/pictures/ from a finished mini study
+pictures: $(READY) ## make docs/pictures/ from a finished mini study
 	python docs/make/pictures.py
 
 clean: ## remove results and mini data (never data/raw or weights)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from deflect.config import of_project
 from deflect.workflow import PRESENT_RUNS, warnings
 
-# With `--directory`, or from another folder: the config.yaml there, else the project's.
+# The config.yaml of the working directory, or else the project's.
 CONFIG_FILE = of_project("config.yaml")
 
 
@@ -25,7 +25,7 @@ include: "workflow/rules/common.smk"
 
 
 if os.environ.get(PRESENT_RUNS):
-    # `deflect report` shows the runs that are there. No other rule, nothing else that could run.
+    # `deflect report` uses the finished runs only, so no other rules are included.
     RECORDS, FINISHED = (
         list(filter(os.path.exists, files)) for files in (RECORDS, FINISHED)
     )
@@ -63,4 +63,4 @@ rule all:
         rules.results.input,
         rules.report.output,
     message:
-        "everything of study {STUDY.name} is there"
+        "study {STUDY.name} is complete"

@@ -1,4 +1,4 @@
-# What all other files here share: the checked configuration, wildcards, paths, and what each method depends on.
+# Shared by all rules: the checked configuration, wildcards, paths, and what each method depends on.
 import os
 import re
 import shlex
@@ -18,7 +18,7 @@ from deflect.places import make_usable
 from deflect.workflow import config_file, grid, segmentation_datasets, shell_prefix
 
 try:
-    # Snakemake keeps the last of a key given twice, deflect refuses it.
+    # Snakemake accepts a key given twice, deflect refuses it.
     for file in workflow.configfiles:
         if str(file).endswith((".yaml", ".yml")) and Path(file).is_file():
             read_config(Path(file))
@@ -31,11 +31,11 @@ except DeflectError as error:
 STUDY = CONFIG.study
 VARIANTS = list(STUDY.variants.settings)
 
-# What the commands started below would miss on this machine.
+# Set TMPDIR and similar variables where this machine's values would not work.
 for line in make_usable():
     print(f"deflect: {line}", file=sys.stderr)
 
-# Lines of Snakemake that say nothing beside those that a job begins and has ended.
+# Log lines that repeat that a job starts or has finished.
 SILENT = ("Select jobs to execute", "Execute ", "Touching output file ")
 logger.addFilter(lambda record: not str(record.msg).startswith(SILENT))
 
@@ -44,13 +44,13 @@ shell.prefix(shell_prefix(USES_CONDA))
 
 
 def deflect(wildcards, input):
-    """What every command begins with. A parameter that could depend on the input is no reason to run a job again."""
+    """The start of every command. Snakemake ignores changes of this parameter, because it has the argument `input`."""
     command = ["python", "-m", "deflect", "--config", str(CONFIG_FILE)]
     return shlex.join([*command, "--study", STUDY.name])
 
 
 def one_of(names):
-    """A wildcard pattern that matches these names and nothing else."""
+    """A wildcard pattern that matches exactly these names."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
@@ -63,7 +63,7 @@ wildcard_constraints:
 
 RESULTS = f"results/{STUDY.name}"
 STORE = f"data/prepared/{STUDY.name}/{{dataset}}/store.json"
-# Written behind the weights, with their hash.
+# Written after the weights, with their hash.
 GFM_CARD = f"weights/{STUDY.name}/{{gfm}}.json"
 INDEX = f"{RESULTS}/runs/index.csv"
 RUN = f"{RESULTS}/runs/{{dataset}}/{{gfm}}/{{method}}/seed{{seed}}"
@@ -79,7 +79,7 @@ VARIANT_RUNS = dict(
     seed=STUDY.variants.seeds or STUDY.seeds,
 )
 RECORDS = expand(RECORD, **MAIN_RUNS) + expand(RECORD, **VARIANT_RUNS)
-# What a job leaves when its run, or with `share_process` all its runs, have finished.
+# Written by a job when all its runs have finished.
 if STUDY.share_process:
     FINISHED = expand(f"{RESULTS}/runs/{{method}}.finished", method=STUDY.methods)
     FINISHED += [f"{RESULTS}/runs/variants.finished"] if VARIANTS else []
@@ -88,13 +88,13 @@ else:
 
 
 def settings(name):
-    """What the runs of a method or variant depend on in config.yaml; a change there reruns that one alone."""
+    """The settings of a method or variant; a change reruns only its runs."""
     method = CONFIG.method(name)
     return [method.method, method.settings, STUDY.training, STUDY.gfm_size]
 
 
 def raw_files(wildcards):
-    """What must be there before a dataset is prepared. A user's own dataset is there, and has a card."""
+    """The files that must exist before a dataset is prepared."""
     folder = STUDY.raw(wildcards.dataset)
     if wildcards.dataset not in DATASETS:
         return f"{folder}/card.yaml"
@@ -104,13 +104,13 @@ def raw_files(wildcards):
 
 
 def own_files(wildcards):
-    """All files of a user's own dataset as one hash of their names, sizes and times."""
+    """One hash of the names, sizes and times of all files of a user's own dataset."""
     own = wildcards.dataset not in DATASETS
     return folder_sha256(STUDY.raw(wildcards.dataset)) if own else ""
 
 
 def shown(path, category, caption=None):
-    """An output that the HTML report shows, with the caption that has its name."""
+    """An output that the HTML report shows, with the caption of the same name by default."""
     name = Path(path).stem
     return report(
         path,
@@ -121,12 +121,12 @@ def shown(path, category, caption=None):
 
 
 def table(name):
-    """The files of a table, of which the HTML report shows one."""
+    """The files of a table; the HTML report shows the first."""
     path = f"{RESULTS}/tables/{name}"
     return [shown(f"{path}.csv", "Tables"), f"{path}.md", f"{path}.tex"]
 
 
 def figure(name, caption=None):
-    """The files of a figure, of which the HTML report shows one."""
+    """The files of a figure; the HTML report shows the first."""
     path = f"{RESULTS}/figures/{name}"
     return [shown(f"{path}.png", "Figures", caption), f"{path}.pdf"]

@@ -1,8 +1,8 @@
-# Raw files in their published formats, and the prepared stores that training reads.
+# Raw files in their published formats, and prepared stores.
 
 
-# The simulator replaces a dataset's folder as a whole; its mark inside stands for all of it. A failed job leaves the older
-# folder and no stamp, by which Snakemake knows that it has to run again.
+# The simulator replaces the whole folder of a dataset, so one file in it is the output. A failed job leaves the old folder
+# and no stamp, so Snakemake runs it again.
 rule simulate:
     output:
         mark=update("data/simulated/{dataset}/SIMULATED.json"),
@@ -43,7 +43,7 @@ rule simulate_rgb:
         "{params.deflect} data simulate --rgb &> {log}"
 
 
-# A stamp is the output, never the data: Snakemake deletes the outputs of a failed job, and a download is precious.
+# The output is a stamp, because Snakemake deletes the outputs of a failed job and the download must be kept.
 rule fetch:
     output:
         stamp=touch("data/raw/archives/{dataset}.fetched"),
@@ -62,8 +62,8 @@ rule fetch:
         "{params.deflect} data fetch {wildcards.dataset} &> {log}"
 
 
-# The card alone is an output, with the hash of every array: `update` copies what it keeps, and the arrays are large. The
-# command keeps a store that it made of the same files with the same code.
+# Only the card, which has the hash of every array, is an output: `update` copies outputs, and the arrays are large. The
+# command keeps a store that was made from the same files with the same code.
 rule prepare:
     input:
         raw=raw_files,

@@ -1,4 +1,4 @@
-# Weights of the three GFMs, as safetensors in timm names: pretrained here for the mini study, fetched for the paper's.
+# GFM weights as safetensors with timm's names: pretrained for the mini study, downloaded for the paper study.
 
 if STUDY.gfm_size == "mini":
 
@@ -41,7 +41,7 @@ else:
         shell:
             "{params.deflect} gfm fetch {wildcards.gfm} &> {log}"
 
-    # The card alone is an output: `update` copies what it keeps, and the weights are large.
+    # Only the card is an output: `update` copies outputs, and the weights are large.
     rule convert_gfm:
         input:
             stamp="weights/downloads/{gfm}/fetched.json",

@@ -1,7 +1,7 @@
-# Notebooks, tables, figures, the summary page and the HTML report: all from run records.
+# Notebooks, tables, figures, the summary page and the HTML report, all made from run records.
 
 
-# One file that changes when a record does, so that a notebook need not depend on thousands of them.
+# One file that changes with any record, so that notebooks do not depend on thousands of files.
 rule records:
     input:
         records=RECORDS,
@@ -193,7 +193,7 @@ rule results:
         rules.summary.output,
 
 
-# Snakemake writes its own report; called for the finished results under this very configuration, it finds everything there.
+# Snakemake writes the report. It is called with the same configuration, so that it finds all results finished.
 rule report:
     input:
         rules.results.input,

@@ -1,9 +1,9 @@
-# Training runs. One record per run; `share_process` lets one process do many short runs, because starting torch and timm
-# takes longer than training a mini model.
+# Training runs, one record each. With `share_process` one process trains many runs, because starting torch and timm takes
+# longer than training a mini model.
 #
 # `update` keeps finished runs in place, also those that finished after Snakemake was killed; the command trains only runs
-# whose record is missing or out of date. When a run fails, Snakemake puts older records back and notes the job as done:
-# only the missing stamp tells that it is not.
+# whose record is missing or out of date. When a run fails, Snakemake restores older records and regards the job as done;
+# the missing stamp makes it run again.
 
 if STUDY.share_process:
 
@@ -39,7 +39,7 @@ if STUDY.share_process:
         shell:
             "{params.deflect} train --method {wildcards.method} --threads {threads} &> {log}"
 
-    # Begins first where it can, because it takes longest.
+    # Starts first if possible, because it takes longest.
     rule train_variants:
         input:
             stores=expand(STORE, dataset=STUDY.variants.datasets),
