@@ -15,15 +15,16 @@ PARTS = ["Snakefile", "config.yaml", "dvc.yaml", ".dvc", ".dvcignore", ".gitigno
 PARTS += ["profiles", "references", "data/raw/README.md", "pyproject.toml"]
 
 
-def environment() -> dict[str, str]:
+def environment(**changes: str) -> dict[str, str]:
     """The environment of a process that finds the programs of this Python first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PATH": path}
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return kept | {"PATH": path} | changes
 
 
-def run(project: Path, *command: str, expect: int = 0) -> str:
-    """Run a command in the project; returns its output."""
-    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True)
+def run(project: Path, *command: str, expect: int = 0, **changes: str) -> str:
+    """Run a command in the project, with changes of the environment; returns its output."""
+    done = subprocess.run(command, cwd=project, env=environment(**changes), capture_output=True, text=True)
     text = done.stdout + done.stderr
     assert done.returncode == expect, text
     return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from fake_conda import write_conda
 from projects import change, copy_project, run
 
-BIN = Path(sys.executable).parent
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 #: The search path of a machine without the environment.
 SYSTEM = os.pathsep.join(["/usr/bin", "/bin"])
 WAYS = ["conda", "other_folder", "directory", "not_activated", "restricted_machine"]
@@ -20,22 +19,19 @@ RGB = "data/simulated/rgb.npy"
 
 def start(way: str, project: Path, folder: Path, *targets: str, install_pins: bool = False) -> Path:
     """Run Snakemake in one of ``WAYS`` for ``targets``; returns the folder of its results."""
-    work, path, options = project, SYSTEM, []
+    work, options, changes = project, [], {"PATH": SYSTEM}
     if way == "conda":
-        path, options = f"{write_conda(folder / 'conda', install_pins)}{os.pathsep}{SYSTEM}", ["--use-conda"]
+        options = ["--use-conda"]
+        changes["PATH"] = f"{write_conda(folder / 'conda', install_pins)}{os.pathsep}{SYSTEM}"
     elif way == "other_folder":
         (work := folder / "another folder").mkdir()
         options = ["-s", str(project / "Snakefile")]
     elif way == "directory":
         options = ["--directory", str(folder / "another folder")]
-    hidden = ("PYTHONPATH", "VIRTUAL_ENV")
-    environment = {key: value for key, value in os.environ.items() if key not in hidden} | {"PATH": path}
-    if way == "restricted_machine":  # HOME cannot be written, and TMPDIR is too long for sockets
+    elif way == "restricted_machine":  # HOME cannot be written, and TMPDIR is too long for sockets
         (long := folder / ("a_batch_job_" * 8)).mkdir()
-        environment |= {"HOME": "/dev/null/home", "TMPDIR": str(long)}
-    command = [str(BIN / "snakemake"), "--cores", "all", *options, "--", *targets]
-    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+        changes |= {"HOME": "/dev/null/home", "TMPDIR": str(long)}
+    run(work, str(SNAKEMAKE), "--cores", "all", *options, "--", *targets, **changes)
     return folder / "another folder" if way == "directory" else work
 
 
