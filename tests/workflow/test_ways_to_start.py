@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from projects import change, copy_project, run
 
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 #: The search path of a machine without the environment.
-SYSTEM = os.pathsep.join(["/usr/bin", "/bin"])
+SYSTEM = "/usr/bin:/bin"
 WAYS = ["conda", "other_folder", "directory", "not_activated", "restricted_machine"]
 RGB = "data/simulated/rgb.npy"
 
@@ -22,7 +21,7 @@ def start(way: str, project: Path, folder: Path, *targets: str, install_pins: bo
     work, options, changes = project, [], {"PATH": SYSTEM}
     if way == "conda":
         options = ["--use-conda"]
-        changes["PATH"] = f"{write_conda(folder / 'conda', install_pins)}{os.pathsep}{SYSTEM}"
+        changes["PATH"] = f"{write_conda(folder / 'conda', install_pins)}:{SYSTEM}"
     elif way == "other_folder":
         (work := folder / "another folder").mkdir()
         options = ["-s", str(project / "Snakefile")]
