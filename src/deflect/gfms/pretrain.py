@@ -1,8 +1,6 @@
-"""Pretraining the mini GFMs on RGB, so that "RGB-pretrained prior" is real in the mini study too.
+"""Pretraining the mini GFMs on RGB images, each with the task of the published model of its name.
 
-Each is trained as the published model of its name: masked reconstruction with the ground sampling distance
-(Scale-MAE), with a second scale (Cross-Scale MAE), or self-distillation (DINO-MC). It takes seconds on one core. The
-same seed, machine and number of threads give the same bytes.
+The same seed, machine and number of threads give the same bytes.
 """
 
 from __future__ import annotations
@@ -40,23 +38,18 @@ def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSetting
         seed: of weights, batches, crops and masks.
 
     Raises:
-        ModelError: images of another shape or range, or a loss that is not finite.
+        ModelError: the images have another shape or range, or the loss is not finite.
     """
     rgb = _checked(images)
+    card = gfm_card(name, "mini")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        card = gfm_card(name, "mini")
         objective = make_objective(card, settings)
         losses = optimise(objective, rgb, settings)
     gfm = objective.gfm
     if isinstance(gfm, SinCosViT):
-        gfm.set_gsd(1.0)  # the reference; load_gfm sets the distance of the images at hand
-    origin = {
-        "pretrained_on": f"{len(rgb)} RGB images",
-        "settings": settings.model_dump(),
-        "seed": seed,
-        "loss": losses[-1],
-    }
+        gfm.set_gsd(1.0)  # the reference; load_gfm sets that of its images
+    origin = {"pretrained_on": f"{len(rgb)} RGB images", "settings": settings.model_dump(), "seed": seed}
     return save_weights(gfm.state_dict(), card, out, origin | {"loss": losses[-1]})
 
 
@@ -79,7 +72,7 @@ def make_objective(card: GFMCard, settings: PretrainSettings) -> Objective:
 
 
 def fresh(card: GFMCard) -> VisionTransformer:
-    """An untrained model, Xavier-uniform as in MAE: timm's 0.02 is meant for wide models, and far too small here."""
+    """An untrained model, Xavier-uniform as in MAE: timm's 0.02 is for wide models, and far too small here."""
     gfm = build(card)
     for module in gfm.modules():
         if isinstance(module, nn.Linear):
@@ -89,15 +82,12 @@ def fresh(card: GFMCard) -> VisionTransformer:
 
 
 def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> list[float]:
-    """Train ``objective`` on batches of ``rgb`` (N, 3, H, W); the loss of every step.
-
-    Raises:
-        ModelError: the loss is not finite.
-    """
+    """Train ``objective`` on batches of ``rgb`` (N, 3, H, W); returns the loss of every step."""
     trained = [p for p in objective.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim in (2, 4)]
-    vectors = [p for p in trained if p.ndim not in (2, 4)]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in trained if p.ndim in (2, 4)], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim not in (2, 4)], "weight_decay": 0.0},
+    ]
     optimiser = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95))
     losses = []
     for step in range(settings.steps):
@@ -112,14 +102,12 @@ def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> l
         optimiser.step()
         objective.after_step(progress)
         losses.append(loss.item())
-    log.info(
-        "pretraining: loss %.4f after the first step, %.4f after the last of %d", losses[0], losses[-1], len(losses)
-    )
+    log.info("pretraining: loss %.4f at the first step, %.4f at the last of %d", losses[0], losses[-1], len(losses))
     return losses
 
 
 def _checked(images: np.ndarray) -> Tensor:
-    """``images`` as a float32 tensor, after the checks that catch a wrong layout or digital numbers."""
+    """``images`` as a float32 tensor; a wrong layout and digital numbers are errors."""
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or images.shape[2] < 16:
         raise ModelError(f"pretraining images: expected (N, 3, S, S) with S >= 16, found {images.shape}")
     rgb = torch.from_numpy(np.array(images, dtype=np.float32))
