@@ -102,9 +102,9 @@ def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) 
     ``img_size`` is that of pretraining by default. ``gsd`` is used by ``gsd_sincos`` positions only; None is 1 m.
     Build under ``torch.device("meta")`` to count parameters without memory.
     """
-    cls = VisionTransformer if card.positions == "learned" else SinCosViT
-    block: Any = PostNormBlock if card.block == "post_norm" else Block
-    model = cls(**card.architecture, num_classes=0, global_pool="token", block_fn=block)
+    kwargs: dict[str, Any] = dict(card.architecture, num_classes=0, global_pool="token")
+    kwargs["block_fn"] = PostNormBlock if card.block == "post_norm" else Block
+    model = (VisionTransformer if card.positions == "learned" else SinCosViT)(**kwargs)
     if not card.apply_final_norm:
         model.norm = UnusedNorm(model.embed_dim)
     model.card = card  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Fold an adapter into the weights of the GFM where the algebra allows it."""
+"""Merge LoRA and SLR into the weights of the GFM."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ WHY_NOT = {
 
 
 def merge(model: AdaptedGFM) -> AdaptedGFM:
-    """A copy of a LoRA or SLR model that computes the same with plain linear layers, at the speed of the bare GFM.
-
-    Nothing in the copy is trainable.
+    """A copy of a LoRA or SLR model with equal outputs and plain linear layers, none of them trainable.
 
     Raises:
-        ModelError: the method cannot be folded into weights; the message says why.
+        ModelError: the method cannot be merged; the message says why.
     """
     if not any(isinstance(module, LoRALinear) for module in model.modules()):
         family = model.method.partition(":")[0]

@@ -1,7 +1,7 @@
 """Visual Prompt Tuning (Jia et al., ECCV 2022): trainable tokens between the prefix and the patch tokens.
 
-Deep prompts are new at every block: their outputs are dropped and the next block's prompts take their place. Shallow
-prompts enter once, in front of the first block, and run through all of them.
+Deep prompts are new in every block and replace the outputs of the block before. Shallow prompts are inserted once,
+before the first block.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from deflect.settings.methods import VPTConfig
 
 
 class PromptedGFM(AdaptedGFM):
-    """A GFM whose blocks also see ``prompts`` (blocks or 1, N, D).
-
-    They start uniform, with the bound of Xavier's rule for the patch embedding, as in the paper's code.
-    """
+    """A GFM with ``prompts`` (blocks or 1, N, D), initially Xavier-uniform for the patch embedding, as published."""
 
     config: VPTConfig
 

@@ -16,8 +16,8 @@ from deflect.data.prepare import prepare
 from deflect.data.readers import read
 from deflect.errors import ModelError
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
+from deflect.settings.methods import DeflectConfig
 from deflect.settings.training import TrainSettings
-from deflect.spectral import STATISTICS, available
 from deflect.training.batches import training_window
 
 
@@ -51,9 +51,7 @@ def test_calibration_leaves_out_patches_with_pixels_that_are_not_measured() -> N
     bordered[..., :17] = torch.cat([images, images[..., :1]], -1)  # one whole column of the third patch, the rest is 0
     found = []
     for batch in (images, bordered):
-        bands = bandset("sentinel2", BANDS)
-        chosen = {"indices": available(bands), "reflectances": True, "statistics": STATISTICS, "hidden": 32}
-        upe = UntangledPatchEmbedding(bands, 12, (8, 8), 1, **chosen, standardise=True, norm_matching=True)
+        upe = UntangledPatchEmbedding(bandset("sentinel2", BANDS), 12, (8, 8), 1, DeflectConfig())
         upe.calibrate([batch])
         found.append(upe)
     assert torch.equal(found[0].mean, found[1].mean)
