@@ -1,10 +1,10 @@
 """SIMULATED Brick Kiln (GEO-Bench v1, m-brick-kiln): 64 x 64 pixels of 10 m, kiln or not, 13 stored bands.
 
-The stored band NAMES ARE WRONG, exactly as in the published files: what is called 06, 07, 08A, 09 holds B7, B8A, B11,
-B12, and 10, 11, 12 hold the 8-bit true-colour image. Numbers are reflectance times 10,000, in halves, as float64.
+The stored band NAMES ARE WRONG, as in the published files: 06, 07, 08A, 09 are B7, B8A, B11, B12, and 10, 11, 12 are an
+8-bit true-colour image. Numbers are reflectance times 10,000, in steps of 0.5, as float64.
 
-Every scene is farmed plain with villages. A kiln is an oval of fired brick with a dark coal track in a yard of dry
-clay. Most other scenes hold a look-alike: a clearing of the same shape and colour, but of wet soil or of roofs.
+Every scene is farmland with villages. A kiln is an oval of brick with a dark track in a yard of dry clay. Most other
+scenes have a clearing of the same shape and colour, but of wet soil or roofs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RESOLUTION = 10
 LABEL_MAP = True
 BANDS = bandset("sentinel2", ["B01", "B02", "B03", "B04", "B05", "B07", "B8A", "B08", "B11", "B12"])
 
-#: 8-bit true colour is the band's number divided by this [measured on the published statistics].
+#: 8-bit true colour is the band's number divided by this (measured on the published statistics).
 TRUE_COLOUR = 9.79
 
 
@@ -63,7 +63,7 @@ def _village(canvas: Canvas) -> None:
 
 
 def _site(canvas: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Yard, stacks, oval and track of one clearing: the same shapes for a kiln and for what looks like one."""
+    """Masks of yard, stacks, oval and track of a clearing, with a kiln or without."""
     rng, size = canvas.rng, canvas.size
     scale = size / 64
     centre = (rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25))
@@ -86,7 +86,7 @@ def _kiln(canvas: Canvas) -> None:
 
 
 def _look_alike(canvas: Canvas) -> None:
-    """A kiln's shapes in other stuff: a flooded harvest, or a market of painted and shingled roofs."""
+    """The shapes of a kiln in other materials: a flooded field, or a market of painted and shingled roofs."""
     yard, stacks, oval, track = _site(canvas)
     wet = canvas.rng.random() < 0.6
     canvas.lay(("soil_wet", "soil_red_wet") if wet else "asphalt", 0.75 * yard)
@@ -101,9 +101,7 @@ def sample(rng: Generator, index: int, order: int, size: int) -> Sample:
     label = index % CLASSES
     canvas = Canvas(BANDS, size, rng)
     paint(canvas, label)
-    canvas.light((0.55, 0.85), relief=0.03)
-    canvas.haze((0.01, 0.045))
-    canvas.sense(RESOLUTION)
+    canvas.observe(RESOLUTION, light=(0.55, 0.85), relief=0.03, haze=(0.01, 0.045))
     numbers = np.round(2e4 * np.clip(canvas.image, 1e-3, 1.6)) / 2
     true_colour = np.round(2 * np.clip(numbers[list(BANDS.rgb)] / TRUE_COLOUR, 0, 255)) / 2
     data = np.concatenate([numbers, true_colour]).astype(np.float64)

@@ -4,9 +4,9 @@
     default_partition.json         {"train": [ids], "valid": [ids], "test": [ids]}; 1.00x_train_partition.json is equal
     band_stats.json                per band, and for the label, extrema, moments and percentiles of the training split
     label_map.json                 {label: [ids]}, only where the original has it
-    task_specs.pkl                 what GEO-Bench's own loader reads first: bands, classes, size of an image
+    task_specs.pkl                 for GEO-Bench's loader: bands, classes, size of an image
 
-The pickles hold objects of the classes of the GEO-Bench package, which reads the files but is not needed to write them.
+The pickles hold objects of classes of the GEO-Bench package, which is not needed to write them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PERCENTILES = (0.1, 1, 5, 95, 99, 99.9)
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: its bands as (B, H, W) in the order and the unit of the file; ``crs`` is an EPSG code."""
+    """One sample: bands (B, H, W) in the order and unit of the file; ``crs`` is an EPSG code."""
 
     id: str
     label: int
@@ -42,10 +42,7 @@ class Sample:
 def write(folder: Path, splits: dict[str, Iterator[Sample]], dataset: ModuleType, pixels: int) -> None:
     """Write all samples of the splits ``train``, ``val`` and ``test`` and the files that describe them.
 
-    Args:
-        dataset: the module of the dataset: its name, bands, classes and metres per pixel, and whether it has a
-            ``label_map.json``.
-        pixels: side of an image.
+    ``dataset`` is the module of the dataset, ``pixels`` the side of an image.
     """
     bands = dataset.STORED
     partition: dict[str, list[str]] = {}
