@@ -2,7 +2,7 @@
 
 from deflect.methods.adapters import load_adapter, save_adapter
 from deflect.methods.base import AdaptedGFM
-from deflect.methods.merge import merge
+from deflect.methods.lora import merge
 from deflect.methods.registry import adapt, adapt_as, method_config
 from deflect.methods.report import ParameterReport, parameter_report
 

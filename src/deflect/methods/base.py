@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -44,6 +43,8 @@ class AdaptedGFM(nn.Module):
             gfm.head_dist = nn.Identity()
         gfm.requires_grad_(False)
         self.gfm = gfm
+        self.embed_dim, self.depth, self.num_prefix_tokens = gfm.embed_dim, len(gfm.blocks), gfm.num_prefix_tokens
+        self.patch_size: tuple[int, int] = gfm.patch_embed.patch_size
         self.method, self.config, self.bands, self.statistics, self.rgb = method, config, bands, statistics, rgb
         self.gfm_params = count_parameters(gfm)
         self.gfm_fingerprint = fingerprint(gfm)
@@ -56,23 +57,6 @@ class AdaptedGFM(nn.Module):
             widen_patch_embed(gfm, len(inner), getattr(config, "patch_init", "repeat"))
         self.grad_checkpointing = self.merged = self._checked = False
         self.released: frozenset[str] = frozenset()
-
-    @property
-    def embed_dim(self) -> int:
-        return self.gfm.embed_dim
-
-    @property
-    def depth(self) -> int:
-        return len(self.gfm.blocks)
-
-    @property
-    def num_prefix_tokens(self) -> int:
-        """Class and register tokens in front of the patch tokens."""
-        return self.gfm.num_prefix_tokens
-
-    @property
-    def patch_size(self) -> tuple[int, int]:
-        return self.gfm.patch_embed.patch_size
 
     def embed(self, image: Tensor) -> tuple[Tensor, Any]:
         """Image -> input tokens of the first block, and data that the method passes from block to block."""
@@ -122,8 +106,14 @@ class AdaptedGFM(nn.Module):
         if outside or not indices:
             raise ModelError(f"indices: expected blocks from 0 to {self.depth - 1}, found {list(indices)}")
         found = self._walk(image, indices)
-        size = self.gfm.patch_embed.dynamic_feat_size(tuple(image.shape[-2:]))
-        return [_as_map(found[index][:, self.num_prefix_tokens :], size) for index in indices]
+        rows, columns = self.gfm.patch_embed.dynamic_feat_size(tuple(image.shape[-2:]))
+        patches = [found[index][:, self.num_prefix_tokens :] for index in indices]
+        if patches[0].shape[1] != rows * columns:
+            raise ModelError(
+                f"forward_intermediates: expected {rows * columns} patch tokens ({rows} x {columns}), found "
+                f"{patches[0].shape[1]}; a GFM that drops patches gives no maps in training (patch_drop_rate=0)"
+            )
+        return [tokens.transpose(1, 2).reshape(*tokens.shape[::2], rows, columns) for tokens in patches]
 
     def forward(self, image: Tensor) -> Tensor:
         return self.forward_features(image)
@@ -167,13 +157,3 @@ def _check_gfm(gfm: VisionTransformer) -> None:
             f"patch_embed.proj: expected a convolution over 3 bands (red, green, blue), found {proj.in_channels}; "
             "create the GFM with in_chans=3"
         )
-
-
-def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, L, D) -> (B, D, h, w)."""
-    if tokens.shape[1] != math.prod(size):
-        raise ModelError(
-            f"forward_intermediates: expected {math.prod(size)} patch tokens ({size[0]} x {size[1]}), "
-            f"found {tokens.shape[1]}; a GFM that drops patches gives no maps in training (patch_drop_rate=0)"
-        )
-    return tokens.transpose(1, 2).reshape(*tokens.shape[::2], *size)

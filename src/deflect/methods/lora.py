@@ -9,6 +9,7 @@ There are two conventions, with different parameter counts and learning dynamics
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -83,6 +84,32 @@ def replace_linears(blocks: nn.Module, targets: tuple[str, ...], make: Callable[
             if isinstance(linear, LoRALinear):
                 raise ModelError(f"{name}: this GFM was adapted already, and its update would be lost; merge it first")
             blocks.set_submodule(name, make(linear))
+
+
+#: Why other methods cannot be merged.
+NOT_MERGED = {
+    "deflect": "the update depends on the image's spectra, so no fixed weight computes it",
+    "vpt": "prompts are tokens, not weights",
+    "peft": "its layers are those of the peft library",
+}
+
+
+def merge(model: AdaptedGFM) -> AdaptedGFM:
+    """A copy of a LoRA or SLR model with equal outputs and plain linear layers, none of them trainable.
+
+    Raises:
+        ModelError: the method cannot be merged; the message says why.
+    """
+    if not any(isinstance(module, LoRALinear) for module in model.modules()):
+        reason = NOT_MERGED.get(model.method.partition(":")[0], "its weights are those of the GFM already")
+        reason = "already merged" if model.merged else reason
+        raise ModelError(f"merge: {model.method} has nothing to fold in: {reason}")
+    merged = copy.deepcopy(model).requires_grad_(False)
+    for name, module in list(merged.gfm.named_modules()):
+        if isinstance(module, LoRALinear):
+            merged.gfm.set_submodule(name, module.merge())
+    merged.merged = True
+    return merged
 
 
 @torch.no_grad()

@@ -32,14 +32,13 @@ class PromptedGFM(AdaptedGFM):
 
     def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:
         if index < len(self.prompts):
-            tokens = self._insert(self.gfm_tokens(tokens) if index else tokens, self.prompts[index])
+            tokens = self.gfm_tokens(tokens) if index else tokens
+            prompts = self.prompts[index].expand(len(tokens), -1, -1)
+            prefix = self.num_prefix_tokens
+            tokens = torch.cat([tokens[:, :prefix], prompts, tokens[:, prefix:]], dim=1)
         return self.gfm.blocks[index](tokens)
 
     def gfm_tokens(self, tokens: Tensor) -> Tensor:
         """The tokens without the prompts."""
         prefix = self.num_prefix_tokens
         return torch.cat([tokens[:, :prefix], tokens[:, prefix + self.config.prompts :]], dim=1)
-
-    def _insert(self, tokens: Tensor, prompts: Tensor) -> Tensor:
-        prefix, prompts = self.num_prefix_tokens, prompts.expand(tokens.shape[0], -1, -1)
-        return torch.cat([tokens[:, :prefix], prompts, tokens[:, prefix:]], dim=1)

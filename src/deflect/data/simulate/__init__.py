@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from zlib import crc32
 
@@ -49,7 +48,7 @@ def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> Non
     with atomic_path(folder) as aside:
         aside.mkdir()
         if dataset in _CLASSIFICATION:
-            _write_geobench(_CLASSIFICATION[dataset], dataset, aside, size, pixels, seed)
+            geobench.write(aside, _samples(dataset, size, pixels, seed), _CLASSIFICATION[dataset], pixels)
         elif dataset == "burn_scars":
             _write_burn_scars(aside, size, pixels, seed)
         else:
@@ -63,16 +62,12 @@ def chance(seed: int, *where: str | int) -> Generator:
     return default_rng([seed, *(crc32(w.encode()) if isinstance(w, str) else w for w in where)])
 
 
-def _write_geobench(
-    module: ModuleType, dataset: str, folder: Path, size: SimulationSize, pixels: int, seed: int
-) -> None:
-    def samples(split: str, start: int) -> Iterator[geobench.Sample]:
-        for index in range(getattr(size, split)):
-            yield module.sample(chance(seed, dataset, split, index), index, start + index, pixels)
-
-    starts = (0, size.train, size.train + size.val)
-    splits = {split: samples(split, start) for split, start in zip(SPLITS, starts, strict=True)}
-    geobench.write(folder, splits, module, pixels)
+def _samples(dataset: str, size: SimulationSize, pixels: int, seed: int) -> Iterator[tuple[str, geobench.Sample]]:
+    """Splits and samples of a classification dataset."""
+    places = [(split, index) for split in SPLITS for index in range(getattr(size, split))]
+    for order, (split, index) in enumerate(places):
+        rng = chance(seed, dataset, split, index)
+        yield split, _CLASSIFICATION[dataset].sample(rng, index, order, pixels)
 
 
 def _write_burn_scars(folder: Path, size: SimulationSize, pixels: int, seed: int) -> None:

@@ -12,7 +12,7 @@ The pickles hold objects of classes of the GEO-Bench package, which is not neede
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -39,25 +39,26 @@ class Sample:
     crs: int | None = None
 
 
-def write(folder: Path, splits: dict[str, Iterator[Sample]], dataset: ModuleType, pixels: int) -> None:
-    """Write all samples of the splits ``train``, ``val`` and ``test`` and the files that describe them.
+def write(folder: Path, samples: Iterable[tuple[str, Sample]], dataset: ModuleType, pixels: int) -> None:
+    """Write all samples and the files that describe them.
 
-    ``dataset`` is the module of the dataset, ``pixels`` the side of an image.
+    Args:
+        samples: split (``train``, ``val`` or ``test``) and sample.
+        dataset: module of the dataset.
+        pixels: side of an image.
     """
     bands = dataset.STORED
-    partition: dict[str, list[str]] = {}
+    partition: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     ids_of: dict[str, list[str]] = {}
     train_pixels: list[np.ndarray] = []
     train_labels: list[int] = []
-    for split, samples in splits.items():
-        names = partition["valid" if split == "val" else split] = []
-        for sample in samples:
-            _write_sample(folder / f"{sample.id}.hdf5", sample, bands, dataset.RESOLUTION)
-            names.append(sample.id)
-            ids_of.setdefault(str(sample.label), []).append(sample.id)
-            if split == "train":
-                train_pixels.append(sample.data.reshape(len(bands), -1)[:, ::7])
-                train_labels.append(sample.label)
+    for split, sample in samples:
+        _write_sample(folder / f"{sample.id}.hdf5", sample, bands, dataset.RESOLUTION)
+        partition["valid" if split == "val" else split].append(sample.id)
+        ids_of.setdefault(str(sample.label), []).append(sample.id)
+        if split == "train":
+            train_pixels.append(sample.data.reshape(len(bands), -1)[:, ::7])
+            train_labels.append(sample.label)
 
     for name in ("default", "1.00x_train"):
         write_json(folder / f"{name}_partition.json", partition)

@@ -161,16 +161,10 @@ class DeflectedGFM(AdaptedGFM):
 
     def describe(self) -> dict[str, Any]:
         upe = self.upe
-        return {
-            "descriptor": {
-                "indices": list(upe.indices),
-                "features": list(upe.features),
-                "statistics": list(upe.statistics),
-                "mean": upe.mean.tolist() if upe.calibrated else None,
-                "std": upe.std.tolist() if upe.calibrated else None,
-                "nonfinite": int(upe.nonfinite),
-            }
-        }
+        descriptor: dict[str, Any] = {name: list(getattr(upe, name)) for name in ("indices", "features", "statistics")}
+        for name in ("mean", "std"):
+            descriptor[name] = getattr(upe, name).tolist() if upe.calibrated else None
+        return {"descriptor": descriptor | {"nonfinite": int(upe.nonfinite)}}
 
 
 def _checked_attention(index: int, block: nn.Module) -> Attention:
