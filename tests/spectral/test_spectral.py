@@ -1,4 +1,4 @@
-"""Spectral indices against Spyndex, and patch statistics that must not see where a pixel lies."""
+"""Spectral indices against Spyndex, and patch statistics, which do not depend on the order of pixels."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_every_index_equals_spyndex(bands: BandSet) -> None:
 
 def test_available_follows_the_bands() -> None:
     assert available(SENTINEL2) == tuple(INDICES)
-    assert set(INDICES) - set(available(HLS)) == {"NDREI", "NDCI", "FDI"}  # no red edge; B8A stands in for N
+    assert set(INDICES) - set(available(HLS)) == {"NDREI", "NDCI", "FDI"}  # no red edge; B8A is used for N
     assert available(SENTINEL2.subset(["B04", "B03", "B02"])) == ("NDTI",)
     assert available(SENTINEL2.subset(["B02"])) == ()
 
 
-def test_impossible_index_names_the_missing_band() -> None:
+def test_error_of_an_unavailable_index_names_the_missing_band() -> None:
     rgb = bandset("sentinel2", ["B04", "B03", "B02"])
     with pytest.raises(ConfigError, match="NBR needs a band with role N, S2"):
         spectral_indices(reflectance(rgb, 2, 2), rgb, ["NDTI", "NBR"])

@@ -87,10 +87,8 @@ class GFMCard:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GFMCard:
         """The card in a JSON object; raises ModelError if a field is missing or unknown."""
-        fields = {"positions" if name == "kind" else name: value for name, value in values.items()}
         try:
-            for name in ("rgb_mean", "rgb_std"):
-                fields[name] = tuple(fields[name])
+            fields = from_json(values)
             fields["sources"] = tuple(WeightSource(**source) for source in fields.get("sources", ()))
             return cls(**fields)
         except (TypeError, KeyError) as error:
@@ -102,6 +100,12 @@ class GFMCard:
 def json_fields(card: Any) -> dict[str, Any]:
     """The fields of a dataclass under their names in JSON files, where ``positions`` is called ``kind``."""
     return {"kind" if name == "positions" else name: value for name, value in asdict(card).items()}
+
+
+def from_json(values: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`json_fields`, for the arguments of a dataclass."""
+    fields = {"positions" if name == "kind" else name: value for name, value in values.items()}
+    return fields | {name: tuple(fields[name]) for name in ("rgb_mean", "rgb_std")}
 
 
 def _mini(card: GFMCard) -> GFMCard:

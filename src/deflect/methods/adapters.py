@@ -14,6 +14,7 @@ from torch import Tensor
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import ModelError
 from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
+from deflect.gfms.card import from_json, json_fields
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.inputs import RGBInput
 from deflect.methods.registry import adapt_as, method_config
@@ -42,7 +43,7 @@ def adapter_card(model: AdaptedGFM) -> dict[str, Any]:
         "config": model.config.model_dump(exclude={"name"} if model.method.startswith("peft:") else None),
         "bands": model.bands.to_dict(),
         "statistics": None if model.statistics is None else asdict(model.statistics),
-        "rgb_input": model.rgb.to_dict(),
+        "rgb_input": json_fields(model.rgb),
         "gfm": {"name": model.rgb.name, "fingerprint": model.gfm_fingerprint, "positions": model.gfm_positions},
         "parameters": parameter_report(model).to_dict(),
         **model.describe(),
@@ -61,7 +62,7 @@ def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
     card = read_json(folder / CARD)
     saved = card["gfm"]
     statistics = card["statistics"] and BandStatistics(**card["statistics"])
-    rgb = RGBInput.from_dict(card["rgb_input"])
+    rgb = RGBInput(**from_json(card["rgb_input"]))
     config = method_config(card["method"], **card["config"])
     model = adapt_as(gfm, card["method"], config, BandSet.from_dict(card["bands"]), statistics, rgb)
     if model.gfm_fingerprint != saved["fingerprint"]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import ConfigError, ModelError
-from deflect.gfms.card import json_fields
 from deflect.gfms.vit import card_of
 from deflect.settings.methods import BandUse
 
@@ -48,14 +46,6 @@ class RGBInput:
             tuple(cfg.get("mean") or IMAGENET_DEFAULT_MEAN),
             tuple(cfg.get("std") or IMAGENET_DEFAULT_STD),
         )
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> RGBInput:
-        tuples = {name: tuple(values[name]) for name in ("rgb_mean", "rgb_std")}
-        return cls(values["name"], **tuples, reflectance_white=values["reflectance_white"], positions=values["kind"])
-
-    def to_dict(self) -> dict[str, Any]:
-        return json_fields(self)
 
 
 def canonical(bands: BandSet, use: BandUse = "all") -> BandSet:

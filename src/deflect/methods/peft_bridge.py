@@ -60,8 +60,7 @@ def library_config(config: PeftConfig) -> Any:
     given = {"target_modules": _pattern(config.targets), **variant, **config.options}
     if "feedforward_modules" in _field_names(cls):  # IA3 scales the input of the second MLP layer
         given.setdefault("feedforward_modules", _pattern(config.targets[-1:]))
-    unknown = set(given) - _field_names(cls)
-    if unknown:
+    if unknown := set(given) - _field_names(cls):
         raise ModelError(f"peft:{config.name}: unknown options {', '.join(sorted(unknown))} for {cls.__name__}")
     return cls(**given)
 

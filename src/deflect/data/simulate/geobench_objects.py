@@ -88,6 +88,7 @@ class _Pickler(pickle._Pickler):
 
 
 def _object(path: str, facts: dict[str, Any]) -> Any:
+    """An object of the class called ``path``, with the attributes ``facts``."""
     made = _stand_in(path)()
     vars(made).update(facts)
     return made
