@@ -147,7 +147,7 @@ def test_encoder_does_not_depend_on_hidden_patches() -> None:
 def test_a_perfect_prediction_of_the_hidden_patches_has_no_loss() -> None:
     """The order of patches survives masking and restoring: a decoder that knows the targets gets exactly 0."""
     torch.manual_seed(0)
-    objective = MaskedReconstruction(build(gfm_card("scale_mae", "mini")), 0.75, 10.0, 0.5)
+    objective = MaskedReconstruction(build(gfm_card("scale_mae", "mini")), PretrainSettings())
     rgb = torch.randn(2, 3, 64, 64)
     objective.decode = lambda encoded, restore: objective.targets(rgb)  # type: ignore[method-assign]
     assert objective.reconstruct(rgb)[0] == 0
@@ -155,7 +155,7 @@ def test_a_perfect_prediction_of_the_hidden_patches_has_no_loss() -> None:
 
 def test_positions_follow_the_crop() -> None:
     """Half of a 64-pixel image of 10 m, at 64 pixels again, has pixels of 5 m."""
-    objective = MaskedReconstruction(build(gfm_card("scale_mae", "mini")), 0.75, 10.0, 0.5)
+    objective = MaskedReconstruction(build(gfm_card("scale_mae", "mini")), PretrainSettings())
     objective.view(torch.rand(2, 3, 64, 64), 0.5)
     assert objective.gfm.gsd == 5.0
     objective.view(torch.rand(2, 3, 48, 48), 1.0)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from deflect.gfms.views import encode, jitter, random_side, random_view
 from deflect.gfms.vit import card_of, scale_rgb
+from deflect.settings.pretraining import PretrainSettings
 
 
 class Assigner(nn.Module):
@@ -46,23 +47,16 @@ class Assigner(nn.Module):
 
 
 class SelfDistillation(nn.Module):
-    """DINO with two views and windows of patches.
-
-    Args:
-        gfm: the teacher and the result of pretraining; it gets no gradients.
-        prototypes: width of the distilled output.
-        momentum: initial momentum of the moving average; it rises to 1 along a half cosine.
-        min_side: smallest view, as a share of the image's side.
-    """
+    """DINO with two views and windows of patches. ``gfm`` is the teacher, which is pretrained without gradients."""
 
     teacher_temperature = 0.04  # as published
     student_temperature = 0.2  # published: 0.1; softer is better in so few steps
     light = 0.2  # relative change of brightness between views
 
-    def __init__(self, gfm: VisionTransformer, prototypes: int, momentum: float, min_side: float) -> None:
+    def __init__(self, gfm: VisionTransformer, settings: PretrainSettings) -> None:
         super().__init__()
-        self.gfm, self.momentum, self.min_side = gfm, momentum, min_side
-        self.teacher = Assigner(gfm, prototypes)
+        self.gfm, self.momentum, self.min_side = gfm, settings.momentum, settings.min_side
+        self.teacher = Assigner(gfm, settings.prototypes)
         self.student = copy.deepcopy(self.teacher)
         self.teacher.requires_grad_(False)
 
@@ -89,7 +83,7 @@ class SelfDistillation(nn.Module):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Move the teacher towards the student; ``progress`` runs from 0 to 1."""
+        """Move the teacher towards the student; the momentum rises to 1 as ``progress`` does, from 0."""
         momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2
         for slow, fast in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
             slow.lerp_(fast, 1 - momentum)

@@ -15,21 +15,19 @@ from torch import Tensor, nn
 
 from deflect.gfms.views import encode, random_side, random_view, take
 from deflect.gfms.vit import SinCosViT, card_of, scale_rgb, sincos_positions
+from deflect.settings.pretraining import PretrainSettings
 
 
 class MaskedReconstruction(nn.Module):
     """Encode the visible patches, decode all, compare the masked ones with their normalised pixels.
 
-    Args:
-        gfm: encoder, with one class token.
-        mask_ratio: share of patches hidden from the encoder.
-        gsd: metres per pixel of the images; None where positions do not depend on it.
-        min_side: smallest crop, as a share of the image's side.
+    ``gfm`` is the encoder, with one class token.
     """
 
-    def __init__(self, gfm: SinCosViT, mask_ratio: float, gsd: float | None, min_side: float) -> None:
+    def __init__(self, gfm: SinCosViT, settings: PretrainSettings) -> None:
         super().__init__()
-        self.gfm, self.mask_ratio, self.gsd, self.min_side = gfm, mask_ratio, gsd, min_side
+        self.gfm, self.mask_ratio, self.min_side = gfm, settings.mask_ratio, settings.min_side
+        self.gsd = settings.gsd if card_of(gfm).positions == "gsd_sincos" else None
         self.patch = gfm.patch_embed.patch_size[0]
         dim = gfm.embed_dim // 2  # as published
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))

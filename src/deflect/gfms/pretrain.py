@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 from math import cos, pi
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from deflect.errors import ModelError
@@ -28,6 +27,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Objective = MaskedReconstruction | SelfDistillation
+OBJECTIVES: dict[str, Any] = {
+    "scale_mae": MaskedReconstruction,
+    "dino_mc": SelfDistillation,
+    "cross_scale_mae": CrossScaleReconstruction,
+}
 
 
 def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSettings, seed: int) -> GFMCard:
@@ -62,23 +66,16 @@ def pretrain_study(study: Study, name: str) -> GFMCard:
 
 
 def make_objective(card: GFMCard, settings: PretrainSettings) -> Objective:
-    """The pretraining task of the GFM of ``card``, around a fresh model."""
-    gfm = fresh(card)
-    if not isinstance(gfm, SinCosViT):
-        return SelfDistillation(gfm, settings.prototypes, settings.momentum, settings.min_side)
-    if card.positions == "gsd_sincos":
-        return MaskedReconstruction(gfm, settings.mask_ratio, settings.gsd, settings.min_side)
-    return CrossScaleReconstruction(gfm, settings.mask_ratio, None, settings.min_side)
+    """The pretraining task of the GFM of ``card``, with an untrained model.
 
-
-def fresh(card: GFMCard) -> VisionTransformer:
-    """An untrained model, Xavier-uniform as in MAE: timm's 0.02 is for wide models, and far too small here."""
+    Its weights are Xavier-uniform as in MAE: timm's 0.02 is for wide models, and far too small here.
+    """
     gfm = build(card)
     for module in gfm.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
     nn.init.xavier_uniform_(gfm.patch_embed.proj.weight.data.flatten(1))
-    return gfm
+    return OBJECTIVES[card.name](gfm, settings)
 
 
 def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> list[float]:
