@@ -23,12 +23,7 @@ AGAIN = "make it again with `deflect gfm convert` or `pretrain`"
 
 
 def load_gfm(
-    name: str,
-    weights: Path | None = None,
-    *,
-    size: str = "full",
-    img_size: int = 224,
-    gsd: float | None = None,
+    name: str, weights: Path | None = None, *, size: str = "full", img_size: int = 224, gsd: float | None = None
 ) -> VisionTransformer:
     """The GFM ``name`` as a timm ``VisionTransformer`` with an attribute ``card``.
 

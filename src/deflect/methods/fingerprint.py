@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import nn
 
 SAMPLES = 64
 
@@ -27,19 +27,14 @@ def positions_fingerprint(gfm: VisionTransformer) -> dict[str, Any] | None:
 
 
 def weight_samples(gfm: nn.Module) -> dict[str, bytes]:
-    """Sampled values of every parameter except positions, by its name in the original GFM."""
-    return {
-        name.replace(".base_layer.", "."): _spread(value.detach()).float().cpu().numpy().tobytes()
-        for name, value in gfm.named_parameters()
-        if name != "pos_embed" and not value.is_meta
-    }
-
-
-def _spread(value: Tensor) -> Tensor:
-    """At most ``SAMPLES`` values at equal steps, including the first and the last."""
-    flat = value.flatten()
-    steps = torch.linspace(0, len(flat) - 1, min(SAMPLES, len(flat)), dtype=torch.float64)
-    return flat[steps.long().to(flat.device)]
+    """At most ``SAMPLES`` values, at equal steps, of every parameter but positions, by its name in the original GFM."""
+    found = {}
+    for name, value in gfm.named_parameters():
+        if name != "pos_embed" and not value.is_meta:
+            flat = value.detach().flatten()
+            steps = torch.linspace(0, len(flat) - 1, min(SAMPLES, len(flat)), dtype=torch.float64).long()
+            found[name.replace(".base_layer.", ".")] = flat[steps.to(flat.device)].float().cpu().numpy().tobytes()
+    return found
 
 
 def _settings(gfm: nn.Module) -> list[str]:

@@ -66,11 +66,7 @@ _ALL = (
     SpectralIndex("FAI", "FAI", ("N", "R", "S1"), lambda b: b.N - (b.R + (b.S1 - b.R) * _slope(b))),  # floating algae
     # Floating debris; R is needed for its wavelength alone (Biermann et al. 2020).
     SpectralIndex(
-        "FDI",
-        "FDI",
-        ("N", "RE2", "S1", "R"),
-        lambda b: b.N - (b.RE2 + 10 * (b.S1 - b.RE2) * _slope(b)),
-        limit=3.0,
+        "FDI", "FDI", ("N", "RE2", "S1", "R"), lambda b: b.N - (b.RE2 + 10 * (b.S1 - b.RE2) * _slope(b)), limit=3.0
     ),
 )
 INDICES: dict[str, SpectralIndex] = {index.name: index for index in _ALL}

@@ -46,12 +46,7 @@ class UntangledPatchEmbedding(nn.Module):
     nonfinite: Tensor
 
     def __init__(
-        self,
-        bands: BandSet,
-        dim: int,
-        patch_size: tuple[int, int],
-        num_prefix_tokens: int,
-        config: DeflectConfig,
+        self, bands: BandSet, dim: int, patch_size: tuple[int, int], num_prefix_tokens: int, config: DeflectConfig
     ) -> None:
         super().__init__()
         self.bands, self.patch_size, self.num_prefix_tokens = bands, patch_size, num_prefix_tokens
