@@ -6,7 +6,7 @@ USGS Landsat-8 OLI, NASA HLS v1.4 S30). Roles are the letters that Spyndex uses 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,9 +61,6 @@ class BandSet(Sequence[Band]):
 
     def __len__(self) -> int:
         return len(self.bands)
-
-    def __iter__(self) -> Iterator[Band]:
-        return iter(self.bands)
 
     def __getitem__(self, item: Any) -> Any:
         return self.bands[item]

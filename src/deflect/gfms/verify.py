@@ -28,12 +28,10 @@ Check = tuple[float, float, float]
 def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
     """Check the converted or pretrained ``weights`` of the GFM ``name``, and their ``size`` if one is given.
 
-    Returns:
-        name, title, weights, sha256, parameters, and ``checks``: each measured value and its allowed range.
+    Returns a report with every measured value and its allowed range.
 
     Raises:
         ModelError: a key does not fit, or a check fails; the message lists all failed checks.
-        FileNotFoundError: the weights or their card are missing.
     """
     weights = Path(weights)
     card = read_card(weights)

@@ -32,11 +32,7 @@ def sincos_positions(grid: tuple[int, int], dim: int, gsd: float = 1.0, prefix_t
     sin(x·g·w), cos(x·g·w), sin(y·g·w), cos(y·g·w), each D/4 numbers. Plain MAE positions (Cross-Scale MAE) have g = 1.
     Always float32, as in pretraining: half precision cannot represent the angles of large distances.
 
-    Args:
-        grid: rows and columns of patches.
-        dim: embedding dimension, a multiple of 4.
-        gsd: metres per pixel of the image that the patches are cut from.
-        prefix_tokens: number of class and register tokens, which get zeros.
+    ``grid`` is rows and columns, ``dim`` a multiple of 4, ``gsd`` metres per pixel; ``prefix_tokens`` are zeros.
     """
     rows, columns = grid
     y, x = torch.meshgrid(torch.arange(rows).float() * gsd, torch.arange(columns).float() * gsd, indexing="ij")

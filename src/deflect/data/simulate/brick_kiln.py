@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from deflect.bands import bandset
 from deflect.data.simulate import fields
-from deflect.data.simulate.canvas import Canvas
+from deflect.data.simulate.canvas import Canvas, Materials
 from deflect.data.simulate.geobench import Sample
 from deflect.data.simulate.geobench_objects import SENTINEL2
 
@@ -35,10 +35,8 @@ def paint(canvas: Canvas, label: int) -> None:
     _plain(canvas)
     for _ in range(rng.integers(0, 3)):
         _village(canvas)
-    if label == 1:
-        _kiln(canvas)
-    elif rng.random() < 0.7:
-        _look_alike(canvas)
+    if label == 1 or rng.random() < 0.7:
+        _clearing(canvas, kiln=label == 1)
     if rng.random() < 0.5:
         canvas.lay(("water_turbid", "water_green"), fields.line(rng, size, rng.uniform(1, 4)))
 
@@ -62,8 +60,8 @@ def _village(canvas: Canvas) -> None:
     canvas.lay_numbered(("metal", "roof_concrete", "roof_tile"), number, place * roofs * 0.9)
 
 
-def _site(canvas: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Masks of yard, stacks, oval and track of a clearing, with a kiln or without."""
+def _clearing(canvas: Canvas, kiln: bool) -> None:
+    """A kiln, or its shapes in other materials: a flooded field, or a market of painted and shingled roofs."""
     rng, size = canvas.rng, canvas.size
     scale = size / 64
     centre = (rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25))
@@ -73,26 +71,16 @@ def _site(canvas: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     angle = rng.uniform(0, np.pi)
     oval = fields.ellipse(rng, size, length, width, centre=centre, angle=angle)
     track = fields.ellipse(rng, size, 0.7 * length, 0.4 * width, centre=centre, angle=angle)
-    return yard, stacks, oval, track
-
-
-def _kiln(canvas: Canvas) -> None:
-    yard, stacks, oval, track = _site(canvas)
-    canvas.lay(("soil", "soil_red"), 0.75 * yard)
-    canvas.lay("brick", 0.6 * stacks)
-    canvas.lay("brick", 0.9 * oval)
-    canvas.lay("char", 0.8 * track)
-    canvas.shadow(oval, 1, 0.3)
-
-
-def _look_alike(canvas: Canvas) -> None:
-    """The shapes of a kiln in other materials: a flooded field, or a market of painted and shingled roofs."""
-    yard, stacks, oval, track = _site(canvas)
-    wet = canvas.rng.random() < 0.6
-    canvas.lay(("soil_wet", "soil_red_wet") if wet else "asphalt", 0.75 * yard)
-    canvas.lay(("soil_wet", "soil_red_wet") if wet else "roof_shingle", 0.6 * stacks)
-    canvas.lay("soil_red_wet" if wet else ("paint", "metal"), 0.9 * oval)
-    canvas.lay(("water_turbid", "asphalt"), 0.8 * track)
+    materials: tuple[Materials, ...]
+    if kiln:
+        materials = (("soil", "soil_red"), "brick", "brick", "char")
+    elif rng.random() < 0.6:
+        wet = ("soil_wet", "soil_red_wet")
+        materials = (wet, wet, "soil_red_wet", ("water_turbid", "asphalt"))
+    else:
+        materials = ("asphalt", "roof_shingle", ("paint", "metal"), ("water_turbid", "asphalt"))
+    for material, cover, shape in zip(materials, (0.75, 0.6, 0.9, 0.8), (yard, stacks, oval, track), strict=True):
+        canvas.lay(material, cover * shape)
     canvas.shadow(oval, 1, 0.3)
 
 

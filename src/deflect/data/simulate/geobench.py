@@ -40,12 +40,9 @@ class Sample:
 
 
 def write(folder: Path, samples: Iterable[tuple[str, Sample]], dataset: ModuleType, pixels: int) -> None:
-    """Write all samples and the files that describe them.
+    """Write all samples, each given with its split, and the files that describe them.
 
-    Args:
-        samples: split (``train``, ``val`` or ``test``) and sample.
-        dataset: module of the dataset.
-        pixels: side of an image.
+    ``dataset`` is the module of the dataset, ``pixels`` the side of an image.
     """
     bands = dataset.STORED
     partition: dict[str, list[str]] = {"train": [], "valid": [], "test": []}

@@ -33,8 +33,8 @@ class UntangledAttention(nn.Module):
         """The displacement delta (B, N, D) of every token.
 
         Args:
-            attn: the block's frozen attention.
-            qkv: its ``frozen_qkv`` (B*N, 3A), overwritten: copies would cost a tenth of a step of ViT-S/8.
+            attn: frozen attention of the block.
+            qkv: its ``frozen_qkv`` (B*N, 3A), overwritten: a copy would cost a tenth of a step of ViT-S/8.
             tokens: input of the attention, (B, N, D).
             spectral: ``down`` of the spectral tokens, (B*N, 3r).
         """
@@ -54,10 +54,7 @@ def frozen_qkv(attn: Attention, tokens: Tensor) -> Tensor:
 def attend(attn: Attention, qkv: Tensor, tokens: Tensor, dropout: float = 0.0) -> Tensor:
     """proj(softmax(q k^T / sqrt(d)) v) with the projection of ``attn``, before its dropout: (B, N, D).
 
-    Args:
-        qkv: q, k, v, concatenated, (B*N, 3A).
-        tokens: input of the attention (B, N, D), which also gates a gated attention layer.
-        dropout: rate for the attention weights.
+    ``qkv`` is q, k, v, concatenated, (B*N, 3A). ``tokens`` are the input of the attention, with which some layers gate.
     """
     q, k, v = qkv.view(*tokens.shape[:2], 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
     mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
