@@ -53,7 +53,7 @@ DROPPED = {
 
 _XFORMERS = r"^encoder\.encoders\.(\d+)\."
 _MLP = r"wrap_ff\.sublayer\.layer\.mlp\."
-#: Cross-Scale MAE's names to timm's; in fused MLPs the indices of the first bias and second weight are one lower.
+#: Cross-Scale MAE's names to timm's; in fused MLPs the indices of the first bias and second weight differ by one.
 RENAMED = [
     (r"^encoder_pos_embed$", "pos_embed"),
     (r"^encoder_norm\.", "norm."),

@@ -1,7 +1,7 @@
 """From reflectance to the input that the GFM was pretrained on, by band identity.
 
-Inside a model, channels are in canonical order: red, green, blue, then the extra bands by wavelength, in whatever
-order a dataset stores its bands.
+Inside a model, channels are in canonical order: red, green, blue, then the extra bands by wavelength.
+Results do not depend on the order in which a dataset stores its bands.
 """
 
 from __future__ import annotations

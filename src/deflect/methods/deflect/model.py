@@ -23,7 +23,7 @@ from deflect.settings.methods import DeflectConfig
 
 @dataclass
 class Carried:
-    """What a forward pass passes from block to block.
+    """Data that one forward pass hands from block to block.
 
     spectral: down-projected spectral tokens (B * (P+L), 3r) by block.
     penalties: soft constraint of every displacement.
