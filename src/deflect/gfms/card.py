@@ -39,8 +39,6 @@ class GFMCard:
     """One GFM.
 
     Attributes:
-        name: name in this project, e.g. ``scale_mae``.
-        title: name in a table.
         size: ``full`` (the published size that the study uses), ``large`` (a larger published one) or ``mini``.
         positions: ``gsd_sincos`` (sine-cosine of metres on the ground), ``learned`` or ``fixed_sincos``.
         block: ``pre_norm`` (timm's ``Block``) or ``post_norm`` (:class:`deflect.gfms.vit.PostNormBlock`).
@@ -49,7 +47,6 @@ class GFMCard:
         reflectance_white: reflectance that is white: RGB = clip(reflectance / reflectance_white, 0, 1).
         apply_final_norm: whether ``gfm.norm`` is applied; a published norm that was never trained is the identity.
         gsd_mode: ``image`` where positions depend on the ground sampling distance of the image, else ``none``.
-        licence: of the weights.
         sources: where the checkpoint is published, preferred source first.
         origin: what a weight file was made from, and its checksums.
     """

@@ -37,12 +37,8 @@ OBJECTIVES: dict[str, Any] = {
 def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSettings, seed: int) -> GFMCard:
     """Pretrain the mini GFM ``name`` and write ``out`` (``.safetensors``) and its card.
 
-    Args:
-        images: (N, 3, H, W) reflectance of unlabelled scenes in the order red, green, blue; H = W >= 16.
-        seed: of weights, batches, crops and masks.
-
-    Raises:
-        ModelError: the images have another shape or range, or the loss is not finite.
+    ``images`` is reflectance (N, 3, H, W) of unlabelled scenes in the order red, green, blue, with H = W >= 16. ``seed``
+    is that of weights, batches, crops and masks.
     """
     rgb = _checked(images)
     card = gfm_card(name, "mini")

@@ -28,7 +28,6 @@ def load_gfm(
     """The GFM ``name`` as a timm ``VisionTransformer`` with an attribute ``card``.
 
     Args:
-        name: ``scale_mae``, ``dino_mc`` or ``cross_scale_mae``.
         weights: safetensors file with its JSON card, as written by `deflect gfm convert` and `pretrain`; the card
             gives the architecture. None: random weights from torch's generator.
         size: ``full``, ``mini``, or ``large`` (Cross-Scale MAE). With weights, ``full`` accepts every published size.

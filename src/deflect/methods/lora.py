@@ -95,11 +95,7 @@ NOT_MERGED = {
 
 
 def merge(model: AdaptedGFM) -> AdaptedGFM:
-    """A copy of a LoRA or SLR model with equal outputs and plain linear layers, none of them trainable.
-
-    Raises:
-        ModelError: the method cannot be merged; the message says why.
-    """
+    """A copy of a LoRA or SLR model with equal outputs and plain linear layers, none of them trainable."""
     if not any(isinstance(module, LoRALinear) for module in model.modules()):
         reason = NOT_MERGED.get(model.method.partition(":")[0], "its weights are those of the GFM already")
         reason = "already merged" if model.merged else reason

@@ -38,11 +38,7 @@ CHANGES: dict[str, Callable[[AdaptedGFM], None]] = {
 
 
 def method_config(method: str, **settings: Any) -> MethodConfig:
-    """The validated configuration of ``method``, which may be ``peft:NAME``.
-
-    Raises:
-        ModelError: the method or a setting is unknown, or a value is invalid.
-    """
+    """The validated configuration of ``method``, which may be ``peft:NAME``; errors are ModelErrors."""
     family, _, name = method.partition(":")
     if family not in CONFIGS or (family == "peft") != bool(name):
         known = ", ".join(m for m in CONFIGS if m != "peft")
@@ -72,7 +68,7 @@ def adapt(
         settings: fields of the method's configuration.
 
     Raises:
-        ModelError: see ``method_config``; or the method finds nothing to adapt in this GFM.
+        ModelError: the method or a setting is invalid, or there is nothing to adapt in this GFM.
         ConfigError: a band is missing.
     """
     return adapt_as(gfm, method, method_config(method, **settings), bands, statistics, card)

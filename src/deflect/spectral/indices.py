@@ -78,11 +78,7 @@ def available(bands: BandSet) -> tuple[str, ...]:
 
 
 def require(bands: BandSet, names: Sequence[str]) -> None:
-    """Check that every index in ``names`` can be computed from ``bands``.
-
-    Raises:
-        ConfigError: an index is unknown, or needs a band that the set lacks.
-    """
+    """Raise ConfigError unless every index in ``names`` can be computed from ``bands``."""
     for name in names:
         if name not in INDICES:
             raise ConfigError(f"unknown spectral index {name!r}; known: {', '.join(INDICES)}")
@@ -95,17 +91,11 @@ def require(bands: BandSet, names: Sequence[str]) -> None:
 
 
 def spectral_indices(image: Tensor, bands: BandSet, names: Sequence[str] | None = None) -> Tensor:
-    """Indices of every pixel, as the formulas give them: 0/0 is NaN.
+    """Indices of every pixel, as the formulas give them (0/0 is NaN): (B, C, ...) -> (B, K, ...).
 
     Args:
-        image: reflectance (B, C, ...), channels in the order of ``bands``.
-        names: the K indices wanted; all available ones by default.
-
-    Returns:
-        (B, K, ...).
-
-    Raises:
-        ConfigError: an index is unknown or needs a band that is missing.
+        image: reflectance, channels in the order of ``bands``.
+        names: the K indices; all available ones by default.
     """
     names = available(bands) if names is None else names
     require(bands, names)

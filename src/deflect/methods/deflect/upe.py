@@ -28,18 +28,7 @@ FEW = 2
 
 
 class UntangledPatchEmbedding(nn.Module):
-    """Reflectance -> spectral tokens x_A.
-
-    Args:
-        bands: the spectral path's bands, in the channel order of its input.
-        dim: width D of the GFM.
-        patch_size: pixels of a patch, rows and columns.
-        num_prefix_tokens: class and register tokens before the patch tokens.
-        config: which features and statistics, and T.
-
-    Raises:
-        ConfigError: an index is unknown or cannot be computed from these bands.
-    """
+    """Reflectance of ``bands`` -> spectral tokens x_A of width ``dim``, that of the GFM."""
 
     mean: Tensor
     std: Tensor
