@@ -37,8 +37,8 @@ OBJECTIVES: dict[str, Any] = {
 def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSettings, seed: int) -> GFMCard:
     """Pretrain the mini GFM ``name`` and write ``out`` (``.safetensors``) and its card.
 
-    ``images`` is reflectance (N, 3, H, W) of unlabelled scenes in the order red, green, blue, with H = W >= 16. ``seed``
-    is that of weights, batches, crops and masks.
+    ``images`` is reflectance (N, 3, H, W) of unlabelled scenes in the order red, green, blue, with H = W >= 16. All
+    random numbers are of ``seed``.
     """
     rgb = _checked(images)
     card = gfm_card(name, "mini")

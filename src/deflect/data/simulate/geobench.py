@@ -80,16 +80,14 @@ def _write_sample(path: Path, sample: Sample, bands: tuple[StoredBand, ...], res
 
     suffix = "" if sample.date is None else f"_{sample.date:%Y-%m-%d}"
     keys = [band.name + suffix for band in bands]
-    record: dict[str, Any] = {"label": sample.label}
-    same = {
+    dated = {"date": sample.date, "date_id": sample.date, "spatial_resolution": float(resolution)}
+    placed = {
         "meta_info": sample.meta,
         "transform": sample.transform and rasterio.Affine(*sample.transform),
         "crs": sample.crs and rasterio.CRS.from_epsg(sample.crs),
     }
-    for key, band in zip(keys, bands, strict=True):
-        dated = {"date": sample.date, "date_id": sample.date, "spatial_resolution": float(resolution)}
-        record[key] = dated | {"band_info": band.info()} | same
-    record["bands_order"] = keys
+    info = {key: dated | {"band_info": band.info()} | placed for key, band in zip(keys, bands, strict=True)}
+    record = {"label": sample.label, **info, "bands_order": keys}
     with h5py.File(path, "w") as file:
         for key, band_data in zip(keys, sample.data, strict=True):
             file.create_dataset(key, data=band_data, track_times=False)
