@@ -1,13 +1,12 @@
 """Spectral bands by identity: a band is known by its sensor and name, never by its position in an array.
 
-Wavelengths, widths and ground sampling distances (GSD) are those of the data sheets of the sensors (ESA Sentinel-2
-MSI, USGS Landsat-8 OLI, NASA HLS v1.4 S30). Roles are the letters of Spyndex, so that the formula of a spectral
-index names the bands it needs.
+Wavelengths, widths and ground sampling distances (GSD) are from the data sheets of the sensors (ESA Sentinel-2 MSI,
+USGS Landsat-8 OLI, NASA HLS v1.4 S30). Roles are the letters that Spyndex uses in formulas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,16 +54,13 @@ class BandSet(Sequence[Band]):
     def __post_init__(self) -> None:
         if not self.bands:
             raise ConfigError(f"{self.sensor}: a band set needs at least one band")
-        for what, values in (("band", self.names), ("role", [r for r in self.roles if r])):
-            repeated = sorted({v for v in values if list(values).count(v) > 1})
+        for what, values in (("band", self.names), ("role", self.roles)):
+            repeated = sorted({v for v in values if v and values.count(v) > 1})
             if repeated:
                 raise ConfigError(f"{self.sensor}: {what} {', '.join(repeated)} occurs more than once in {self.names}")
 
     def __len__(self) -> int:
         return len(self.bands)
-
-    def __iter__(self) -> Iterator[Band]:
-        return iter(self.bands)
 
     def __getitem__(self, item: Any) -> Any:
         return self.bands[item]
@@ -89,27 +85,24 @@ class BandSet(Sequence[Band]):
 
     def channel_of_role(self, role: str) -> int:
         """Position of the band with the Spyndex letter ``role``. N2 (narrow NIR) is used where N is absent."""
-        roles = self.roles
-        if role == "N" and "N" not in roles and "N2" in roles:
-            role = "N2"
-        if role not in roles:
+        if not self.has_role(role):
             raise ConfigError(f"{self.sensor}: no band with role {role!r} among {', '.join(self.names)}")
-        return roles.index(role)
+        return self.roles.index(role if role in self.roles else "N2")
 
     def has_role(self, role: str) -> bool:
         return role in self.roles or (role == "N" and "N2" in self.roles)
 
     @property
     def rgb(self) -> tuple[int, int, int]:
-        """Channels of red, green and blue, in this order, found by identity.
+        """Channels of red, green and blue, in this order.
 
         Raises:
-            ConfigError: a visible band is missing; the message says which.
+            ConfigError: a visible band is missing.
         """
-        missing = [colour for colour, role in (("red", "R"), ("green", "G"), ("blue", "B")) if not self.has_role(role)]
+        missing = [colour for colour in ("red", "green", "blue") if colour[0].upper() not in self.roles]
         if missing:
             raise ConfigError(f"{self.sensor}: no {' and no '.join(missing)} band among {', '.join(self.names)}")
-        return self.channel_of_role("R"), self.channel_of_role("G"), self.channel_of_role("B")
+        return self.roles.index("R"), self.roles.index("G"), self.roles.index("B")
 
     def subset(self, names: Sequence[str]) -> BandSet:
         """The bands called ``names``, in that order."""

@@ -1,4 +1,4 @@
-"""Three bands of an image as a picture to look at."""
+"""Three bands of an image as a picture for display."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def composite(image: NDArray[Any], bands: BandSet, roles: Sequence[str], joint: 
 
     Args:
         roles: Spyndex letters of the bands shown as red, green and blue.
-        joint: stretch the three together, which keeps natural colours; else one by one.
+        joint: stretch the three together, which keeps natural colours; otherwise each by itself.
     """
     shown = np.stack([image[bands.channel_of_role(role)] for role in roles], axis=-1)
-    seen = shown[np.any(shown != 0, axis=-1)]  # nodata is zero in every band
-    if seen.size == 0:
+    valid = shown[np.any(shown != 0, axis=-1)]  # nodata is zero in every band
+    if valid.size == 0:
         return np.zeros_like(shown)
-    low, high = np.percentile(seen, [2, 98], axis=None if joint else 0)
+    low, high = np.percentile(valid, [2, 98], axis=None if joint else 0)
     return np.clip((shown - low) / np.maximum(high - low, 1e-6), 0, 1)

@@ -1,4 +1,4 @@
-"""Every published checkpoint layout converts and loads into the model it came from; everything else is refused."""
+"""Every published checkpoint layout converts to its model; everything else is an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from deflect.gfms.verify import verify
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_published_layout_becomes_the_model_it_came_from(layout: str, tmp_path: Path) -> None:
+def test_every_published_layout_converts_to_its_model(layout: str, tmp_path: Path) -> None:
     name, block, make = LAYOUTS[layout]
     model = source(name, block)
     torch.save(make(dict(model.state_dict())), tmp_path / "published.pth")
@@ -88,13 +88,13 @@ def broken(name: str, change: Callable[[State], object], folder: Path) -> Path:
     ],
 )
 @pytest.mark.parametrize("name", ["scale_mae", "dino_mc", "cross_scale_mae"])
-def test_broken_checkpoints_are_refused_by_key(name: str, change: Callable, message: str, tmp_path: Path) -> None:
+def test_errors_of_broken_checkpoints_name_the_key(name: str, change: Callable, message: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=message):
         convert(name, broken(name, change, tmp_path), tmp_path / "out.safetensors")
     assert not list(tmp_path.glob("out*"))
 
 
-def test_a_part_of_the_biases_is_not_taken_for_none(tmp_path: Path) -> None:
+def test_a_single_missing_bias_is_an_error(tmp_path: Path) -> None:
     checkpoint = cross_scale_xformers(PLAIN)(dict(source("cross_scale_mae", "post_norm").state_dict()))
     del checkpoint["model"]["encoder.encoders.2.wrap_ff.sublayer.layer.mlp.3.bias"]
     torch.save(checkpoint, tmp_path / "a.pth")
@@ -111,19 +111,19 @@ def test_a_part_of_the_biases_is_not_taken_for_none(tmp_path: Path) -> None:
     ],
     ids=["student", "ResNet", "ResNet teacher"],
 )
-def test_other_files_of_the_publisher_are_named(content: dict, message: str, tmp_path: Path) -> None:
+def test_errors_of_other_published_files_name_them(content: dict, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(ModelError, match=message):
         convert("dino_mc", tmp_path / "a.pth", tmp_path / "out.safetensors")
 
 
-def test_other_positions_than_the_published_grid_are_refused(tmp_path: Path) -> None:
+def test_positions_other_than_the_published_grid_are_an_error(tmp_path: Path) -> None:
     shuffled = broken("cross_scale_mae", lambda s: s.update(pos_embed=s["pos_embed"].flip(1)), tmp_path)
     with pytest.raises(ModelError, match="not the 8 x 8 sine-cosine grid"):
         convert("cross_scale_mae", shuffled, tmp_path / "out.safetensors")
 
 
-def test_an_incomplete_q_k_v_is_refused(tmp_path: Path) -> None:
+def test_an_incomplete_q_k_v_is_an_error(tmp_path: Path) -> None:
     checkpoint = cross_scale_xformers(PLAIN)(dict(source("cross_scale_mae", "post_norm").state_dict()))
     del checkpoint["model"]["encoder.encoders.1.wrap_att.sublayer.layer.in_proj_container.k_proj.weight"]
     torch.save(checkpoint, tmp_path / "a.pth")
@@ -143,7 +143,7 @@ class Hostile:
         return os.system, (f"touch {self.witness}",)
 
 
-def test_a_checkpoint_that_would_run_code_does_not(tmp_path: Path) -> None:
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
     content = {"model": dict(source("scale_mae").state_dict()), "args": Hostile(tmp_path / "ran")}
     torch.save(content, tmp_path / "hostile.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(content["args"], protocol=2))
@@ -153,7 +153,7 @@ def test_a_checkpoint_that_would_run_code_does_not(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
+def test_errors_of_damaged_files_name_them(tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(b"<html>quota exceeded</html>")
     with pytest.raises(ModelError, match=r"a\.pth: not read: it is damaged or no torch checkpoint"):
         read_checkpoint(tmp_path / "a.pth")
@@ -203,7 +203,7 @@ def test_loading_is_strict(saved: Path) -> None:
         load_gfm("dino_mc", saved, size="mini")
 
 
-def test_training_a_loaded_model_leaves_the_file_alone(saved: Path) -> None:
+def test_training_a_loaded_model_does_not_change_the_file(saved: Path) -> None:
     before = saved.read_bytes()
     model = load_gfm("dino_mc", saved, size="mini", img_size=64)
     with torch.no_grad():
@@ -212,7 +212,7 @@ def test_training_a_loaded_model_leaves_the_file_alone(saved: Path) -> None:
     assert saved.read_bytes() == before
 
 
-def test_the_distance_applies_to_loaded_weights_too(tmp_path: Path) -> None:
+def test_gsd_applies_to_loaded_weights(tmp_path: Path) -> None:
     model = source("scale_mae")
     save_weights(model.state_dict(), card_of(model), tmp_path / "w.safetensors", {})
     loaded = load_gfm("scale_mae", tmp_path / "w.safetensors", size="mini", img_size=32, gsd=20.0)
@@ -220,7 +220,7 @@ def test_the_distance_applies_to_loaded_weights_too(tmp_path: Path) -> None:
     assert not loaded.pos_embed.requires_grad
 
 
-def test_verify_refuses_random_weights_and_changed_files(saved: Path) -> None:
+def test_verify_detects_random_weights_and_changed_files(saved: Path) -> None:
     torch.manual_seed(0)
     fresh = load_gfm("dino_mc", size="mini", img_size=64)
     save_weights(fresh.state_dict(), card_of(fresh), saved, {})

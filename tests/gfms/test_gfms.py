@@ -56,7 +56,7 @@ def test_scale_mae_equals_torchgeo(gsd: float, img_size: int) -> None:
         torch.testing.assert_close(ours.forward_features(x), theirs.forward_features(x), rtol=1e-5, atol=1e-5)
 
 
-def test_scale_mae_sees_the_ground_sampling_distance() -> None:
+def test_scale_mae_depends_on_gsd() -> None:
     torch.manual_seed(0)
     model = load_gfm("scale_mae", size="mini", img_size=64).eval()
     x = torch.randn(1, 3, 64, 64)
@@ -71,7 +71,7 @@ def test_scale_mae_sees_the_ground_sampling_distance() -> None:
 
 
 @pytest.mark.parametrize("name", ["dino_mc", "cross_scale_mae"])
-def test_gsd_is_nothing_to_the_others(name: str) -> None:
+def test_other_gfms_do_not_depend_on_gsd(name: str) -> None:
     positions = [load_gfm(name, size="mini", img_size=64, gsd=gsd).pos_embed.detach() for gsd in (None, 30.0)]
     if name == "cross_scale_mae":
         assert torch.equal(*positions)
@@ -92,7 +92,7 @@ def test_positions_follow_the_published_formula() -> None:
             torch.testing.assert_close(found[1 + row * 3 + column], torch.cat(expected).float())
 
 
-def test_fixed_positions_are_computed_anew_for_the_grid_and_never_trained() -> None:
+def test_fixed_positions_are_computed_for_the_grid_and_never_trained() -> None:
     model = load_gfm("cross_scale_mae", size="mini", img_size=96)
     assert not model.pos_embed.requires_grad
     assert torch.equal(model.pos_embed, sincos_positions((12, 12), 64))
@@ -174,7 +174,7 @@ def test_blocks_can_be_walked_by_hand(name: str, block: str) -> None:
 
 
 @pytest.mark.parametrize("name", GFMS)
-def test_final_norm_acts_only_where_it_was_trained(name: str) -> None:
+def test_final_norm_is_applied_only_where_it_was_trained(name: str) -> None:
     model = load_gfm(name, size="mini", img_size=64)
     tokens = 3 + torch.randn(1, 5, 64)
     assert torch.equal(model.norm(tokens), tokens) is not card_of(model).apply_final_norm
@@ -197,7 +197,7 @@ def test_reflectance_to_rgb() -> None:
     torch.testing.assert_close(scale_rgb(pixels, card), expected)
 
 
-def test_cards_survive_json_and_refuse_nonsense() -> None:
+def test_cards_round_trip_through_json_and_are_validated() -> None:
     for card in CARDS.values():
         assert GFMCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
         assert card.to_dict()["kind"] == card.positions, "the name in files of every version"
@@ -209,7 +209,7 @@ def test_cards_survive_json_and_refuse_nonsense() -> None:
         replace(gfm_card("dino_mc"), architecture={"depth": 3})
 
 
-def test_unknown_names_and_sizes_say_what_is_known() -> None:
+def test_errors_list_known_names_and_sizes() -> None:
     with pytest.raises(ModelError, match="known: scale_mae, dino_mc, cross_scale_mae"):
         load_gfm("prithvi")
     with pytest.raises(ModelError, match="no size 'large'; known: full, mini"):
@@ -233,7 +233,7 @@ def test_taps_are_the_papers_fractions_of_depth() -> None:
         taps(3)
 
 
-def test_random_weights_come_from_torchs_generator() -> None:
+def test_random_weights_use_torchs_generator() -> None:
     def features(seed: int) -> Tensor:
         torch.manual_seed(seed)
         return load_gfm("dino_mc", size="mini", img_size=64).blocks[0].attn.qkv.weight

@@ -1,6 +1,6 @@
-"""Mini pretraining learns, is repeatable, and leaves weights that load and pass `verify`.
+"""Mini pretraining learns, is repeatable, and writes weights that load and pass `verify`.
 
-That frozen features beat random ones is measured in docs/gfms.md; it takes too long for a test.
+docs/gfms.md compares frozen features with random ones; this takes too long for a test.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FALL = {"scale_mae": 0.85, "dino_mc": 0.97, "cross_scale_mae": 0.85}
 
 
 @pytest.mark.parametrize("name", GFMS)
-def test_pretraining_learns_what_holds_for_unseen_scenes(name: str) -> None:
+def test_pretraining_lowers_the_loss_of_unseen_scenes(name: str) -> None:
     torch.manual_seed(0)
     settings = PretrainSettings(steps=40, batch_size=16)
     objective = make_objective(gfm_card(name, "mini"), settings)
@@ -94,7 +94,7 @@ def test_verify_accepts_pretrained_weights(tmp_path: Path) -> None:
     assert all(check["passed"] for check in report["checks"].values())
 
 
-def test_verify_refuses_learned_positions_that_were_shuffled(tmp_path: Path) -> None:
+def test_verify_detects_shuffled_learned_positions(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, weights = build(gfm_card("dino_mc", "mini")), tmp_path / "dino_mc.safetensors"
     for key, parameter in model.named_parameters():
@@ -118,19 +118,19 @@ def test_verify_refuses_learned_positions_that_were_shuffled(tmp_path: Path) -> 
         (np.full((4, 3, 64, 64), np.nan), "expected finite reflectance"),
     ],
 )
-def test_wrong_images_are_refused_and_leave_nothing(images: np.ndarray, message: str, tmp_path: Path) -> None:
+def test_wrong_images_are_an_error_and_write_no_file(images: np.ndarray, message: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=message):
         pretrain("dino_mc", images, tmp_path / "w.safetensors", PretrainSettings(steps=1, batch_size=2), seed=0)
     assert not list(tmp_path.iterdir())
 
 
-def test_settings_that_make_no_sense_are_refused() -> None:
+def test_invalid_settings_are_an_error() -> None:
     for field, value in (("steps", 0), ("batch_size", 1), ("mask_ratio", 1.0), ("momentum", 0.0)):
         with pytest.raises(ConfigError, match=f"pretraining.{field}: expected"):
             read(PretrainSettings, {field: value}, "pretraining")
 
 
-def test_the_encoder_sees_nothing_of_hidden_patches() -> None:
+def test_encoder_does_not_depend_on_hidden_patches() -> None:
     torch.manual_seed(0)
     gfm = build(gfm_card("scale_mae", "mini")).eval()
     images, kept = torch.randn(1, 3, 64, 64), torch.tensor([[0, 1, 8]])
@@ -147,7 +147,7 @@ def test_the_encoder_sees_nothing_of_hidden_patches() -> None:
 def test_a_perfect_prediction_of_the_hidden_patches_has_no_loss() -> None:
     """The order of patches survives masking and restoring: a decoder that knows the targets gets exactly 0."""
     torch.manual_seed(0)
-    objective = MaskedReconstruction(build(gfm_card("scale_mae", "mini")), 0.75, 10.0, 0.5)
+    objective = MaskedReconstruction(build(gfm_card("scale_mae", "mini")), PretrainSettings())
     rgb = torch.randn(2, 3, 64, 64)
     objective.decode = lambda encoded, restore: objective.targets(rgb)  # type: ignore[method-assign]
     assert objective.reconstruct(rgb)[0] == 0
@@ -155,14 +155,14 @@ def test_a_perfect_prediction_of_the_hidden_patches_has_no_loss() -> None:
 
 def test_positions_follow_the_crop() -> None:
     """Half of a 64-pixel image of 10 m, at 64 pixels again, has pixels of 5 m."""
-    objective = MaskedReconstruction(build(gfm_card("scale_mae", "mini")), 0.75, 10.0, 0.5)
+    objective = MaskedReconstruction(build(gfm_card("scale_mae", "mini")), PretrainSettings())
     objective.view(torch.rand(2, 3, 64, 64), 0.5)
     assert objective.gfm.gsd == 5.0
     objective.view(torch.rand(2, 3, 48, 48), 1.0)
     assert objective.gfm.gsd == 7.5
 
 
-def test_a_whole_view_is_the_image_or_its_mirror() -> None:
+def test_a_full_size_view_is_the_image_or_its_mirror() -> None:
     torch.manual_seed(0)
     image = torch.rand(1, 3, 16, 16)
     mirrors = [image, image.flip(2), image.flip(3), image.flip(2, 3)]

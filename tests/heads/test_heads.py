@@ -1,4 +1,4 @@
-"""Heads: shapes, parameter counts, what is parameter-free, and a batch of one image."""
+"""Heads: shapes, parameter counts, the part without parameters, and a batch of one image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_linear_head_is_average_pool_and_one_layer() -> None:
     assert count(head) == 4 * 16 * 5 + 5
 
 
-def test_linear_head_starts_undecided() -> None:
+def test_initial_loss_of_the_linear_head_is_log_classes() -> None:
     """The first loss is near log K for features of any dimension; a large start would spoil the first steps."""
     torch.manual_seed(0)
     logits = LinearHead(1024, 4, 17)(maps(8, 1024)).detach()
@@ -109,13 +109,13 @@ def test_upernet_batch_norm_is_plain_batch_norm_otherwise() -> None:
 
 
 @pytest.mark.parametrize("head", [LinearHead(16, 4, 5), UPerNet(16, 5, channels=8).eval()])
-def test_reduce_holds_no_parameters_and_classify_does_the_rest(head: LinearHead | UPerNet) -> None:
+def test_forward_is_reduce_without_parameters_then_classify(head: LinearHead | UPerNet) -> None:
     x = maps(2, 16)
     reduced = head.reduce(x)
     assert not any(r.requires_grad for r in reduced)
     assert torch.equal(head.classify(reduced), head(x))
 
 
-def test_upernet_refuses_an_unknown_scale() -> None:
+def test_upernet_of_an_unknown_scale_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"4, 2, 1 or 0\.5, found 3"):
         UPerNet(16, 5, channels=8, scales=(3, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""Saved adapters must give back the same outputs, and refuse what they were not made for."""
+"""Saved adapters reproduce outputs exactly, and cannot be loaded on another GFM."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_only_the_adapter_is_saved(tmp_path: Path, method: str) -> None:
     assert set(saved) == set(model.trainable_names()) | buffers
 
 
-def test_the_card_says_what_a_reader_needs(tmp_path: Path) -> None:
+def test_contents_of_the_card(tmp_path: Path) -> None:
     model = trained("deflect")
     save_adapter(model, tmp_path)
     card = json.loads((tmp_path / "adapter.json").read_text())
@@ -95,7 +95,7 @@ def test_shared_projections_are_saved_once(tmp_path: Path) -> None:
     assert sum("vera_A" in name for name in load_file(tmp_path / "adapter.safetensors")) == 1
 
 
-def test_another_gfm_is_refused_and_another_size_is_not(tmp_path: Path) -> None:
+def test_another_gfm_is_an_error_and_another_image_size_is_not(tmp_path: Path) -> None:
     save_adapter(trained("lora"), tmp_path)
     other = tiny()
     other.blocks[1].mlp.fc2.weight.data.neg_()
@@ -119,7 +119,7 @@ def test_the_normalisation_of_training_is_kept(tmp_path: Path) -> None:
     assert torch.equal(loaded(image), model(image))
 
 
-def test_damaged_adapters_are_refused_by_name(tmp_path: Path) -> None:
+def test_errors_of_damaged_adapters_name_the_file(tmp_path: Path) -> None:
     save_adapter(trained("lora"), tmp_path)
     path = tmp_path / "adapter.safetensors"
     saved = load_file(path)
@@ -141,7 +141,7 @@ def test_damaged_adapters_are_refused_by_name(tmp_path: Path) -> None:
         load_adapter(tiny(), tmp_path)
 
 
-def test_a_merged_model_has_no_adapter(tmp_path: Path) -> None:
+def test_saving_a_merged_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="merged"):
         save_adapter(merge(trained("lora")), tmp_path)
 
@@ -167,7 +167,7 @@ def test_real_sentinel2_images_go_through_an_adapted_gfm(tmp_path: Path) -> None
     assert loaded.deflection(image)["angle"].mean() > 0
 
 
-def test_saved_tensors_can_be_read_by_whom_the_mask_allows(tmp_path: Path) -> None:
+def test_saved_tensors_follow_the_umask(tmp_path: Path) -> None:
     """safetensors makes files that nobody else on a cluster can read."""
     before = os.umask(0o027)
     try:

@@ -62,7 +62,7 @@ def test_1_starts_at_the_frozen_gfm(variant: str, settings: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("variant", ["plain", "dinov2", "post_norm"])
-def test_2_no_frozen_bit_changes_and_everything_else_learns(variant: str) -> None:
+def test_2_frozen_parameters_do_not_change_and_all_others_do(variant: str) -> None:
     model = deflected(variant)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     image = images(model.gfm)
@@ -90,7 +90,7 @@ def test_3_without_the_constraint_lengths_change() -> None:
     assert (model.deflection(images(model.gfm))["length"] - 1).abs().max() > 0.01
 
 
-def test_4_spectral_tokens_ignore_where_pixels_lie_and_spatial_tokens_do_not() -> None:
+def test_4_spectral_tokens_do_not_depend_on_the_order_of_pixels_and_spatial_tokens_do() -> None:
     model = trained()
     image = images(model.gfm)
     tiles = image.unfold(2, 8, 8).unfold(3, 8, 8).flatten(-2)
@@ -184,7 +184,7 @@ def test_features_chosen_by_settings() -> None:
     assert isinstance(deflected(hidden=None).upe.transform, torch.nn.Linear)
 
 
-def test_only_the_infrared_can_tell_two_images_apart_and_deflect_does() -> None:
+def test_deflect_distinguishes_images_that_differ_only_in_the_infrared() -> None:
     model = trained()
     image = images(model.gfm)
     other = image.clone()
@@ -219,7 +219,7 @@ def test_length_gradient_changes_gradients_not_values() -> None:
     assert not torch.allclose(models[0].uatt["0"].up.grad, models[1].uatt["0"].up.grad, rtol=1e-3)
 
 
-def test_unadapted_blocks_run_as_they_are() -> None:
+def test_unadapted_blocks_are_those_of_the_gfm() -> None:
     model = trained(blocks=[2])
     image = images(model.gfm)
     assert list(model.uatt) == ["2"]
@@ -245,7 +245,7 @@ def test_deflection_functions() -> None:
 # ---------------------------------------------------------------------- calibration
 
 
-def test_calibration_standardises_descriptors_whatever_the_batches() -> None:
+def test_calibration_does_not_depend_on_the_batches() -> None:
     model = deflected(calibrate=False)
     data = images(model.gfm, n=6)
     model.calibrate(data.split(4))
@@ -271,7 +271,7 @@ def test_a_constant_feature_is_only_centred() -> None:
     assert model(data).isfinite().all()
 
 
-def test_faults_are_named() -> None:
+def test_errors_name_the_cause() -> None:
     model = deflected(calibrate=False)
     image = images(model.gfm)
     with pytest.raises(ModelError, match="call calibrate"):

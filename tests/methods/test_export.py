@@ -1,7 +1,7 @@
-"""Recorded models (traced, exported, compiled whole) compute what the model computes, for every method.
+"""Traced, exported and fully compiled models have the outputs of the model, for every method.
 
-The recorder sees torch's own operations alone: what NumPy does beside them, or a value read on the way, would be baked
-in as it was for the first image, without a sign.
+A recorder sees operations of torch only: results of NumPy, and values read from tensors, would silently be constants of
+the first image.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WAYS: dict[str, Callable[[Any, torch.Tensor], Any]] = {
 }
 
 
-#: Export and whole compilation take seconds each; the quick tests keep those of DEFLECT.
+#: Export and full compilation take seconds each; the quick tests include only those of DEFLECT.
 SLOW = [pytest.param(way, marks=pytest.mark.slow if way != "trace" else ()) for way in WAYS]
 QUICK = ["trace", "export", "compile"]
 
@@ -82,7 +82,7 @@ def test_with_its_head(head: torch.nn.Module, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", QUICK)
-def test_a_loaded_adapter_that_has_seen_no_image(tmp_path: Path, way: str) -> None:
+def test_a_loaded_adapter_before_its_first_image(tmp_path: Path, way: str) -> None:
     model = adapted("deflect")
     stir(model)
     save_adapter(model, tmp_path)
@@ -97,7 +97,7 @@ def test_a_merged_model(method: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["trace", "export"])
-def test_without_calibration_nothing_is_recorded(way: str) -> None:
+def test_an_uncalibrated_model_cannot_be_recorded(way: str) -> None:
     model = adapt(tiny(), "deflect", BANDS).eval()
     with pytest.raises(ModelError, match=r"not standardised yet; call calibrate"):
         check(model, way, model.gfm)

@@ -1,4 +1,4 @@
-"""Every method: what it trains, what it must leave alone, and the algebra it claims."""
+"""Every method: which parameters it trains, which it must not change, and its algebra."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_trainable_names_are_those_of_the_snapshot() -> None:
 
 
 @pytest.mark.parametrize("method", ALL)
-def test_steps_change_what_is_trainable_and_not_one_bit_else(method: str) -> None:
+def test_steps_change_trainable_parameters_only(method: str) -> None:
     model = adapted(method)
     trainable = set(model.trainable_names())
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -104,7 +104,7 @@ def test_steps_change_what_is_trainable_and_not_one_bit_else(method: str) -> Non
     assert changed == trainable
 
 
-def test_the_given_gfm_is_never_touched() -> None:
+def test_adapt_does_not_change_the_given_gfm() -> None:
     gfm = tiny("with_head")
     before = {name: value.clone() for name, value in gfm.state_dict().items()}
     for method in OWN:
@@ -132,7 +132,7 @@ def test_shares_on_vit_l_are_the_papers(method: str, settings: dict[str, Any], p
     assert sum(found.modules.values()) == found.tuned_params
 
 
-def test_report_leaves_a_classifier_out() -> None:
+def test_report_does_not_count_a_classifier() -> None:
     plain, with_head = tiny(), tiny("with_head")
     assert parameter_report(adapt(with_head, "frozen", BANDS)).gfm_params == sum(p.numel() for p in plain.parameters())
 
@@ -203,7 +203,7 @@ def test_zero_and_random_keep_the_rgb_kernels() -> None:
         assert wide[:, 3:].std().item() == pytest.approx(kernels.std().item() * (init == "random"), rel=0.05)
 
 
-def test_band_faults_are_named() -> None:
+def test_errors_name_the_band() -> None:
     gfm = tiny()
     with pytest.raises(ConfigError, match="no red and no blue band"):
         adapt(gfm, "frozen", SENTINEL2.subset(["B03", "B08"]))
@@ -241,7 +241,7 @@ def test_band_faults_are_named() -> None:
         ("deflect", {"indices": ["NDVI", "NDRE"]}, "unknown spectral index 'NDRE'"),
     ],
 )
-def test_wrong_settings_end_in_one_clear_line(method: str, settings: dict[str, Any], message: str) -> None:
+def test_errors_of_wrong_settings_are_one_line(method: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises((ModelError, ConfigError), match=message) as caught:
         adapted(method, **settings)
     assert "\n" not in str(caught.value)
@@ -266,7 +266,7 @@ def test_usual_lora_equals_peft_on_the_same_weights() -> None:
 
 
 @pytest.mark.parametrize(("name", "scale"), [("lora", 6 / 4), ("rslora", 6 / 4**0.5), ("dora", 6 / 4)])
-def test_variants_of_lora_have_their_own_scale(name: str, scale: float) -> None:
+def test_scale_of_peft_variants_of_lora(name: str, scale: float) -> None:
     model = adapted(f"peft:{name}", options={"r": 4, "lora_alpha": 6})
     assert model.gfm.blocks[0].attn.qkv.scaling == {"default": scale}
     assert any("magnitude" in n for n in model.trainable_names()) == (name == "dora")
@@ -348,7 +348,7 @@ def test_prompts_follow_the_prefix_and_are_left_out_of_the_features(variant: str
     torch.testing.assert_close(model(image), model.gfm.norm(own))
 
 
-def test_prompts_are_seen_and_leave_no_trace_in_the_sequence() -> None:
+def test_prompts_change_features_but_not_the_number_of_tokens() -> None:
     frozen = adapted("frozen")
     image = images(frozen.gfm)
     outputs = [adapted("vpt", bands="rgb", deep=deep)(image) for deep in (True, False)]

@@ -18,7 +18,7 @@ from torch import Tensor
 from deflect.bands import BandStatistics
 from deflect.errors import ModelError
 from deflect.methods import AdaptedGFM, adapt, adapt_as, load_adapter, method_config, parameter_report, save_adapter
-from deflect.spectral import pixel_set
+from deflect.spectral import patches, pixel_statistics
 
 
 def adapted(method: str, gfm: VisionTransformer | None = None, **settings: Any) -> AdaptedGFM:
@@ -181,7 +181,7 @@ def test_a_gfm_with_other_inputs_is_refused_when_adapted(method: str) -> None:
 def test_statistics_leave_the_image_alone(size: tuple[int, int], patch: int) -> None:
     image = torch.rand(1, 3, *size)
     before = image.clone()
-    pixel_set(image, (patch, patch))
+    pixel_statistics(patches(image, (patch, patch)))
     assert torch.equal(image, before)
 
 

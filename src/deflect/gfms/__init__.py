@@ -1,6 +1,6 @@
-"""The geospatial foundation models: data sheets, models, weights and mini pretraining.
+"""The geospatial foundation models: cards, models, weights and mini pretraining.
 
-The models are loaded on first use, because timm takes seconds to import and the command line needs only data sheets.
+Whatever imports timm, which takes seconds, is loaded on first use: the command line needs only the cards.
 """
 
 from __future__ import annotations
@@ -14,23 +14,12 @@ if TYPE_CHECKING:
     from deflect.gfms.vit import build, card_of, count_parameters, scale_rgb
     from deflect.gfms.weights import load_gfm
 
-_HOME = {"load_gfm": "weights", "build": "vit", "card_of": "vit", "count_parameters": "vit", "scale_rgb": "vit"}
-__all__ = [
-    "CARDS",
-    "GFMS",
-    "GFMCard",
-    "ModelError",
-    "build",
-    "card_of",
-    "count_parameters",
-    "gfm_card",
-    "load_gfm",
-    "scale_rgb",
-    "taps",
-]
+_VIT = ("build", "card_of", "count_parameters", "scale_rgb")
+__all__ = ["CARDS", "GFMS", "GFMCard", "gfm_card", "load_gfm", "taps"]
+__all__ += ["build", "card_of", "count_parameters", "scale_rgb"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in (*_VIT, "load_gfm"):
         raise AttributeError(f"module 'deflect.gfms' has no attribute {name!r}")
-    return getattr(import_module(f"deflect.gfms.{_HOME[name]}"), name)
+    return getattr(import_module("deflect.gfms.vit" if name in _VIT else "deflect.gfms.weights"), name)

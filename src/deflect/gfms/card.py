@@ -1,7 +1,7 @@
-"""Data sheets of the geospatial foundation models (GFMs): architecture, normalisation, origin and licence.
+"""Cards of the geospatial foundation models (GFMs): architecture, normalisation, origin and licence.
 
-Those of the published models are in cards.yaml. Every weight file has its :class:`GFMCard` in a JSON file of the same
-name, which decides the model that is built for it.
+Those of the published models are in cards.yaml. Every weight file has a :class:`GFMCard` in a JSON file of the same
+name, from which its model is built.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import yaml
 from deflect.errors import ModelError
 from deflect.settings import GFMS
 
-POSITIONS = ("gsd_sincos", "learned", "fixed_sincos")
-BLOCKS = ("pre_norm", "post_norm")
+CHOICES = {"positions": ("gsd_sincos", "learned", "fixed_sincos"), "block": ("pre_norm", "post_norm")}
 ARCHITECTURE = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
 
 
@@ -25,7 +24,7 @@ ARCHITECTURE = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
 class WeightSource:
     """Where a checkpoint is published. ``url`` is https, or ``gdrive:ID`` for a file on Google Drive.
 
-    ``sha256`` and ``md5`` are what the publisher states; empty where nothing is stated.
+    ``sha256`` and ``md5`` are those that the publisher states; empty where none is stated.
     """
 
     url: str
@@ -40,19 +39,16 @@ class GFMCard:
     """One GFM.
 
     Attributes:
-        name: name in this project, e.g. ``scale_mae``.
-        title: name in a table.
-        size: ``full`` (the published size that the study uses), ``large`` (a published bigger one) or ``mini``.
-        positions: ``gsd_sincos`` (fixed sines of metres on the ground), ``learned``, ``fixed_sincos``.
+        size: ``full`` (the published size that the study uses), ``large`` (a larger published one) or ``mini``.
+        positions: ``gsd_sincos`` (sine-cosine of metres on the ground), ``learned`` or ``fixed_sincos``.
         block: ``pre_norm`` (timm's ``Block``) or ``post_norm`` (:class:`deflect.gfms.vit.PostNormBlock`).
         architecture: arguments of timm's ``VisionTransformer``; ``img_size`` is that of pretraining, in pixels.
         rgb_mean, rgb_std: normalisation of RGB in 0..1, in the order red, green, blue.
         reflectance_white: reflectance that is white: RGB = clip(reflectance / reflectance_white, 0, 1).
-        apply_final_norm: whether ``gfm.norm`` acts; where the published norm was never trained, it passes tokens on.
-        gsd_mode: ``image`` where positions follow the ground sampling distance of the image, else ``none``.
-        licence, citation: of the weights and of the model.
-        sources: where the checkpoint is published, the preferred place first.
-        origin: of a weight file: what it was made from, and its checksums.
+        apply_final_norm: whether ``gfm.norm`` is applied; a published norm that was never trained is the identity.
+        gsd_mode: ``image`` where positions depend on the ground sampling distance of the image, else ``none``.
+        sources: where the checkpoint is published, preferred source first.
+        origin: what a weight file was made from, and its checksums.
     """
 
     name: str
@@ -72,8 +68,8 @@ class GFMCard:
     origin: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what, value, allowed in (("positions", self.positions, POSITIONS), ("block", self.block, BLOCKS)):
-            if value not in allowed:
+        for what, allowed in CHOICES.items():
+            if (value := getattr(self, what)) not in allowed:
                 raise ModelError(f"GFM card {self.name}: {what} must be one of {', '.join(allowed)}, found {value!r}")
         if sorted(self.architecture) != sorted(ARCHITECTURE):
             raise ModelError(
@@ -87,15 +83,9 @@ class GFMCard:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GFMCard:
-        """The card of a JSON object.
-
-        Raises:
-            ModelError: a field is missing or unknown.
-        """
-        fields = {"positions" if name == "kind" else name: value for name, value in values.items()}
+        """The card in a JSON object; raises ModelError if a field is missing or unknown."""
         try:
-            for name in ("rgb_mean", "rgb_std"):
-                fields[name] = tuple(fields[name])
+            fields = from_json(values)
             fields["sources"] = tuple(WeightSource(**source) for source in fields.get("sources", ()))
             return cls(**fields)
         except (TypeError, KeyError) as error:
@@ -105,12 +95,18 @@ class GFMCard:
 
 
 def json_fields(card: Any) -> dict[str, Any]:
-    """The fields of a dataclass under their names in JSON files, where the positions are called ``kind``."""
+    """The fields of a dataclass under their names in JSON files, where ``positions`` is called ``kind``."""
     return {"kind" if name == "positions" else name: value for name, value in asdict(card).items()}
 
 
+def from_json(values: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`json_fields`, for the arguments of a dataclass."""
+    fields = {"positions" if name == "kind" else name: value for name, value in values.items()}
+    return fields | {name: tuple(fields[name]) for name in ("rgb_mean", "rgb_std")}
+
+
 def _mini(card: GFMCard) -> GFMCard:
-    """The small model of the same kind that the mini study pretrains itself."""
+    """The small model of the same kind that the workflow pretrains for the mini study."""
     title = f"{card.title.split(' ViT')[0]} (mini)"
     architecture = dict(zip(ARCHITECTURE, (64, 8, 64, 4, 4), strict=True))
     return replace(card, title=title, size="mini", architecture=architecture, licence="Apache-2.0", sources=())
@@ -122,11 +118,7 @@ CARDS |= {(name, "mini"): _mini(CARDS[name, "full"]) for name in GFMS}
 
 
 def gfm_card(name: str, size: str = "full") -> GFMCard:
-    """The data sheet of the GFM ``name`` in ``size`` (``full``, ``mini``; ``large`` for Cross-Scale MAE).
-
-    Raises:
-        ModelError: there is no such GFM or size.
-    """
+    """The card of the GFM ``name`` in ``size``: ``full``, ``mini``, or ``large`` (Cross-Scale MAE only)."""
     if name not in GFMS:
         raise ModelError(f"unknown GFM {name!r}; known: {', '.join(GFMS)}")
     if (name, size) not in CARDS:
@@ -135,16 +127,11 @@ def gfm_card(name: str, size: str = "full") -> GFMCard:
     return CARDS[name, size]
 
 
-def taps(depth: int) -> tuple[int, int, int, int]:
-    """Four 0-based block indices at the fractions of depth of ViT-L's 7, 11, 15, 23 of 24 (paper protocol).
-
-    Raises:
-        ModelError: there are fewer than four blocks.
-    """
+def taps(depth: int) -> tuple[int, ...]:
+    """Four 0-based block indices at the fractions of depth of ViT-L's 7, 11, 15, 23 of 24 (paper protocol)."""
     if depth < 4:
         raise ModelError(f"four taps need at least 4 blocks, found {depth}")
-    found: list[int] = []
+    found = [-1]
     for fraction in (8 / 24, 12 / 24, 16 / 24, 1.0):
-        nearest = floor(depth * fraction + 0.5) - 1
-        found.append(max(nearest, found[-1] + 1) if found else nearest)
-    return found[0], found[1], found[2], found[3]
+        found.append(max(floor(depth * fraction + 0.5) - 1, found[-1] + 1))
+    return tuple(found[1:])

@@ -21,15 +21,15 @@ from deflect.gfms.weights import check_state, save_weights
 def convert(name: str, checkpoint: Path, out: Path, *, size: str = "", sha256: str = "") -> GFMCard:
     """Write ``out`` (``.safetensors``) and its card from a published checkpoint of the GFM ``name``.
 
-    ``checkpoint`` may be the folder that holds the one file which :func:`deflect.gfms.fetch.fetch` downloaded. The
-    size (ViT-B or ViT-L), the block and, for DINO-MC, the patch size are read from the weights themselves.
+    The size (ViT-B or ViT-L), the block and, for DINO-MC, the patch size are read from the weights.
 
     Args:
-        size: the size that the weights must have, e.g. ``full``; empty admits every one.
-        sha256: of the checkpoint as it was fetched and checked; empty where nobody noted it.
+        checkpoint: a file, or the folder into which :func:`deflect.gfms.fetch.fetch` downloaded it.
+        size: the size that the weights must have, e.g. ``full``; empty accepts any.
+        sha256: checksum of the checkpoint when it was fetched; empty where unknown.
 
     Raises:
-        ModelError: the file is not the fetched one, would run code or is of another size, or a key is missing,
+        ModelError: the file is not the fetched one, would run code or has another size, or a key is missing,
             unexpected, of another shape or not finite.
         FileNotFoundError: there is no such file.
     """
@@ -54,8 +54,7 @@ def convert(name: str, checkpoint: Path, out: Path, *, size: str = "", sha256: s
     broken = [key for key, value in state.items() if not value.isfinite().all()]
     if broken:
         raise ModelError(f"{checkpoint}: not finite: {', '.join(sorted(broken))}; fetch the file again")
-    origin = {"checkpoint": checkpoint.name, "checkpoint_sha256": found}
-    return save_weights(state, card, out, origin)
+    return save_weights(state, card, out, {"checkpoint": checkpoint.name, "checkpoint_sha256": found})
 
 
 def _checkpoint_file(name: str, path: Path) -> Path:
@@ -69,11 +68,7 @@ def _checkpoint_file(name: str, path: Path) -> Path:
 
 
 def recognise(name: str, state: Mapping[str, Tensor], where: str) -> GFMCard:
-    """The card of the published or mini model whose width and depth are those of ``state``.
-
-    Raises:
-        ModelError: no model of ``name`` has that width and depth.
-    """
+    """The card of the published or mini model of ``name`` with the width and depth of ``state``."""
     kernel = state.get("patch_embed.proj.weight")
     if kernel is None or kernel.ndim != 4:
         raise ModelError(f"{where}: no patch_embed.proj.weight (D, 3, p, p) among {', '.join(sorted(state)[:8])} ...")
@@ -88,7 +83,7 @@ def recognise(name: str, state: Mapping[str, Tensor], where: str) -> GFMCard:
 
 
 def _with_grid(card: GFMCard, kernel: Tensor, positions: Tensor | None) -> GFMCard:
-    """``card`` with the patch size of the kernel, and the image size that its learned positions were made for."""
+    """``card`` with the patch size of the kernel and the image size of the learned positions."""
     patch = kernel.shape[-1]
     grid = round((positions.shape[1] - 1) ** 0.5) if positions is not None and positions.ndim == 3 else 0
     size = grid * patch or card.architecture["img_size"]
@@ -97,9 +92,9 @@ def _with_grid(card: GFMCard, kernel: Tensor, positions: Tensor | None) -> GFMCa
 
 
 def _check_positions(card: GFMCard, state: dict[str, Tensor], where: str) -> None:
-    """Fixed positions are computed; those of the checkpoint must be the same grid, and may be absent in Scale-MAE.
+    """Replace fixed positions by computed ones, which must be equal.
 
-    Scale-MAE computes them in every forward pass, so that what its checkpoint holds was never used.
+    Scale-MAE computes them in every forward pass: those in its checkpoint were never used, and may be absent.
     """
     if card.positions == "learned":
         return

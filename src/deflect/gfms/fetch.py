@@ -1,31 +1,26 @@
-"""Downloading published checkpoints into a folder, verified as datasets are.
+"""Downloading published checkpoints.
 
-Where the publisher states no checksum, the one found first is kept in ``checksums.json`` of the folder and holds from
-then on.
+Where the publisher states no checksum, that of the first download is written to ``checksums.json`` and enforced later.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from deflect.data.fetch.file import fetch_file
+from deflect.data.fetch.sources import Source
 from deflect.errors import DownloadError, ModelError
 from deflect.gfms.card import gfm_card
 
 
 def fetch(name: str, folder: Path, *, size: str = "full") -> Path:
-    """The published checkpoint of the GFM ``name`` in ``folder``, downloaded unless it is there already.
-
-    A file that was put there by hand under its published name is checked and used.
+    """Download the published checkpoint of the GFM ``name`` into ``folder``; an existing file is only verified.
 
     Raises:
-        ModelError: unknown GFM, or one that is not published because the workflow pretrains it.
+        ModelError: the GFM is unknown, or is not published because the workflow pretrains it.
         DownloadError: no address gives the right file; the message says how to get it by hand.
     """
-    pass
-    from deflect.data.fetch.file import fetch_file
-    from deflect.data.fetch.sources import Source
-
-    card, faults = gfm_card(name, size), []
+    card, errors = gfm_card(name, size), []
     if not card.sources:
         raise ModelError(f"{name} ({size}) is not published; make it with `deflect gfm pretrain {name}`")
     for weights in card.sources:
@@ -34,6 +29,6 @@ def fetch(name: str, folder: Path, *, size: str = "full") -> Path:
         source = Source(weights.filename, weights.url, sha256=weights.sha256, md5=weights.md5, by_hand=by_hand)
         try:
             return fetch_file(source, folder)
-        except DownloadError as fault:
-            faults.append(str(fault))
-    raise DownloadError(" ".join(faults))
+        except DownloadError as error:
+            errors.append(str(error))
+    raise DownloadError(" ".join(errors))

@@ -1,9 +1,9 @@
-"""Masked reconstruction for the two MAE kinds, small enough for one CPU core.
+"""Masked reconstruction for the two MAE models, small enough for one CPU core.
 
-:class:`MaskedReconstruction` is MAE (arXiv 2111.06377) with one scale per batch, whose ground sampling distance the
-positions of ``gsd_sincos`` models follow (Scale-MAE, arXiv 2212.14532, without its Laplacian decoder).
-:class:`CrossScaleReconstruction` adds a second, magnified view and a contrastive loss that makes the two views of an
-image agree (Cross-Scale MAE, without its cross-prediction).
+:class:`MaskedReconstruction` is MAE (arXiv 2111.06377) with one scale per batch, which sets the distance of
+``gsd_sincos`` positions (Scale-MAE, arXiv 2212.14532, without its Laplacian decoder).
+:class:`CrossScaleReconstruction` adds a magnified view and a contrastive loss between the two views (Cross-Scale MAE,
+without its cross-prediction).
 """
 
 from __future__ import annotations
@@ -15,21 +15,19 @@ from torch import Tensor, nn
 
 from deflect.gfms.views import encode, random_side, random_view, take
 from deflect.gfms.vit import SinCosViT, card_of, scale_rgb, sincos_positions
+from deflect.settings.pretraining import PretrainSettings
 
 
 class MaskedReconstruction(nn.Module):
     """Encode the visible patches, decode all, compare the masked ones with their normalised pixels.
 
-    Args:
-        gfm: encoder, with one class token.
-        mask_ratio: share of patches hidden from the encoder.
-        gsd: metres per pixel of the images as they are given; None where positions do not follow it.
-        min_side: smallest crop, as a share of the image's side.
+    ``gfm`` is the encoder, with one class token.
     """
 
-    def __init__(self, gfm: SinCosViT, mask_ratio: float, gsd: float | None, min_side: float) -> None:
+    def __init__(self, gfm: SinCosViT, settings: PretrainSettings) -> None:
         super().__init__()
-        self.gfm, self.mask_ratio, self.gsd, self.min_side = gfm, mask_ratio, gsd, min_side
+        self.gfm, self.mask_ratio, self.min_side = gfm, settings.mask_ratio, settings.min_side
+        self.gsd = settings.gsd if card_of(gfm).positions == "gsd_sincos" else None
         self.patch = gfm.patch_embed.patch_size[0]
         dim = gfm.embed_dim // 2  # as published
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
@@ -41,11 +39,10 @@ class MaskedReconstruction(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Loss of a batch of reflectance (B, 3, H, W)."""
-        side = random_side(self.min_side, 1.0)
-        return self.reconstruct(self.view(images, side))[0]
+        return self.reconstruct(self.view(images, random_side(self.min_side, 1.0)))[0]
 
     def view(self, images: Tensor, side: float) -> Tensor:
-        """Crops of ``side`` at the encoder's input size, whose positions take their ground sampling distance."""
+        """Crops of ``side`` at the encoder's input size; sets the ground sampling distance of the positions."""
         size = self.gfm.patch_embed.img_size[0]
         if self.gsd is not None:
             self.gfm.set_gsd(self.gsd * side * images.shape[-1] / size)
@@ -69,10 +66,7 @@ class MaskedReconstruction(nn.Module):
         return self.predict(self.decoder(x))[:, 1:]
 
     def targets(self, rgb: Tensor) -> Tensor:
-        """Pixels of every patch (B, L, 3 p p), normalised by its mean and standard deviation (MAE's `norm_pix_loss`).
-
-        With plain pixels a small model learns mean colours and little structure.
-        """
+        """Pixels (B, L, 3 p p), normalised by mean and standard deviation of each patch (MAE's `norm_pix_loss`)."""
         pixels = F.unfold(rgb, self.patch, stride=self.patch).transpose(1, 2)
         centred = pixels - pixels.mean(-1, keepdim=True)
         return centred / (centred.square().mean(-1, keepdim=True) + 1e-3).sqrt()
@@ -82,9 +76,9 @@ class MaskedReconstruction(nn.Module):
 
 
 class CrossScaleReconstruction(MaskedReconstruction):
-    """Masked reconstruction of an image and of a magnified crop of it, with agreement of their encodings."""
+    """Masked reconstruction of an image and of a magnified crop of it, and a contrastive loss between the two."""
 
-    temperature = 0.1  # 0.5 as published, for batches of 512: fewer images need sharper contrast
+    temperature = 0.1  # published: 0.5, for batches of 512
 
     def forward(self, images: Tensor) -> Tensor:
         loss, encoded = self.reconstruct(self.view(images, 1.0))
@@ -93,7 +87,7 @@ class CrossScaleReconstruction(MaskedReconstruction):
 
 
 def agreement(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """NT-Xent: each of (B, D) must find its own image's other view among all 2 B - 1 others, by cosine."""
+    """NT-Xent loss of two views (B, D): which of the 2 B - 1 others is the other view of the same image, by cosine."""
     both = F.normalize(torch.cat([first, second]), dim=1)
     similarity = (both @ both.T / temperature).fill_diagonal_(float("-inf"))
     partner = torch.arange(len(both)).roll(len(first))

@@ -1,8 +1,6 @@
-"""Pretraining the mini GFMs on RGB, so that "RGB-pretrained prior" is real in the mini study too.
+"""Pretraining the mini GFMs on RGB images, each with the task of the published model of its name.
 
-Each is trained as the published model of its name: masked reconstruction with the ground sampling distance
-(Scale-MAE), with a second scale (Cross-Scale MAE), or self-distillation (DINO-MC). It takes seconds on one core. The
-same seed, machine and number of threads give the same bytes.
+The same seed, machine and number of threads give the same bytes.
 """
 
 from __future__ import annotations
@@ -10,11 +8,10 @@ from __future__ import annotations
 import logging
 from math import cos, pi
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from deflect.errors import ModelError
@@ -30,33 +27,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Objective = MaskedReconstruction | SelfDistillation
+OBJECTIVES: dict[str, Any] = {
+    "scale_mae": MaskedReconstruction,
+    "dino_mc": SelfDistillation,
+    "cross_scale_mae": CrossScaleReconstruction,
+}
 
 
 def pretrain(name: str, images: np.ndarray, out: Path, settings: PretrainSettings, seed: int) -> GFMCard:
     """Pretrain the mini GFM ``name`` and write ``out`` (``.safetensors``) and its card.
 
-    Args:
-        images: (N, 3, H, W) reflectance of unlabelled scenes in the order red, green, blue; H = W >= 16.
-        seed: of weights, batches, crops and masks.
-
-    Raises:
-        ModelError: images of another shape or range, or a loss that is not finite.
+    ``images`` is reflectance (N, 3, H, W) of unlabelled scenes in the order red, green, blue, with H = W >= 16. All
+    random numbers are of ``seed``.
     """
     rgb = _checked(images)
+    card = gfm_card(name, "mini")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        card = gfm_card(name, "mini")
         objective = make_objective(card, settings)
         losses = optimise(objective, rgb, settings)
     gfm = objective.gfm
     if isinstance(gfm, SinCosViT):
-        gfm.set_gsd(1.0)  # the reference; load_gfm sets the distance of the images at hand
-    origin = {
-        "pretrained_on": f"{len(rgb)} RGB images",
-        "settings": settings.model_dump(),
-        "seed": seed,
-        "loss": losses[-1],
-    }
+        gfm.set_gsd(1.0)  # the reference; load_gfm sets that of its images
+    origin = {"pretrained_on": f"{len(rgb)} RGB images", "settings": settings.model_dump(), "seed": seed}
     return save_weights(gfm.state_dict(), card, out, origin | {"loss": losses[-1]})
 
 
@@ -69,35 +62,25 @@ def pretrain_study(study: Study, name: str) -> GFMCard:
 
 
 def make_objective(card: GFMCard, settings: PretrainSettings) -> Objective:
-    """The pretraining task of the GFM of ``card``, around a fresh model."""
-    gfm = fresh(card)
-    if not isinstance(gfm, SinCosViT):
-        return SelfDistillation(gfm, settings.prototypes, settings.momentum, settings.min_side)
-    if card.positions == "gsd_sincos":
-        return MaskedReconstruction(gfm, settings.mask_ratio, settings.gsd, settings.min_side)
-    return CrossScaleReconstruction(gfm, settings.mask_ratio, None, settings.min_side)
+    """The pretraining task of the GFM of ``card``, with an untrained model.
 
-
-def fresh(card: GFMCard) -> VisionTransformer:
-    """An untrained model, Xavier-uniform as in MAE: timm's 0.02 is meant for wide models, and far too small here."""
+    Its weights are Xavier-uniform as in MAE: timm's 0.02 is for wide models, and far too small here.
+    """
     gfm = build(card)
     for module in gfm.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
     nn.init.xavier_uniform_(gfm.patch_embed.proj.weight.data.flatten(1))
-    return gfm
+    return OBJECTIVES[card.name](gfm, settings)
 
 
 def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> list[float]:
-    """Train ``objective`` on batches of ``rgb`` (N, 3, H, W); the loss of every step.
-
-    Raises:
-        ModelError: the loss is not finite.
-    """
+    """Train ``objective`` on batches of ``rgb`` (N, 3, H, W); returns the loss of every step."""
     trained = [p for p in objective.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim in (2, 4)]
-    vectors = [p for p in trained if p.ndim not in (2, 4)]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in trained if p.ndim in (2, 4)], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim not in (2, 4)], "weight_decay": 0.0},
+    ]
     optimiser = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95))
     losses = []
     for step in range(settings.steps):
@@ -112,14 +95,12 @@ def optimise(objective: Objective, rgb: Tensor, settings: PretrainSettings) -> l
         optimiser.step()
         objective.after_step(progress)
         losses.append(loss.item())
-    log.info(
-        "pretraining: loss %.4f after the first step, %.4f after the last of %d", losses[0], losses[-1], len(losses)
-    )
+    log.info("pretraining: loss %.4f at the first step, %.4f at the last of %d", losses[0], losses[-1], len(losses))
     return losses
 
 
 def _checked(images: np.ndarray) -> Tensor:
-    """``images`` as a float32 tensor, after the checks that catch a wrong layout or digital numbers."""
+    """``images`` as a float32 tensor; a wrong layout and digital numbers are errors."""
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or images.shape[2] < 16:
         raise ModelError(f"pretraining images: expected (N, 3, S, S) with S >= 16, found {images.shape}")
     rgb = torch.from_numpy(np.array(images, dtype=np.float32))

@@ -1,12 +1,12 @@
 """Checks that a GFM's features come from its weight file, and that the weights were trained.
 
-A model whose weights were not loaded runs, trains a little and is wrong. The checks fail for a file changed since its
-conversion, a layer as it was initialised, shuffled positions, collapsed features. They cannot notice trained weights
-that were mixed up: blocks in another order, or a transposed square matrix.
+The checks fail for a file that changed after its conversion, a layer with initial values, shuffled positions and
+collapsed features. They cannot detect trained weights in the wrong place, such as blocks in another order.
 """
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,12 @@ Check = tuple[float, float, float]
 
 
 def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
-    """Check the converted or pretrained ``weights`` of the GFM ``name``, and that they have ``size`` if one is given.
+    """Check the converted or pretrained ``weights`` of the GFM ``name``, and their ``size`` if one is given.
 
-    Returns:
-        name, title, weights, sha256, parameters, and ``checks``: what was measured, in which range it must lie.
+    Returns a report with every measured value and its allowed range.
 
     Raises:
-        ModelError: a key does not fit, or a check fails; the message lists every failed one.
-        FileNotFoundError: the weights or their card are not there.
+        ModelError: a key does not fit, or a check fails; the message lists all failed checks.
     """
     weights = Path(weights)
     card = read_card(weights)
@@ -68,7 +66,7 @@ def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
 
 
 def _weight_checks(gfm: VisionTransformer, positions: Tensor) -> dict[str, Check]:
-    """Norms and biases leave their initial 1 and 0 as soon as a model trains; neighbours have similar positions."""
+    """Training changes norms and biases from their initial 1 and 0; neighbours have similar positions."""
     norms = [m for m in gfm.modules() if isinstance(m, nn.LayerNorm) and not isinstance(m, UnusedNorm)]
     scales = torch.cat([norm.weight.detach() for norm in norms])
     linear = [m for m in gfm.modules() if isinstance(m, nn.Linear) and m.bias is not None]
@@ -84,7 +82,7 @@ def _weight_checks(gfm: VisionTransformer, positions: Tensor) -> dict[str, Check
 
 
 def _positions_check(gfm: VisionTransformer, positions: Tensor) -> Check:
-    """Positions as saved in the file, since loading computes fixed ones anew.
+    """Positions in the file (loading computes fixed ones again).
 
     Fixed: largest deviation from the formula. Learned: similarity of neighbours minus that of all pairs.
     """
@@ -100,7 +98,7 @@ def _positions_check(gfm: VisionTransformer, positions: Tensor) -> Check:
 
 @torch.no_grad()
 def _feature_checks(gfm: VisionTransformer) -> dict[str, Check]:
-    """Features must change with the weights, the image, the place and the order of patches."""
+    """Features must depend on the weights, the image, the place and the order of patches."""
     card = card_of(gfm)
     rgb = scale_rgb(_scenes(card.architecture["img_size"]), card)
     with torch.random.fork_rng(devices=[]):
@@ -111,10 +109,10 @@ def _feature_checks(gfm: VisionTransformer) -> dict[str, Check]:
     patches = features[:, gfm.num_prefix_tokens :]
     spread = patches.std(1).mean() / patches.abs().mean()
     return {
-        "difference from random weights": (_distance(features, random), 0.3, float("inf")),
-        "difference between two scenes": (_distance(features[:1], features[1:]), 0.01, float("inf")),
-        "spread of tokens over a scene": (spread.item(), 0.01, float("inf")),
-        "difference when patches move": (_distance(features[:, :1], rolled[:, :1]), 1e-5, float("inf")),
+        "difference from random weights": (_distance(features, random), 0.3, inf),
+        "difference between two scenes": (_distance(features[:1], features[1:]), 0.01, inf),
+        "spread of tokens over a scene": (spread.item(), 0.01, inf),
+        "difference when patches move": (_distance(features[:, :1], rolled[:, :1]), 1e-5, inf),
     }
 
 
@@ -124,7 +122,7 @@ def _distance(a: Tensor, b: Tensor) -> float:
 
 
 def _scenes(size: int) -> Tensor:
-    """Two smooth scenes (2, 3, S, S) of plausible reflectance, always the same."""
+    """Two fixed smooth scenes (2, 3, S, S) of plausible reflectance."""
     generator = torch.Generator().manual_seed(0)
     coarse = F.interpolate(torch.rand(2, 3, 6, 6, generator=generator), (size, size), mode="bicubic")
     fine = torch.rand(2, 3, size, size, generator=generator)

@@ -1,4 +1,4 @@
-"""Shared by both ways of pretraining: random views of image batches, and encoding a part of the patches."""
+"""For both pretraining tasks: random views of image batches, and encoding a part of the patches."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from torch import Tensor
 
 
 def random_view(images: Tensor, side: float, size: int) -> Tensor:
-    """Crop a square of ``side`` (share of the image's side, 0..1] per image and resample it to ``size`` pixels.
+    """Crop a random square of each image, mirror it at random and resample it: (B, C, H, W) -> (B, C, size, size).
 
-    Args:
-        images: (B, C, H, W).
-
-    Returns:
-        (B, C, size, size), bilinear, each image at a random place and randomly mirrored in both directions.
+    ``side`` is that of the square, as a share of the image's side.
     """
     batch = len(images)
     mirror = torch.randint(0, 2, (batch, 2)) * 2.0 - 1.0
-    place = (torch.rand(batch, 2) * 2 - 1) * (1 - side)
     affine = torch.zeros(batch, 2, 3)
+    affine[:, :, 2] = (torch.rand(batch, 2) * 2 - 1) * (1 - side)
     affine[:, 0, 0], affine[:, 1, 1] = (side * mirror).unbind(1)
-    affine[:, :, 2] = place
     grid = F.affine_grid(affine, [batch, images.shape[1], size, size], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
@@ -46,6 +41,6 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 def encode(gfm: VisionTransformer, rgb: Tensor, kept: Tensor) -> Tensor:
-    """Features (B, 1 + K, D) of the class token and the patches ``kept`` (B, K), which do not see the others."""
+    """Features (B, 1 + K, D) of the class token and the patches ``kept`` (B, K), without attention to the others."""
     tokens = gfm._pos_embed(gfm.patch_embed(rgb))
     return gfm.norm(gfm.blocks(torch.cat([tokens[:, :1], take(tokens[:, 1:], kept)], dim=1)))

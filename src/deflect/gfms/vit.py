@@ -1,6 +1,6 @@
-"""The GFMs as timm Vision Transformers: what differs from timm are the positions, the block and the final norm.
+"""The GFMs as timm Vision Transformers, with other positions, blocks and final norms.
 
-Every model here runs as timm's own ``forward_features`` does, so that code which walks the blocks needs no cases::
+Every model runs as timm's ``forward_features`` does::
 
     x = gfm.norm_pre(gfm.patch_drop(gfm._pos_embed(gfm.patch_embed(rgb))))
     for block in gfm.blocks:
@@ -29,15 +29,10 @@ def sincos_positions(grid: tuple[int, int], dim: int, gsd: float = 1.0, prefix_t
 
     The patch at column x and row y of the grid has the coordinates x·g and y·g, g = ground sampling distance / 1 m
     (Scale-MAE, arXiv 2212.14532). With frequencies w_k = 10000^(-k / (D/4)), k = 0..D/4-1, its position is
-    sin(x·g·w), cos(x·g·w), sin(y·g·w), cos(y·g·w), each D/4 numbers. Plain MAE positions, which Cross-Scale MAE uses,
-    are those of g = 1. Computed in float32, as in pretraining, whatever the precision of the model: in half precision
-    the angles of large distances would be noise.
+    sin(x·g·w), cos(x·g·w), sin(y·g·w), cos(y·g·w), each D/4 numbers. Plain MAE positions (Cross-Scale MAE) have g = 1.
+    Always float32, as in pretraining: half precision cannot represent the angles of large distances.
 
-    Args:
-        grid: rows and columns of patches.
-        dim: embedding dimension, a multiple of 4.
-        gsd: metres per pixel of the image that the patches are cut from.
-        prefix_tokens: class and register tokens, which get zeros.
+    ``grid`` is rows and columns, ``dim`` a multiple of 4, ``gsd`` metres per pixel; ``prefix_tokens`` are zeros.
     """
     rows, columns = grid
     y, x = torch.meshgrid(torch.arange(rows).float() * gsd, torch.arange(columns).float() * gsd, indexing="ij")
@@ -53,10 +48,9 @@ class PostNormBlock(Block):
         x = norm1(x + attn(x))
         x = norm2(x + mlp(x))
 
-    Members (``attn``, ``norm1``, ``mlp``, ``norm2``, ``ls1``, ``drop_path1`` ...) are those of timm's ``Block``;
-    :attr:`post_norm` tells the two apart. timm's ``ResPostBlock`` computes x + norm(attn(x)), which is another model.
-    Both norms add timm's 1e-6 to the variance, as xFormers' ``FusedLayerNorm`` does, which runs wherever Triton is, as
-    in the authors' pinned packages; without Triton xFormers takes PyTorch's 1e-5.
+    Members are those of timm's ``Block``; :attr:`post_norm` distinguishes the two. timm's ``ResPostBlock`` is another
+    model: x + norm(attn(x)). The norms' eps is 1e-6, as in xFormers' ``FusedLayerNorm``, which the authors' pinned
+    packages use (with Triton; without it, xFormers uses PyTorch's 1e-5).
     """
 
     post_norm = True
@@ -67,7 +61,7 @@ class PostNormBlock(Block):
 
 
 class UnusedNorm(LayerNorm):
-    """A final norm that was never trained: kept as published (it is counted), passed over in the forward pass."""
+    """A final norm that was never trained: its parameters are kept and counted, but it is not applied."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x
@@ -76,8 +70,8 @@ class UnusedNorm(LayerNorm):
 class SinCosViT(VisionTransformer):
     """ViT with fixed sine-cosine positions, computed for its grid and ``gsd`` and never interpolated.
 
-    ``pos_embed`` stays a parameter without gradient, as in the MAE family, and is filled again whenever
-    :meth:`set_gsd` or :meth:`set_input_size` changes what it depends on.
+    ``pos_embed`` is a parameter without gradient, as in the MAE family; :meth:`set_gsd` and :meth:`set_input_size`
+    compute it again.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -99,14 +93,13 @@ class SinCosViT(VisionTransformer):
 
 
 def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) -> VisionTransformer:
-    """The model of ``card`` with fresh weights, for images of ``img_size`` pixels (that of pretraining by default).
+    """The untrained model of ``card``, with the attribute ``card``, for images of ``img_size`` pixels.
 
-    ``gsd`` matters to ``positions="gsd_sincos"`` only; ``None`` is the reference distance of 1 m.
-    The result carries its ``card``. Build under ``torch.device("meta")`` to count parameters without memory.
+    ``img_size`` is that of pretraining by default. ``gsd`` is used by ``gsd_sincos`` positions only; None is 1 m.
+    Build under ``torch.device("meta")`` to count parameters without memory.
     """
     kwargs: dict[str, Any] = dict(card.architecture, num_classes=0, global_pool="token")
-    if card.block == "post_norm":
-        kwargs.update(block_fn=PostNormBlock)
+    kwargs["block_fn"] = PostNormBlock if card.block == "post_norm" else Block
     model = (VisionTransformer if card.positions == "learned" else SinCosViT)(**kwargs)
     if not card.apply_final_norm:
         model.norm = UnusedNorm(model.embed_dim)
@@ -118,10 +111,7 @@ def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) 
 def set_input(model: VisionTransformer, img_size: int, gsd: float | None = None) -> None:
     """Set the input of a model made by :func:`build` to ``img_size`` x ``img_size`` pixels of ``gsd`` metres.
 
-    Fixed positions are computed anew, learned ones interpolated.
-
-    Raises:
-        ModelError: the size is not a positive multiple of the patch size, or the distance is not positive.
+    Fixed positions are computed again, learned ones interpolated.
     """
     patch = model.patch_embed.patch_size[0]
     if img_size <= 0 or img_size % patch:
@@ -134,11 +124,7 @@ def set_input(model: VisionTransformer, img_size: int, gsd: float | None = None)
 
 
 def card_of(model: nn.Module) -> GFMCard:
-    """The card of a model made by :func:`build`.
-
-    Raises:
-        ModelError: the model has none, e.g. because it is another timm model.
-    """
+    """The card of a model made by :func:`build`; other timm models have none, which is a ModelError."""
     card = getattr(model, "card", None)
     if not isinstance(card, GFMCard):
         raise ModelError(f"{type(model).__name__} has no GFM card; set `model.card` to a GFMCard, or use load_gfm")
@@ -151,11 +137,9 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def scale_rgb(rgb: Tensor, card: GFMCard) -> Tensor:
-    """Reflectance (B, 3, H, W) in the order red, green, blue to the GFM's own input range.
+    """Convert reflectance (B, 3, H, W), red, green, blue, to the input of the GFM.
 
     RGB = clip(reflectance / reflectance_white, 0, 1), then the mean and standard deviation of pretraining.
     """
-    mean, std = (
-        torch.tensor(v, dtype=rgb.dtype, device=rgb.device).view(3, 1, 1) for v in (card.rgb_mean, card.rgb_std)
-    )
+    mean, std = (rgb.new_tensor(values).view(3, 1, 1) for values in (card.rgb_mean, card.rgb_std))
     return ((rgb / card.reflectance_white).clamp(0, 1) - mean) / std

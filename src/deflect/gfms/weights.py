@@ -1,4 +1,4 @@
-"""Writing and loading the weight files of GFMs: safetensors with a JSON card of the same name, every key checked."""
+"""Writing and loading weight files of GFMs: safetensors with a JSON card of the same name. Every key is checked."""
 
 from __future__ import annotations
 
@@ -23,34 +23,27 @@ AGAIN = "make it again with `deflect gfm convert` or `pretrain`"
 
 
 def load_gfm(
-    name: str,
-    weights: Path | None = None,
-    *,
-    size: str = "full",
-    img_size: int = 224,
-    gsd: float | None = None,
+    name: str, weights: Path | None = None, *, size: str = "full", img_size: int = 224, gsd: float | None = None
 ) -> VisionTransformer:
     """The GFM ``name`` as a timm ``VisionTransformer`` with an attribute ``card``.
 
     Args:
-        name: ``scale_mae``, ``dino_mc`` or ``cross_scale_mae``.
-        weights: safetensors file with its JSON card, as `deflect gfm convert` and `pretrain` write them; the
-            card decides the architecture. ``None``: random weights from torch's generator.
-        size: ``full``, ``mini``, or ``large`` (Cross-Scale MAE). With weights, ``full`` admits every published size.
-        img_size: side of the input in pixels. Learned positions are interpolated, fixed ones computed anew.
-        gsd: metres per pixel of the input after resizing, for Scale-MAE's positions; ``None`` is the constant 1.0 of
-            PANGAEA. The other GFMs do not use it.
+        weights: safetensors file with its JSON card, as written by `deflect gfm convert` and `pretrain`; the card
+            gives the architecture. None: random weights from torch's generator.
+        size: ``full``, ``mini``, or ``large`` (Cross-Scale MAE). With weights, ``full`` accepts every published size.
+        img_size: side of the input in pixels. Learned positions are interpolated, fixed ones computed again.
+        gsd: metres per pixel of the input after resizing, used by Scale-MAE only; None is PANGAEA's constant 1.0.
 
     Raises:
         ModelError: unknown name or size, weights of another GFM, or a missing, unexpected or wrongly shaped key.
-        FileNotFoundError: the weights or their card are not there.
+        FileNotFoundError: the weights or their card are missing.
     """
     if weights is None:
         return build(gfm_card(name, size), img_size, gsd)
     weights, card = Path(weights), read_card(Path(weights))
     gfm_card(name, size)
-    admitted = (card.size,) if card.size == "mini" else (card.size, "full")
-    if card.name != name or size not in admitted:
+    accepted = {card.size} if card.size == "mini" else {card.size, "full"}
+    if card.name != name or size not in accepted:
         raise ModelError(f"{weights}: expected weights of {name} ({size}), found {card.name} ({card.size})")
     with torch.device("meta"):
         model = build(card)
@@ -67,11 +60,11 @@ def load_gfm(
 
 
 def save_weights(state: Mapping[str, Tensor], card: GFMCard, out: Path, origin: dict[str, Any]) -> GFMCard:
-    """Write ``state`` to ``out``, and its card with ``origin`` and the checksum; each file atomically."""
+    """Write ``state`` to ``out``, and its card with ``origin`` and the checksum. Each write is atomic."""
     out = Path(out)
     if out.suffix != ".safetensors":
         raise ModelError(f"{out}: weights are written as .safetensors")
-    out.with_suffix(".json").unlink(missing_ok=True)  # new weights never have the card of older ones
+    out.with_suffix(".json").unlink(missing_ok=True)  # never an old card with new weights
     with atomic_path(out) as aside:
         save_tensors(state, aside)
     card = replace(card, origin={**origin, "sha256": sha256_file(out)})
@@ -80,11 +73,7 @@ def save_weights(state: Mapping[str, Tensor], card: GFMCard, out: Path, origin: 
 
 
 def read_card(weights: Path) -> GFMCard:
-    """The card of a weight file (same name, ``.json``).
-
-    Raises:
-        FileNotFoundError: the weights or the card are missing; the message says how to make them.
-    """
+    """The card of a weight file (same name, ``.json``); both files must exist."""
     card = weights.with_suffix(".json")
     for path, what in ((weights, "weights"), (card, "card of the weights")):
         if not path.is_file():
@@ -95,14 +84,10 @@ def read_card(weights: Path) -> GFMCard:
 
 
 def check_state(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Check that ``state`` fits ``model``, whose parameters may be on the meta device.
-
-    Raises:
-        ModelError: a key is missing, unexpected, of another shape or not float32; every such key is listed.
-    """
+    """Check that ``state`` has the keys, shapes and float32 of ``model``, which may be on the meta device."""
     wanted = model.state_dict()
     shared = sorted(wanted.keys() & state.keys())
-    faults = {
+    problems = {
         "missing": sorted(wanted.keys() - state.keys()),
         "unexpected": sorted(state.keys() - wanted.keys()),
         "wrong shape": [
@@ -112,6 +97,6 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], where: str) -> No
         ],
         "not float32": [f"{k} {state[k].dtype}" for k in shared if state[k].dtype != torch.float32],
     }
-    found = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in faults.items() if keys)
+    found = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys)
     if found:
         raise ModelError(f"{where}: the keys are not those of the model. {found}")

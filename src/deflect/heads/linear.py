@@ -1,4 +1,4 @@
-"""Linear head of the classification tasks: average pool, concatenate the taps, one linear layer (paper, section 4)."""
+"""Linear head for classification: average pool, concatenate the taps, one linear layer (paper, section 4)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 
 class LinearHead(nn.Module):
-    """Logits (B, num_classes) from ``taps`` feature maps of (B, embed_dim, h, w).
+    """Logits (B, num_classes) from ``taps`` feature maps (B, embed_dim, h, w).
 
-    The work has two parts, so that the features of a frozen encoder can be kept: ``reduce`` has no parameters,
-    ``classify`` has them all.
+    ``reduce`` has no parameters, so that the pooled features of a frozen encoder can be stored; ``classify`` has all.
     """
 
     def __init__(self, embed_dim: int, taps: int, num_classes: int) -> None:
@@ -21,7 +20,7 @@ class LinearHead(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        # Small weights, as ViT classifiers have: the first loss is close to log(num_classes) for every encoder.
+        # Small weights, as in ViT classifiers: the first loss is close to log(num_classes).
         nn.init.trunc_normal_(self.fc.weight, std=0.02)
         nn.init.zeros_(self.fc.bias)
 

@@ -1,11 +1,9 @@
 """UPerNet, the segmentation head (Xiao et al., ECCV 2018, https://arxiv.org/abs/1807.10221; paper, section 4).
 
-A plain ViT has one resolution. A feature pyramid rescales its four taps by 4, 2, 1 and 1/2; pyramid pooling adds
-context to the coarsest level; a top-down path joins the levels; the joined map is classified at the finest level.
-Layers, widths and the bias of each convolution are those of the PANGAEA benchmark, hence also the parameter count.
-
-``segmentation_models_pytorch`` has a UPerNet too. It is not used: it takes no single-resolution encoder, puts a
-LayerNorm before each level, and is not needed by anything else here.
+The four taps of a ViT, all of one resolution, are rescaled by 4, 2, 1 and 1/2 to a feature pyramid; pyramid pooling
+adds context to the coarsest level; a top-down path joins the levels; the joined map is classified at the finest level.
+Layers, widths and biases are those of the PANGAEA benchmark. (The UPerNet of ``segmentation_models_pytorch`` takes no
+encoder of a single resolution.)
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from torch import Tensor, nn
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch norm that uses its running statistics where a channel has a single value.
 
-    The 1 x 1 level of the pyramid pooling has one value per image, so a batch of one image has no variance there and
-    ``nn.BatchNorm2d`` refuses it. On several GPUs the loop turns all of these into ``nn.SyncBatchNorm``.
+    This is the 1 x 1 level of the pyramid pooling in a batch of one image, where ``nn.BatchNorm2d`` raises an error. On
+    several GPUs the training loop replaces all of these by ``nn.SyncBatchNorm``.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -86,7 +84,7 @@ class UPerNet(nn.Module):
         self.fc = nn.Conv2d(channels, num_classes, 1)
 
     def reduce(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """The part without parameters, as in ``LinearHead``; here there is none."""
+        """The part without parameters, as in ``LinearHead``: nothing."""
         return list(maps)
 
     def classify(self, maps: Sequence[Tensor]) -> Tensor:
@@ -104,5 +102,4 @@ class UPerNet(nn.Module):
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear, corners not aligned."""
     return x if list(x.shape[-2:]) == list(size) else F.interpolate(x, list(size), mode="bilinear")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,9 +22,9 @@ from deflect.spectral.pixel_set import recorded
 
 
 class AdaptedGFM(nn.Module):
-    """A GFM that takes reflectance (B, C, H, W), channels in the order of ``bands``, and is tuned by one method.
+    """A GFM tuned by one method, for reflectance (B, C, H, W) with channels in the order of ``bands``.
 
-    Built by ``deflect.adapt``. Everything of the GFM is frozen except what the method then releases.
+    Built by ``deflect.adapt``. The GFM is frozen here; the method then makes some parameters trainable.
     """
 
     def __init__(
@@ -39,11 +38,13 @@ class AdaptedGFM(nn.Module):
     ) -> None:
         super().__init__()
         _check_gfm(gfm)
-        gfm.head, gfm.attn_pool = nn.Identity(), None  # type: ignore[assignment]  # a classifier is no encoder
-        if hasattr(gfm, "head_dist"):  # the second classifier of a distilled DeiT
+        gfm.head, gfm.attn_pool = nn.Identity(), None  # type: ignore[assignment]  # no classifier
+        if hasattr(gfm, "head_dist"):  # second classifier of a distilled DeiT
             gfm.head_dist = nn.Identity()
         gfm.requires_grad_(False)
         self.gfm = gfm
+        self.embed_dim, self.depth, self.num_prefix_tokens = gfm.embed_dim, len(gfm.blocks), gfm.num_prefix_tokens
+        self.patch_size: tuple[int, int] = gfm.patch_embed.patch_size
         self.method, self.config, self.bands, self.statistics, self.rgb = method, config, bands, statistics, rgb
         self.gfm_params = count_parameters(gfm)
         self.gfm_fingerprint = fingerprint(gfm)
@@ -54,39 +55,18 @@ class AdaptedGFM(nn.Module):
         self.normalise = Normalise(inner, rgb, bands, statistics)
         if len(inner) > 3:
             widen_patch_embed(gfm, len(inner), getattr(config, "patch_init", "repeat"))
-        self.grad_checkpointing = False
-        self.merged = False
-        self._checked = False
+        self.grad_checkpointing = self.merged = self._checked = False
         self.released: frozenset[str] = frozenset()
 
-    @property
-    def embed_dim(self) -> int:
-        return self.gfm.embed_dim
-
-    @property
-    def depth(self) -> int:
-        return len(self.gfm.blocks)
-
-    @property
-    def num_prefix_tokens(self) -> int:
-        """Class and register tokens in front of the patch tokens."""
-        return self.gfm.num_prefix_tokens
-
-    @property
-    def patch_size(self) -> tuple[int, int]:
-        return self.gfm.patch_embed.patch_size
-
-    # ------------------------------------------------------------------ forward
-
     def embed(self, image: Tensor) -> tuple[Tensor, Any]:
-        """Image -> tokens that enter the first block, and what the method hands from block to block with them."""
+        """Image -> input tokens of the first block, and data that the method passes from block to block."""
         return self.spatial_tokens(image), None
 
     def spatial_tokens(self, image: Tensor) -> Tensor:
         """z_P(0): patch embedding, prefix tokens and positions, as the GFM computes them."""
         gfm = self.gfm
         pixels = self.channels(image)
-        # Once, because it waits for a GPU; and never in a recording, which would keep the first image's answer.
+        # Once, because it synchronises a GPU. Not in a recording, which would store the result for one image.
         if not (self._checked or recorded()) and len(image) and not image.is_meta:
             check_reflectance("first images", pixels, self.channels.inner)
             self._checked = True
@@ -99,11 +79,11 @@ class AdaptedGFM(nn.Module):
         return self.gfm.blocks[index](tokens)
 
     def gfm_tokens(self, tokens: Tensor) -> Tensor:
-        """The class, register and patch tokens, without those that the method put between them."""
+        """The class, register and patch tokens, without those that the method inserted."""
         return tokens
 
     def _walk(self, image: Tensor, wanted: Sequence[int]) -> dict[int, Tensor]:
-        """Tokens (B, P+L, D) after each wanted block; blocks after the last of them do not run."""
+        """Tokens (B, P+L, D) after each wanted block; later blocks do not run."""
         tokens, carried = self.embed(image)
         found = {}
         for index in range(max(wanted) + 1):
@@ -126,45 +106,48 @@ class AdaptedGFM(nn.Module):
         if outside or not indices:
             raise ModelError(f"indices: expected blocks from 0 to {self.depth - 1}, found {list(indices)}")
         found = self._walk(image, indices)
-        size = self.gfm.patch_embed.dynamic_feat_size(tuple(image.shape[-2:]))
-        return [_as_map(found[index][:, self.num_prefix_tokens :], size) for index in indices]
+        rows, columns = self.gfm.patch_embed.dynamic_feat_size(tuple(image.shape[-2:]))
+        patches = [found[index][:, self.num_prefix_tokens :] for index in indices]
+        if patches[0].shape[1] != rows * columns:
+            raise ModelError(
+                f"forward_intermediates: expected {rows * columns} patch tokens ({rows} x {columns}), found "
+                f"{patches[0].shape[1]}; a GFM that drops patches gives no maps in training (patch_drop_rate=0)"
+            )
+        return [tokens.transpose(1, 2).reshape(*tokens.shape[::2], rows, columns) for tokens in patches]
 
     def forward(self, image: Tensor) -> Tensor:
         return self.forward_features(image)
 
-    # ------------------------------------------------------------------ training
-
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Learn from training images what the method needs before its first step; for most methods nothing."""
+        """Compute what the method needs from training images before its first step; most methods need nothing."""
 
     def extra_loss(self) -> Tensor:
-        """A scalar to add to the loss of the last forward pass in training mode."""
+        """A scalar to add to the loss, from the last forward pass in training mode."""
         return torch.zeros((), device=next(self.parameters()).device)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: keep only the tokens between blocks and compute the rest again for the gradients."""
+        """Keep only the tokens between blocks and recompute the rest in the backward pass: less memory, more time."""
         self.grad_checkpointing = enable
 
     def trainable_names(self) -> list[str]:
         return [name for name, parameter in self.named_parameters() if parameter.requires_grad]
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """Every tensor that the GFM's own weights do not already determine, whether or not it is trainable now."""
+        """Every tensor that is, or was when adapted, trainable, or that the GFM does not have in this shape."""
         trainable = {*self.released, *self.trainable_names()}
-        return {
-            name: value for name, value in self.state_dict().items() if name in trainable or self._is_new(name, value)
-        }
+
+        def is_new(name: str, value: Tensor) -> bool:
+            return self.gfm_shapes.get(name.replace(".base_layer.", ".")) != value.shape
+
+        return {name: value for name, value in self.state_dict().items() if name in trainable or is_new(name, value)}
 
     def describe(self) -> dict[str, Any]:
-        """What the method adds to the JSON of a saved adapter."""
+        """Further fields of ``adapter.json``."""
         return {}
-
-    def _is_new(self, name: str, value: Tensor) -> bool:
-        return self.gfm_shapes.get(name.replace(".base_layer.", ".")) != value.shape
 
 
 def _check_gfm(gfm: VisionTransformer) -> None:
-    """Refuse a GFM whose patches are not those of one convolution over RGB."""
+    """The patch embedding must be one convolution over RGB."""
     embed: Any = gfm.patch_embed
     proj = getattr(embed, "proj", None)
     if not isinstance(embed, PatchEmbed) or not isinstance(proj, nn.Conv2d):
@@ -174,13 +157,3 @@ def _check_gfm(gfm: VisionTransformer) -> None:
             f"patch_embed.proj: expected a convolution over 3 bands (red, green, blue), found {proj.in_channels}; "
             "create the GFM with in_chans=3"
         )
-
-
-def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, L, D) -> (B, D, h, w)."""
-    if tokens.shape[1] != math.prod(size):
-        raise ModelError(
-            f"forward_intermediates: expected {math.prod(size)} patch tokens ({size[0]} x {size[1]}), "
-            f"found {tokens.shape[1]}; a GFM that drops patches gives no maps in training (patch_drop_rate=0)"
-        )
-    return tokens.transpose(1, 2).reshape(*tokens.shape[::2], *size)

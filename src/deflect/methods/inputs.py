@@ -1,14 +1,13 @@
 """From reflectance to the input that the GFM was pretrained on, by band identity.
 
-Inside a model the channels are in canonical order: red, green, blue, then the extra bands by wavelength. Nothing
-after this module depends on the order in which a dataset stores its bands.
+Inside a model, channels are in canonical order: red, green, blue, then the extra bands by wavelength.
+Results do not depend on the order in which a dataset stores its bands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -16,20 +15,18 @@ from torch import Tensor, nn
 
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import ConfigError, ModelError
-from deflect.gfms.card import json_fields
 from deflect.gfms.vit import card_of
 from deflect.settings.methods import BandUse
 
-#: Reflectance shown as white where nothing is known about a GFM's pretraining images: about that of Sentinel-2's
-#: true-colour product, whose white is 0.3558.
+#: Reflectance of white for a GFM without card; Sentinel-2's true-colour product has 0.3558.
 DEFAULT_WHITE = 0.3
-#: Share of a band's pixels that may be below -0.05: noise and over-correction give a little, a z-score gives half.
+#: Share of a band's pixels that may be below -0.05: noise gives a few, z-scores give half.
 NEGATIVE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class RGBInput:
-    """What a GFM expects of its RGB input and which positions it has; the fields mean what they mean in ``GFMCard``."""
+    """What a GFM expects of its RGB input, and its positions; the fields are those of ``GFMCard``."""
 
     name: str
     rgb_mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN
@@ -39,11 +36,7 @@ class RGBInput:
 
     @classmethod
     def of(cls, gfm: nn.Module) -> RGBInput:
-        """From the GFM's card, or else from timm's ``pretrained_cfg`` of the model, or else ImageNet's values.
-
-        Raises:
-            ModelError: the GFM has a ``card`` that is no ``GFMCard``.
-        """
+        """From the GFM's card, or else timm's ``pretrained_cfg``, or else ImageNet's values."""
         if getattr(gfm, "card", None) is not None:
             card = card_of(gfm)
             return cls(**{field.name: getattr(card, field.name) for field in fields(cls)})
@@ -54,28 +47,16 @@ class RGBInput:
             tuple(cfg.get("std") or IMAGENET_DEFAULT_STD),
         )
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> RGBInput:
-        mean, std = tuple(values["rgb_mean"]), tuple(values["rgb_std"])
-        return cls(values["name"], mean, std, values["reflectance_white"], values["kind"])
-
-    def to_dict(self) -> dict[str, Any]:
-        return json_fields(self)
-
 
 def canonical(bands: BandSet, use: BandUse = "all") -> BandSet:
-    """Red, green, blue, then (for ``all``) the other bands by wavelength.
-
-    Raises:
-        ConfigError: a visible band is missing.
-    """
+    """Red, green, blue, then (for ``all``) the other bands by wavelength."""
     rgb = [bands[channel].name for channel in bands.rgb]
     extra = sorted((band for band in bands if band.name not in rgb), key=lambda band: (band.wavelength, band.name))
     return bands.subset(rgb + [band.name for band in extra] * (use == "all"))
 
 
 class Channels(nn.Module):
-    """Pick the ``inner`` bands, in their order, from images of the ``outer`` bands."""
+    """Select the ``inner`` bands, in their order, from images of the ``outer`` bands."""
 
     picks: Tensor
 
@@ -96,10 +77,9 @@ class Channels(nn.Module):
 
 
 class Normalise(nn.Module):
-    """Reflectance in canonical order -> the GFM's input.
+    """Reflectance (B, C, H, W) in canonical order -> the GFM's input.
 
-    RGB: as ``deflect.gfms.scale_rgb`` does, in one pass over memory. Extra bands: z-score with the statistics of the
-    training split, never clipped.
+    RGB: as ``deflect.gfms.scale_rgb``. Extra bands: z-score with the statistics of the training split, not clipped.
     """
 
     low: Tensor
@@ -127,22 +107,18 @@ class Normalise(nn.Module):
             "scale": 1 / std,
             "shift": -torch.tensor(mean) / std,
         }
-        for name, values in bounds.items():  # derived from the card, so not part of the state
+        for name, values in bounds.items():  # not part of the state, since the card has them
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
         return torch.addcmul(self.shift, image.clamp(self.low, self.high), self.scale)
 
 
 @torch.no_grad()
 def check_reflectance(what: str, image: Tensor, bands: BandSet) -> None:
-    """Refuse images (B, C, H, W), channels in the order of ``bands``, that cannot be reflectance.
+    """Raise ModelError for images (B, C, H, W) of integers, digital numbers, z-scores or gaps.
 
-    Digital numbers and z-scores have the same shape and train without an error.
-
-    Raises:
-        ModelError: integers, digital numbers, z-scores or gaps; the message begins with ``what`` and names the band.
+    These would train without an error. The message begins with ``what`` and names the band.
     """
     if not image.is_floating_point():
         raise ModelError(f"{what}: expected reflectance in floating point, about 0 to 1, found {image.dtype}")
@@ -157,7 +133,7 @@ def check_reflectance(what: str, image: Tensor, bands: BandSet) -> None:
 
 
 def check_means(what: str, names: Sequence[str], means: Sequence[float]) -> None:
-    """Refuse means by band that no reflectance has."""
+    """Raise ModelError for a mean that no reflectance has."""
     for name, mean in zip(names, means, strict=True):
         if not -0.5 < mean < 2:  # false for NaN too
             raise ModelError(

@@ -1,14 +1,15 @@
 """LoRA (Hu et al., ICLR 2022): W x + U D x, a low-rank update of every frozen linear layer of the blocks.
 
-Two conventions exist, and their parameter counts and learning dynamics differ:
+There are two conventions, with different parameter counts and learning dynamics:
 
-* ``paper`` (the study's default, close to that of the DEFLECT authors' prototype, see docs/methods.md): D ~ N(0, 1),
-  U = 0, both with biases (0 at the start), no alpha/r factor, LayerNorms tuned too;
+* ``paper`` (default, close to the DEFLECT authors' prototype, see docs/methods.md): D ~ N(0, 1), U = 0, both with
+  biases (initially 0), no alpha/r factor, LayerNorms tuned too;
 * ``usual`` (Microsoft's LoRA, the ``peft`` library): alpha/r * U D x, D Kaiming-uniform, no biases, norms frozen.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -21,12 +22,8 @@ from deflect.methods.base import AdaptedGFM
 from deflect.methods.selective import tune_norms
 from deflect.settings.methods import LoRAConfig
 
-#: The linear layers of a timm block.
-TARGETS = ("qkv", "proj", "fc1", "fc2")
-
 
 def add_lora(model: AdaptedGFM) -> None:
-    """Add a low-rank update to the linear layers; the paper's convention tunes LayerNorms too."""
     config = cast(LoRAConfig, model.config)
     replace_linears(model.gfm.blocks, config.targets, lambda linear: lora_layer(linear, config))
     if config.convention == "paper":
@@ -34,14 +31,14 @@ def add_lora(model: AdaptedGFM) -> None:
 
 
 def lora_layer(linear: nn.Linear, config: LoRAConfig) -> LoRALinear:
-    """The layer that takes the place of ``linear``."""
+    """The layer that replaces ``linear``."""
     if config.convention == "paper":
         return LoRALinear(linear, config.rank, scale=1.0, bias=True)
     return LoRALinear(linear, config.rank, scale=config.alpha / config.rank, bias=False)
 
 
 class LoRALinear(nn.Linear):
-    """A frozen linear layer, whose parameters keep their names, plus a low-rank update."""
+    """A frozen linear layer, whose parameters keep their names, with a low-rank update."""
 
     def __init__(self, linear: nn.Linear, rank: int, scale: float, bias: bool) -> None:
         nn.Module.__init__(self)
@@ -54,7 +51,7 @@ class LoRALinear(nn.Linear):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """No update at the start. ``nn.Linear`` draws Kaiming-uniform numbers, the usual start of D, by itself."""
+        """The initial update is zero. ``nn.Linear`` itself has made D Kaiming-uniform, as ``usual`` needs."""
         nn.init.zeros_(self.lora_up.weight)
         if self.lora_down.bias is not None:
             nn.init.normal_(self.lora_down.weight)
@@ -62,7 +59,7 @@ class LoRALinear(nn.Linear):
             nn.init.zeros_(self.lora_up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """W x + b + scale * U (D x), the biases of U and W added first and the update in one pass over memory."""
+        """W x + b + scale * U (D x), in one ``addmm`` after the biases of U and W are added."""
         base = F.linear(x, self.weight, _sum(self.bias, self.lora_up.bias))
         down = self.lora_down(x).flatten(0, -2)
         total = torch.addmm(base.flatten(0, -2), down, self.lora_up.weight.t(), alpha=self.scale)
@@ -77,34 +74,46 @@ class LoRALinear(nn.Linear):
 
 
 def replace_linears(blocks: nn.Module, targets: tuple[str, ...], make: Callable[[nn.Linear], nn.Module]) -> None:
-    """Put ``make(linear)`` in the place of every linear layer of ``blocks`` whose last name is one of ``targets``.
+    """Replace every linear layer of ``blocks`` whose last name is one of ``targets`` by ``make(linear)``."""
+    linears = {name: module for name, module in blocks.named_modules() if isinstance(module, nn.Linear)}
+    names = {name.split(".")[-1] for name in linears}
+    if unmatched := sorted(set(targets) - names):
+        raise ModelError(f"targets: no linear layer called {', '.join(unmatched)}; this GFM has {sorted(names)}")
+    for name, linear in linears.items():
+        if name.split(".")[-1] in targets:
+            if isinstance(linear, LoRALinear):
+                raise ModelError(f"{name}: this GFM was adapted already, and its update would be lost; merge it first")
+            blocks.set_submodule(name, make(linear))
 
-    Raises:
-        ModelError: a target matches no linear layer.
-    """
-    found = [
-        (name, m) for name, m in blocks.named_modules() if isinstance(m, nn.Linear) and name.split(".")[-1] in targets
-    ]
-    unmatched = set(targets) - {name.split(".")[-1] for name, _ in found}
-    if unmatched:
-        linears = sorted({name.split(".")[-1] for name, m in blocks.named_modules() if isinstance(m, nn.Linear)})
-        raise ModelError(f"targets: no linear layer called {', '.join(sorted(unmatched))}; this GFM has {linears}")
-    taken = [name for name, linear in found if isinstance(linear, LoRALinear)]
-    if taken:
-        raise ModelError(f"{taken[0]}: this GFM was adapted already, and its update would be lost; merge it first")
-    for name, linear in found:
-        blocks.set_submodule(name, make(linear))
+
+#: Why other methods cannot be merged.
+NOT_MERGED = {
+    "deflect": "the update depends on the image's spectra, so no fixed weight computes it",
+    "vpt": "prompts are tokens, not weights",
+    "peft": "its layers are those of the peft library",
+}
+
+
+def merge(model: AdaptedGFM) -> AdaptedGFM:
+    """A copy of a LoRA or SLR model with equal outputs and plain linear layers, none of them trainable."""
+    if not any(isinstance(module, LoRALinear) for module in model.modules()):
+        reason = NOT_MERGED.get(model.method.partition(":")[0], "its weights are those of the GFM already")
+        reason = "already merged" if model.merged else reason
+        raise ModelError(f"merge: {model.method} has nothing to fold in: {reason}")
+    merged = copy.deepcopy(model).requires_grad_(False)
+    for name, module in list(merged.gfm.named_modules()):
+        if isinstance(module, LoRALinear):
+            merged.gfm.set_submodule(name, module.merge())
+    merged.merged = True
+    return merged
 
 
 @torch.no_grad()
 def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A frozen linear layer with these values."""
-    linear = nn.Linear(
-        weight.shape[1], weight.shape[0], bias=bias is not None, device=weight.device, dtype=weight.dtype
-    )
-    linear.weight.copy_(weight)
-    if bias is not None:
-        linear.bias.copy_(bias)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    values = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    linear.load_state_dict(values, assign=True)
     return linear.requires_grad_(False)
 
 

@@ -2,12 +2,12 @@
 
 The pretrained kernels go to the bands whose *identity* is red, green and blue. The extra bands start as
 
-* ``repeat``: copies of the R, G, B kernels in turn, all kernels then multiplied by 3/C so that an image whose extra
-  bands repeat its colours keeps its embedding (the convention of timm's ``adapt_input_conv``);
-* ``random``: normal numbers with the standard deviation of the pretrained kernels, RGB kernels untouched;
-* ``zero``: zeros, RGB kernels untouched, so that training starts at the RGB GFM exactly.
+* ``repeat``: copies of the R, G, B kernels in turn, all kernels multiplied by 3/C, so that an image whose extra bands
+  repeat its colours keeps its embedding (as timm's ``adapt_input_conv``);
+* ``random``: normal with the standard deviation of the pretrained kernels; RGB kernels unchanged;
+* ``zero``: zeros; RGB kernels unchanged, so that training starts at the RGB GFM.
 
-The paper documents the first two and finds that neither wins everywhere.
+The paper describes the first two; neither is better on every dataset.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from deflect.settings.methods import PatchInit
 
 
 def embed_patches(embed: nn.Module, pixels: Tensor) -> Tensor:
-    """Patch tokens as timm's ``PatchEmbed`` gives them; of more than 3 bands in bf16 on a CPU by way of float32.
+    """Patch tokens of timm's ``PatchEmbed``; with more than 3 bands in bf16 on a CPU, computed in float32.
 
-    There the convolution of torch 2.15 (oneDNN) gives wrong numbers on processors with AMX.
+    That convolution of torch 2.15 (oneDNN) gives wrong numbers on processors with AMX.
     """
     half = torch.bfloat16
     lowered = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == half

@@ -1,6 +1,6 @@
 """Any method of the ``peft`` library that adapts linear layers, by name: ``peft:dora``, ``peft:ia3``, ``peft:vera``.
 
-https://github.com/huggingface/peft. The library is imported only when such a method is asked for.
+The library (https://github.com/huggingface/peft) is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from deflect.methods.base import AdaptedGFM
 from deflect.methods.fingerprint import weight_samples
 from deflect.settings.methods import PeftConfig
 
-#: Names that ``peft`` offers as an option of another method.
+#: Names of methods that are an option of another method in ``peft``.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dora": ("lora", {"use_dora": True}),
     "rslora": ("lora", {"use_rslora": True}),
 }
 
-#: Methods that accept linear layers and then do something else with them, and why they are refused.
+#: Methods that accept linear layers but do not adapt them, and why they are refused.
 REFUSED = {
     "ln_tuning": "it would tune the linear layers in full; use norm_tuning",
     "poly": "it mixes adapters by task and wants a task number with every image",
@@ -28,11 +28,7 @@ REFUSED = {
 
 
 def add_peft(model: AdaptedGFM) -> None:
-    """Let ``peft`` change the layers of the GFM in place.
-
-    Raises:
-        ModelError: see ``library_config``; or no layer matches, nothing can be trained, or frozen weights changed.
-    """
+    """Let ``peft`` replace layers of the GFM in place."""
     from peft import get_peft_model
 
     config = cast(PeftConfig, model.config)
@@ -49,11 +45,7 @@ def add_peft(model: AdaptedGFM) -> None:
 
 
 def library_config(config: PeftConfig) -> Any:
-    """The configuration object of ``peft``.
-
-    Raises:
-        ModelError: there is no such method, it does not adapt layers, or an option is unknown.
-    """
+    """The configuration object of ``peft``; an unknown method or option is a ModelError."""
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
     name = config.name.lower()
@@ -68,14 +60,13 @@ def library_config(config: PeftConfig) -> Any:
     given = {"target_modules": _pattern(config.targets), **variant, **config.options}
     if "feedforward_modules" in _field_names(cls):  # IA3 scales the input of the second MLP layer
         given.setdefault("feedforward_modules", _pattern(config.targets[-1:]))
-    unknown = set(given) - _field_names(cls)
-    if unknown:
+    if unknown := set(given) - _field_names(cls):
         raise ModelError(f"peft:{config.name}: unknown options {', '.join(sorted(unknown))} for {cls.__name__}")
     return cls(**given)
 
 
 def _pattern(targets: tuple[str, ...]) -> str:
-    """Inside the blocks only: the patch embedding has a layer called ``proj`` too."""
+    """Layers of blocks only: the patch embedding has a ``proj`` too."""
     return rf"blocks\.\d+\.(.*\.)?({'|'.join(targets)})"
 
 

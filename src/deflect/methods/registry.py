@@ -22,10 +22,10 @@ from deflect.methods.vpt import PromptedGFM
 from deflect.settings.methods import CONFIGS, MethodConfig
 from deflect.settings.reading import read
 
-#: Methods whose forward pass differs from the GFM's.
+#: Methods with another forward pass than the GFM's.
 MODELS: dict[str, type[AdaptedGFM]] = {"deflect": DeflectedGFM, "vpt": PromptedGFM}
 
-#: How the others change a model whose GFM is frozen and already takes the bands; ``frozen`` leaves it as it is.
+#: Functions that add or release parameters of a frozen GFM, for the other methods; ``frozen`` needs none.
 CHANGES: dict[str, Callable[[AdaptedGFM], None]] = {
     "lora": add_lora,
     "slr": add_slr,
@@ -38,11 +38,7 @@ CHANGES: dict[str, Callable[[AdaptedGFM], None]] = {
 
 
 def method_config(method: str, **settings: Any) -> MethodConfig:
-    """The checked configuration of ``method``, defaults filled in. ``peft:NAME`` names a method of ``peft``.
-
-    Raises:
-        ModelError: the method or a setting is unknown, or a value is not allowed.
-    """
+    """The validated configuration of ``method``, which may be ``peft:NAME``; errors are ModelErrors."""
     family, _, name = method.partition(":")
     if family not in CONFIGS or (family == "peft") != bool(name):
         known = ", ".join(m for m in CONFIGS if m != "peft")
@@ -61,19 +57,18 @@ def adapt(
     card: GFMCard | None = None,
     **settings: Any,
 ) -> AdaptedGFM:
-    """A copy of ``gfm`` that takes images of ``bands`` in reflectance and is tuned by ``method``.
+    """A copy of ``gfm`` that takes reflectance of ``bands`` and is tuned by ``method``.
 
     Args:
-        gfm: any timm VisionTransformer that takes RGB images; it is not changed.
+        gfm: any timm VisionTransformer for RGB images; it is not changed.
         method: a name in ``deflect.settings.methods.CONFIGS``, or ``peft:NAME``.
-        bands: the bands of the images, in the order of their channels. Red, green and blue must be among them.
-        statistics: per band, over the training split; needed where extra bands enter the patch embedding.
-        card: how the GFM was pretrained; by default the GFM's own ``card``, or else timm's
-            ``pretrained_cfg``, or else ImageNet's normalisation.
+        bands: the bands of the images, in the order of their channels, including red, green and blue.
+        statistics: per band, over the training split; needed if extra bands enter the patch embedding.
+        card: how the GFM was pretrained; by default the GFM's ``card``, timm's ``pretrained_cfg`` or ImageNet's values.
         settings: fields of the method's configuration.
 
     Raises:
-        ModelError: see ``method_config``; or the method finds nothing to adapt in this GFM.
+        ModelError: the method or a setting is invalid, or there is nothing to adapt in this GFM.
         ConfigError: a band is missing.
     """
     return adapt_as(gfm, method, method_config(method, **settings), bands, statistics, card)
@@ -87,18 +82,15 @@ def adapt_as(
     statistics: BandStatistics | None = None,
     card: GFMCard | RGBInput | None = None,
 ) -> AdaptedGFM:
-    """``adapt`` with a ready configuration, whose own field ``bands`` (all or rgb) can be set too."""
+    """``adapt`` with a configuration object, whose field ``bands`` (all or rgb) can be set too."""
     if not isinstance(gfm, VisionTransformer):
         raise ModelError(f"expected a timm VisionTransformer, found {type(gfm).__name__}")
     if not isinstance(bands, BandSet):
-        raise ModelError(f"bands: expected a BandSet, as deflect.bandset(sensor, names) gives, found {bands!r}")
+        raise ModelError(f"bands: expected a BandSet, see deflect.bandset(sensor, names), found {bands!r}")
     device, gfm = next(gfm.parameters()).device, copy.deepcopy(gfm)
-    if isinstance(card, RGBInput):  # of a saved adapter
-        rgb = card
-    else:
-        if card is not None:
-            gfm.card = card  # type: ignore[assignment]
-        rgb = RGBInput.of(gfm)
+    if card is not None and not isinstance(card, RGBInput):
+        gfm.card = card  # type: ignore[assignment]
+    rgb = card if isinstance(card, RGBInput) else RGBInput.of(gfm)
     family = method.partition(":")[0]
     model = MODELS.get(family, AdaptedGFM)(gfm, method, config, bands, statistics, rgb)
     if family in CHANGES:

@@ -1,4 +1,4 @@
-"""How many parameters a method tunes: GFM and adapter counted separately, the head never."""
+"""Parameter counts of GFM and adapter, without the head."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SO2SAT = SENTINEL2.subset(["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A
 class ParameterReport:
     """Counts of one adapted GFM.
 
-    gfm_params: numbers in the frozen RGB GFM, its patch embedding and positions included.
-    tuned_params: trainable numbers of the adapted encoder.
+    gfm_params: parameters of the original RGB GFM, including patch embedding and positions.
+    tuned_params: trainable parameters of the adapted encoder.
     tuned_percent: 100 * tuned_params / gfm_params, the paper's "share of GFM parameters tuned".
-    modules: trainable numbers by place, with ``*`` for the block.
+    modules: trainable parameters by name, with ``*`` for the block.
     """
 
     gfm_params: int
@@ -40,7 +40,6 @@ class ParameterReport:
 
 
 def parameter_report(model: AdaptedGFM) -> ParameterReport:
-    """Count the parameters of ``model``."""
     places: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -52,9 +51,9 @@ def parameter_report(model: AdaptedGFM) -> ParameterReport:
 def published_report(
     method: str, settings: dict[str, Any], gfm: str = "scale_mae", bands: BandSet = SO2SAT, size: str = "full"
 ) -> ParameterReport:
-    """Counts of ``method`` on a published GFM, whose weights are never allocated."""
+    """Counts of ``method`` on a published GFM, without allocating its weights."""
     statistics = BandStatistics((0.0,) * len(bands), (1.0,) * len(bands))
-    with warnings.catch_warnings():  # torch and peft remark that tensors without memory are not initialised
+    with warnings.catch_warnings():  # of torch and peft: meta tensors are not initialised
         warnings.simplefilter("ignore")
         config = method_config(method, **settings)
         return parameter_report(adapt_as(_bare(gfm, size), method, config, bands, statistics))

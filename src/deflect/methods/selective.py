@@ -1,7 +1,7 @@
-"""Methods that add nothing and train a part of the GFM: frozen, patch_embed, norm_tuning, bitfit, full.
+"""Methods that train a part of the GFM: patch_embed, norm_tuning, bitfit, full.
 
-Each function receives a model whose GFM is frozen and releases its part. ``adapt`` itself releases a patch embedding
-that was widened for more bands, of every method but frozen.
+Each function makes parameters of a frozen GFM trainable. ``adapt`` does so itself for a patch embedding that was
+widened for more bands, in every method except frozen.
 """
 
 from __future__ import annotations
@@ -17,12 +17,9 @@ def tune_patch_embed(model: AdaptedGFM) -> None:
 
 
 def tune_norms(model: AdaptedGFM) -> None:
-    """Release every LayerNorm before and inside the blocks.
+    """Train every LayerNorm before and inside the blocks.
 
-    The GFM's final norm stays frozen in every method: features are tapped before it, so it would get no gradient.
-
-    Raises:
-        ModelError: there is no LayerNorm.
+    The final norm is frozen in every method: features are taken before it, so it gets no gradient.
     """
     parts = (model.gfm.norm_pre, model.gfm.blocks)
     norms = [module for part in parts for module in part.modules() if isinstance(module, nn.LayerNorm)]
@@ -37,11 +34,7 @@ def tune_norms(model: AdaptedGFM) -> None:
 
 
 def tune_biases(model: AdaptedGFM) -> None:
-    """Release every bias of the patch embedding and the blocks.
-
-    Raises:
-        ModelError: there is no bias.
-    """
+    """Train every bias of the patch embedding and the blocks."""
     parts = (model.gfm.patch_embed, model.gfm.norm_pre, model.gfm.blocks)
     biases = [p for part in parts for name, p in part.named_parameters() if name.split(".")[-1] == "bias"]
     if not biases:
@@ -51,7 +44,7 @@ def tune_biases(model: AdaptedGFM) -> None:
 
 
 def tune_all(model: AdaptedGFM) -> None:
-    """Release the encoder without sin-cos positions and final norm."""
+    """Train the encoder, except sine-cosine positions and final norm."""
     gfm = model.gfm
     gfm.requires_grad_(True)
     gfm.norm.requires_grad_(False)

@@ -1,6 +1,6 @@
 """Scaled Low-Rank adapters, SLR (Scheibenreif et al., CVPR 2024): s_out * (W (s_in * x) + U D (s_in * x)).
 
-LoRA in the paper's convention, with a trainable scale for every input and output feature, 1 at the start.
+LoRA in the paper's convention, with a trainable scale, initially 1, of every input and output feature.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from deflect.settings.methods import SLRConfig
 
 
 def add_slr(model: AdaptedGFM) -> None:
-    """Add a low-rank update and scales to the linear layers and tune LayerNorms."""
     config = cast(SLRConfig, model.config)
     replace_linears(model.gfm.blocks, config.targets, lambda linear: SLRLinear(linear, config.rank))
     tune_norms(model)

@@ -1,7 +1,7 @@
 """Visual Prompt Tuning (Jia et al., ECCV 2022): trainable tokens between the prefix and the patch tokens.
 
-Deep prompts are new at every block: their outputs are dropped and the next block's prompts take their place. Shallow
-prompts enter once, in front of the first block, and run through all of them.
+Deep prompts are new in every block and replace the outputs of the block before. Shallow prompts are inserted once,
+before the first block.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from deflect.settings.methods import VPTConfig
 
 
 class PromptedGFM(AdaptedGFM):
-    """A GFM whose blocks also see ``prompts`` (blocks or 1, N, D).
-
-    They start uniform, with the bound of Xavier's rule for the patch embedding, as in the paper's code.
-    """
+    """A GFM with ``prompts`` (blocks or 1, N, D), initially Xavier-uniform for the patch embedding, as published."""
 
     config: VPTConfig
 
@@ -35,14 +32,13 @@ class PromptedGFM(AdaptedGFM):
 
     def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:
         if index < len(self.prompts):
-            tokens = self._insert(self.gfm_tokens(tokens) if index else tokens, self.prompts[index])
+            tokens = self.gfm_tokens(tokens) if index else tokens
+            prompts = self.prompts[index].expand(len(tokens), -1, -1)
+            prefix = self.num_prefix_tokens
+            tokens = torch.cat([tokens[:, :prefix], prompts, tokens[:, prefix:]], dim=1)
         return self.gfm.blocks[index](tokens)
 
     def gfm_tokens(self, tokens: Tensor) -> Tensor:
         """The tokens without the prompts."""
         prefix = self.num_prefix_tokens
         return torch.cat([tokens[:, :prefix], tokens[:, prefix + self.config.prompts :]], dim=1)
-
-    def _insert(self, tokens: Tensor, prompts: Tensor) -> Tensor:
-        prefix, prompts = self.num_prefix_tokens, prompts.expand(tokens.shape[0], -1, -1)
-        return torch.cat([tokens[:, :prefix], prompts, tokens[:, prefix:]], dim=1)

@@ -1,8 +1,7 @@
-"""Pixel-set encoding: a patch described by statistics of its pixels, whatever their arrangement.
+"""Pixel-set encoding: a patch is described by statistics of its pixels, whatever their order (paper section 2.1).
 
-Radiometry without geometry (paper section 2.1). All quantiles come from one sort. On a CPU it is NumPy's vectorised
-sort on one core: 30 times as fast as ``torch.sort`` (9,408 rows of 256: 1.4 against 43 ms), and faster than NumPy in
-several threads (4.1 ms), which compete with torch's for the cores.
+All quantiles come from one sort. On a CPU it is NumPy's, on one core: 30 times as fast as ``torch.sort`` (9,408 rows of
+256: 1.4 against 43 ms), and faster than NumPy in several threads (4.1 ms), which compete with those of torch.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from deflect.settings import STATISTICS
 def patches(image: Tensor, patch_size: tuple[int, int]) -> Tensor:
     """The pixels of every patch: (B, K, H, W) -> (B, K, L, p*p), a contiguous copy.
 
-    Patches run row by row, as in a ViT's patch embedding; rows and columns beyond the last whole patch are left out.
+    Patches are in row order, as in a ViT's patch embedding; rows and columns beyond the last whole patch are dropped.
     """
     batch, channels, height, width = image.shape
     p, q = patch_size
@@ -30,10 +29,10 @@ def patches(image: Tensor, patch_size: tuple[int, int]) -> Tensor:
 
 
 def pixel_statistics(pixels: Tensor, statistics: Sequence[str] = STATISTICS) -> Tensor:
-    """Statistics of pixel sets: (B, K, L, n) -> (B, L, K*S), the S statistics of one feature side by side.
+    """Statistics of pixel sets: (B, K, L, n) -> (B, L, K*S), the S statistics of a feature next to each other.
 
-    ``pixels`` is used as scratch space and overwritten. The result does not change by one bit when the pixels of a set
-    are permuted, since everything is computed after the sort. No gradient flows.
+    ``pixels`` is overwritten. A permutation of the pixels of a set changes no bit of the result, since everything is
+    computed after the sort. There is no gradient.
     """
     with torch.no_grad():
         ordered = _sort_(pixels)
@@ -47,13 +46,8 @@ def pixel_statistics(pixels: Tensor, statistics: Sequence[str] = STATISTICS) -> 
         return table.transpose(1, 2).flatten(2)
 
 
-def pixel_set(image: Tensor, patch_size: tuple[int, int], statistics: Sequence[str] = STATISTICS) -> Tensor:
-    """Descriptors of every patch: (B, K, H, W) -> (B, L, K*S)."""
-    return pixel_statistics(patches(image.detach(), patch_size), statistics)
-
-
 def recorded() -> bool:
-    """Whether torch records this forward pass (trace, export, compile), which sees torch's operations only."""
+    """Whether torch records this forward pass (trace, export, compile); it sees operations of torch only."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
@@ -67,8 +61,9 @@ def _sort_(pixels: Tensor) -> Tensor:
 
 def _ordered_statistic(ordered: Tensor, name: str) -> Tensor:
     """The smallest, largest or qNN value of sorted pixels (..., n)."""
-    share = {"min": 0.0, "max": 1.0}.get(name)
-    position = (int(name[1:]) / 100 if share is None else share) * (ordered.shape[-1] - 1)
+    last = ordered.shape[-1] - 1
+    percent = {"min": 0, "max": 100}[name] if name in ("min", "max") else int(name[1:])
+    position = percent / 100 * last
     below = math.floor(position)
-    above = min(below + 1, ordered.shape[-1] - 1)
+    above = min(below + 1, last)
     return ordered[..., below].lerp(ordered[..., above], position - below)

@@ -1,4 +1,4 @@
-"""Statistics are of measured pixels; training windows are drawn evenly around labelled ones."""
+"""Statistics exclude nodata; training windows are drawn uniformly around labelled pixels."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from deflect.data.prepare import prepare
 from deflect.data.readers import read
 from deflect.errors import ModelError
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
+from deflect.settings.methods import DeflectConfig
 from deflect.settings.training import TrainSettings
-from deflect.spectral import STATISTICS, available
 from deflect.training.batches import training_window
 
 
@@ -39,21 +39,19 @@ def test_statistics_are_of_measured_pixels(tmp_path: Path) -> None:
     np.testing.assert_allclose(card.statistics.std, pixels.std((0, 2, 3)), rtol=1e-6)
 
 
-def test_pixels_of_zero_without_nodata_are_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_zero_pixels_without_nodata_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     n = len(half_images(tmp_path / "raw"))
     prepare("own", tmp_path / "raw", tmp_path / "store")
     assert f"{n * 8 * 16} pixels of train are 0 in every band" in caplog.text
 
 
-def test_calibration_leaves_out_patches_with_pixels_that_are_not_measured() -> None:
+def test_calibration_excludes_patches_with_nodata() -> None:
     images = torch.rand(3, 4, 16, 16) * 0.3 + 0.01
     bordered = torch.zeros(3, 4, 16, 24)
     bordered[..., :17] = torch.cat([images, images[..., :1]], -1)  # one whole column of the third patch, the rest is 0
     found = []
     for batch in (images, bordered):
-        bands = bandset("sentinel2", BANDS)
-        chosen = {"indices": available(bands), "reflectances": True, "statistics": STATISTICS, "hidden": 32}
-        upe = UntangledPatchEmbedding(bands, 12, (8, 8), 1, **chosen, standardise=True, norm_matching=True)
+        upe = UntangledPatchEmbedding(bandset("sentinel2", BANDS), 12, (8, 8), 1, DeflectConfig())
         upe.calibrate([batch])
         found.append(upe)
     assert torch.equal(found[0].mean, found[1].mean)
@@ -63,7 +61,7 @@ def test_calibration_leaves_out_patches_with_pixels_that_are_not_measured() -> N
 
 
 @pytest.mark.parametrize("at", [0, 5, 16, 39])
-def test_windows_are_uniform_among_those_that_hold_the_labelled_pixel(at: int) -> None:
+def test_windows_are_uniform_among_those_with_the_labelled_pixel(at: int) -> None:
     """40 x 40 pixels, windows of 8: those that hold row ``at`` begin at rows at-7 to at, within 0 to 32."""
     label = np.full((40, 40), -1)
     label[at, 20] = label[at, 21] = 0
@@ -78,7 +76,7 @@ def test_windows_are_uniform_among_those_that_hold_the_labelled_pixel(at: int) -
     np.testing.assert_allclose(columns[13:22], [1 / 16, *[1 / 8] * 7, 1 / 16], atol=0.02)  # of two pixels side by side
 
 
-def test_two_prepare_at_once_both_end_well(tmp_path: Path) -> None:
+def test_two_prepare_at_once_both_succeed(tmp_path: Path) -> None:
     write_folders(tmp_path / "raw", per_class=40)
     code = "import sys; from deflect.data.prepare import prepare; prepare('own', sys.argv[1], sys.argv[2])"
     command = [sys.executable, "-c", code, str(tmp_path / "raw"), str(tmp_path / "store")]

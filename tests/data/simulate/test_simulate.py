@@ -1,4 +1,4 @@
-"""The simulator writes the published layouts to the letter, oddities included, and the same bytes every time."""
+"""The simulator writes the published layouts exactly, including their irregularities, and always the same bytes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_never_replaces_real_data_but_does_replace_its_own(tmp_path: Path) -> None:
+def test_replaces_simulated_data_but_never_real_data(tmp_path: Path) -> None:
     real = tmp_path / "so2sat"
     real.mkdir()
     (real / "id_0000.hdf5").write_bytes(b"a download")
@@ -218,7 +218,7 @@ def test_brick_kiln_names_are_wrong_as_published(raw: Path, source: str) -> None
         expected = np.clip(bands[colour] / brick_kiln.TRUE_COLOUR, 0, 255)
         assert np.abs(bands[eight_bit] - expected).mean() < 1, "the last three are 8-bit true colour"
         assert bands[eight_bit].max() <= 255
-    assert (bands[near] * 2 % 1 == 0).all(), "numbers stand in halves"
+    assert (bands[near] * 2 % 1 == 0).all(), "numbers are multiples of 0.5"
     assert 1000 < bands[near].mean() < 4000
 
 
@@ -235,8 +235,8 @@ def test_forestnet_dates_and_fading(raw: Path) -> None:
         assert record[f"05 - NIR_{iso}"]["meta_info"]["forest_loss_region"].startswith("POLYGON ((")
     sample = forestnet.sample(chance(0, "x"), 0, 0, 64)
     corner = sample.data[:, 0, 0]
-    assert corner.min() >= 255 - 192, "a quarter of white lies over everything outside the polygon"
-    assert sample.data[:3].min() < 40, "inside it does not"
+    assert corner.min() >= 255 - 192, "a quarter of white outside the polygon"
+    assert sample.data[:3].min() < 40, "none inside"
 
 
 # --- segmentation ----------------------------------------------------------------------------------------------------

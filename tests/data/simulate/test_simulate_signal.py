@@ -1,4 +1,4 @@
-"""The simulator's pixels: classes part in the infrared, materials behave as documented, land resembles real land."""
+"""Simulated pixels: classes differ in the infrared, materials are as documented, land resembles real land."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def described(dataset: str, split: str, count: int, pixels: int) -> tuple[np.nda
 
 
 @pytest.mark.parametrize(("dataset", "pixels"), [("so2sat", 32), ("brick_kiln", 48), ("forestnet", 40)])
-def test_infrared_tells_classes_apart_that_rgb_confuses(dataset: str, pixels: int) -> None:
+def test_infrared_separates_classes_better_than_rgb(dataset: str, pixels: int) -> None:
     module = GEOBENCH[dataset]
     (train, labels), (test, truth) = (described(dataset, s, n, pixels) for s, n in (("train", 204), ("test", 136)))
 
@@ -54,7 +54,7 @@ def test_infrared_tells_classes_apart_that_rgb_confuses(dataset: str, pixels: in
 
 
 @pytest.mark.parametrize("dataset", ["burn_scars", "mados"])
-def test_infrared_tells_pixels_apart_that_rgb_confuses(dataset: str) -> None:
+def test_infrared_separates_pixels_better_than_rgb(dataset: str) -> None:
     def pixels(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         rngs = [chance(0, dataset, split, i) for i in range(count)]
         pairs = [
@@ -73,7 +73,7 @@ def test_infrared_tells_pixels_apart_that_rgb_confuses(dataset: str) -> None:
     assert every > rgb + 0.08, f"{rgb:.2f} -> {every:.2f}"
 
 
-def test_families_of_materials_agree_in_green_and_part_in_the_infrared() -> None:
+def test_families_of_materials_agree_in_green_and_differ_in_the_infrared() -> None:
     bands = bandset("sentinel2", ["B03", "B8A", "B11"])
     assert np.allclose(response(bands).sum(axis=0), 1)
     means = {name: rows.mean(axis=0) for name, rows in materials(bands).items()}

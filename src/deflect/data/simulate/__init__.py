@@ -1,39 +1,41 @@
 """Five mini datasets of SIMULATED images in the published on-disk formats, so that every step runs on every machine.
 
-Nothing measured on these images says anything about the paper's results, and no number from them is ever shown as the
-paper's. Each folder written here holds ``SIMULATED.json``, which says so and how to write the folder again.
+Numbers measured on these images are never results about the paper. ``SIMULATED.json`` in each folder says so, and how
+the folder was made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.random import Generator, default_rng
 
+from deflect.bands import SENTINEL2
 from deflect.data.simulate import brick_kiln, burn_scars, forestnet, geobench, mados, so2sat
+from deflect.data.simulate.canvas import Canvas
 from deflect.errors import ConfigError
 from deflect.files import atomic_path, write_json
 from deflect.settings import SPLITS
 from deflect.settings.simulation import SimulationSize
 
 _CLASSIFICATION = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
-_SEGMENTATION = {"burn_scars": burn_scars, "mados": mados}
-_DATASETS: dict[str, Any] = _CLASSIFICATION | _SEGMENTATION
+_DATASETS: dict[str, Any] = _CLASSIFICATION | {"burn_scars": burn_scars, "mados": mados}
+#: What RGB scenes show: a dataset and the number of its labels (of MADOS: of combinations of two objects).
+_SCENES: tuple[tuple[Any, int], ...] = ((so2sat, 17), (brick_kiln, 2), (forestnet, 12), (burn_scars, 1), (mados, 22))
 
-#: The file that tells a simulated folder from a real download.
+#: The file that distinguishes a simulated folder from a download.
 MARKER = "SIMULATED.json"
 
 
 def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> None:
-    """Write a simulated ``dataset`` into ``folder``, whole or not at all. Equal arguments give equal bytes.
+    """Write a simulated ``dataset`` into ``folder``, atomically. Equal arguments give equal bytes.
 
     Raises:
-        ConfigError: unknown dataset, a size that its format does not allow, or ``folder`` holds something else.
+        ConfigError: unknown dataset, a size that its format does not allow, or ``folder`` has other data.
     """
     if dataset not in _DATASETS:
         raise ConfigError(f"unknown dataset {dataset!r}; can simulate {', '.join(_DATASETS)}")
@@ -46,7 +48,7 @@ def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> Non
     with atomic_path(folder) as aside:
         aside.mkdir()
         if dataset in _CLASSIFICATION:
-            _write_geobench(_CLASSIFICATION[dataset], dataset, aside, size, pixels, seed)
+            geobench.write(aside, _samples(dataset, size, pixels, seed), _CLASSIFICATION[dataset], pixels)
         elif dataset == "burn_scars":
             _write_burn_scars(aside, size, pixels, seed)
         else:
@@ -56,20 +58,16 @@ def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> Non
 
 
 def chance(seed: int, *where: str | int) -> Generator:
-    """The random numbers of one sample: they depend on its place, not on how many samples there are."""
+    """The random numbers of one sample. They do not depend on the number of samples."""
     return default_rng([seed, *(crc32(w.encode()) if isinstance(w, str) else w for w in where)])
 
 
-def _write_geobench(
-    module: ModuleType, dataset: str, folder: Path, size: SimulationSize, pixels: int, seed: int
-) -> None:
-    def samples(split: str, start: int) -> Iterator[geobench.Sample]:
-        for index in range(getattr(size, split)):
-            yield module.sample(chance(seed, dataset, split, index), index, start + index, pixels)
-
-    starts = (0, size.train, size.train + size.val)
-    splits = {split: samples(split, start) for split, start in zip(SPLITS, starts, strict=True)}
-    geobench.write(folder, splits, module, pixels)
+def _samples(dataset: str, size: SimulationSize, pixels: int, seed: int) -> Iterator[tuple[str, geobench.Sample]]:
+    """Splits and samples of a classification dataset."""
+    places = [(split, index) for split in SPLITS for index in range(getattr(size, split))]
+    for order, (split, index) in enumerate(places):
+        rng = chance(seed, dataset, split, index)
+        yield split, _CLASSIFICATION[dataset].sample(rng, index, order, pixels)
 
 
 def _write_burn_scars(folder: Path, size: SimulationSize, pixels: int, seed: int) -> None:
@@ -94,10 +92,15 @@ def _write_mados(folder: Path, size: SimulationSize, pixels: int, seed: int) -> 
 
 
 def simulate_rgb(path: Path, n: int, pixels: int, seed: int) -> None:
-    """Write ``n`` unlabelled scenes of all five kinds, (n, 3, H, W) float32 reflectance in the order R, G, B."""
-    from deflect.data.simulate.rgb import rgb_scene
-
-    images = np.stack([rgb_scene(chance(seed, "rgb", index), index, pixels) for index in range(n)])
-    path = Path(path)
-    with atomic_path(path) as aside, open(aside, "wb") as file:
+    """Write ``n`` unlabelled scenes, of the datasets in turn: (n, 3, H, W) float32 reflectance in the order R, G, B."""
+    images = np.stack([_rgb_scene(chance(seed, "rgb", index), index, pixels) for index in range(n)])
+    with atomic_path(Path(path)) as aside, open(aside, "wb") as file:
         np.save(file, images)
+
+
+def _rgb_scene(rng: Generator, index: int, size: int) -> np.ndarray:
+    module, labels = _SCENES[index % len(_SCENES)]
+    canvas = Canvas(SENTINEL2.subset(["B04", "B03", "B02"]), size, rng)
+    module.paint(canvas, int(rng.integers(labels)))
+    canvas.observe(10, light=(0.6, 1.2), relief=0.06, haze=(0.0, 0.08))
+    return np.clip(canvas.image, 0, None)

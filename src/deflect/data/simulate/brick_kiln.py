@@ -1,10 +1,10 @@
 """SIMULATED Brick Kiln (GEO-Bench v1, m-brick-kiln): 64 x 64 pixels of 10 m, kiln or not, 13 stored bands.
 
-The stored band NAMES ARE WRONG, exactly as in the published files: what is called 06, 07, 08A, 09 holds B7, B8A, B11,
-B12, and 10, 11, 12 hold the 8-bit true-colour image. Numbers are reflectance times 10,000, in halves, as float64.
+The stored band NAMES ARE WRONG, as in the published files: 06, 07, 08A, 09 are B7, B8A, B11, B12, and 10, 11, 12 are an
+8-bit true-colour image. Numbers are reflectance times 10,000, in steps of 0.5, as float64.
 
-Every scene is farmed plain with villages. A kiln is an oval of fired brick with a dark coal track in a yard of dry
-clay. Most other scenes hold a look-alike: a clearing of the same shape and colour, but of wet soil or of roofs.
+Every scene is farmland with villages. A kiln is an oval of brick with a dark track in a yard of dry clay. Most other
+scenes have a clearing of the same shape and colour, but of wet soil or roofs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from deflect.bands import bandset
 from deflect.data.simulate import fields
-from deflect.data.simulate.canvas import Canvas
+from deflect.data.simulate.canvas import Canvas, Materials
 from deflect.data.simulate.geobench import Sample
 from deflect.data.simulate.geobench_objects import SENTINEL2
 
@@ -26,7 +26,7 @@ RESOLUTION = 10
 LABEL_MAP = True
 BANDS = bandset("sentinel2", ["B01", "B02", "B03", "B04", "B05", "B07", "B8A", "B08", "B11", "B12"])
 
-#: 8-bit true colour is the band's number divided by this [measured on the published statistics].
+#: 8-bit true colour is the band's number divided by this (measured on the published statistics).
 TRUE_COLOUR = 9.79
 
 
@@ -35,10 +35,8 @@ def paint(canvas: Canvas, label: int) -> None:
     _plain(canvas)
     for _ in range(rng.integers(0, 3)):
         _village(canvas)
-    if label == 1:
-        _kiln(canvas)
-    elif rng.random() < 0.7:
-        _look_alike(canvas)
+    if label == 1 or rng.random() < 0.7:
+        _clearing(canvas, kiln=label == 1)
     if rng.random() < 0.5:
         canvas.lay(("water_turbid", "water_green"), fields.line(rng, size, rng.uniform(1, 4)))
 
@@ -62,8 +60,8 @@ def _village(canvas: Canvas) -> None:
     canvas.lay_numbered(("metal", "roof_concrete", "roof_tile"), number, place * roofs * 0.9)
 
 
-def _site(canvas: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Yard, stacks, oval and track of one clearing: the same shapes for a kiln and for what looks like one."""
+def _clearing(canvas: Canvas, kiln: bool) -> None:
+    """A kiln, or its shapes in other materials: a flooded field, or a market of painted and shingled roofs."""
     rng, size = canvas.rng, canvas.size
     scale = size / 64
     centre = (rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25))
@@ -73,26 +71,16 @@ def _site(canvas: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     angle = rng.uniform(0, np.pi)
     oval = fields.ellipse(rng, size, length, width, centre=centre, angle=angle)
     track = fields.ellipse(rng, size, 0.7 * length, 0.4 * width, centre=centre, angle=angle)
-    return yard, stacks, oval, track
-
-
-def _kiln(canvas: Canvas) -> None:
-    yard, stacks, oval, track = _site(canvas)
-    canvas.lay(("soil", "soil_red"), 0.75 * yard)
-    canvas.lay("brick", 0.6 * stacks)
-    canvas.lay("brick", 0.9 * oval)
-    canvas.lay("char", 0.8 * track)
-    canvas.shadow(oval, 1, 0.3)
-
-
-def _look_alike(canvas: Canvas) -> None:
-    """A kiln's shapes in other stuff: a flooded harvest, or a market of painted and shingled roofs."""
-    yard, stacks, oval, track = _site(canvas)
-    wet = canvas.rng.random() < 0.6
-    canvas.lay(("soil_wet", "soil_red_wet") if wet else "asphalt", 0.75 * yard)
-    canvas.lay(("soil_wet", "soil_red_wet") if wet else "roof_shingle", 0.6 * stacks)
-    canvas.lay("soil_red_wet" if wet else ("paint", "metal"), 0.9 * oval)
-    canvas.lay(("water_turbid", "asphalt"), 0.8 * track)
+    materials: tuple[Materials, ...]
+    if kiln:
+        materials = (("soil", "soil_red"), "brick", "brick", "char")
+    elif rng.random() < 0.6:
+        wet = ("soil_wet", "soil_red_wet")
+        materials = (wet, wet, "soil_red_wet", ("water_turbid", "asphalt"))
+    else:
+        materials = ("asphalt", "roof_shingle", ("paint", "metal"), ("water_turbid", "asphalt"))
+    for material, cover, shape in zip(materials, (0.75, 0.6, 0.9, 0.8), (yard, stacks, oval, track), strict=True):
+        canvas.lay(material, cover * shape)
     canvas.shadow(oval, 1, 0.3)
 
 
@@ -101,9 +89,7 @@ def sample(rng: Generator, index: int, order: int, size: int) -> Sample:
     label = index % CLASSES
     canvas = Canvas(BANDS, size, rng)
     paint(canvas, label)
-    canvas.light((0.55, 0.85), relief=0.03)
-    canvas.haze((0.01, 0.045))
-    canvas.sense(RESOLUTION)
+    canvas.observe(RESOLUTION, light=(0.55, 0.85), relief=0.03, haze=(0.01, 0.045))
     numbers = np.round(2e4 * np.clip(canvas.image, 1e-3, 1.6)) / 2
     true_colour = np.round(2 * np.clip(numbers[list(BANDS.rgb)] / TRUE_COLOUR, 0, 255)) / 2
     data = np.concatenate([numbers, true_colour]).astype(np.float64)

@@ -3,9 +3,8 @@
     training|validation/subsetted_512x512_HLS.S30.T{tile}.{YYYYDDD}.v1.4_merged.tif   float32 reflectance, -9999 missing
     training|validation/subsetted_512x512_HLS.S30.T{tile}.{YYYYDDD}.v1.4.mask.tif     int16: 1 burned, 0 not, -1 missing
 
-The validation split of a study is cut from ``training/`` by the reader, so train and val are there together; the
-test split is ``validation/``. To the eye a scar resembles shaded slopes, dark soil, lava and water; in the infrared it
-does not.
+``training/`` holds train and val of a study, which the reader splits; ``validation/`` is the test split. In RGB a scar
+resembles shaded slopes, dark soil, rock and water; in the infrared it does not.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ MISSING = -9999.0
 
 
 def paint(canvas: Canvas, label: int | None = None) -> np.ndarray:
-    """Paint a landscape and its scar; returns the mask (H, W) int16 with 1 on the scar. ``label`` has no meaning."""
+    """Paint a landscape with a scar; returns the mask (H, W) int16, 1 on the scar. ``label`` is not used."""
     rng, size = canvas.rng, canvas.size
     canvas.lay(("soil", "litter", "soil_red"), grain=0.12)
     canvas.lay(("canopy_dry", "canopy_fresh"), 0.55 + 0.3 * fields.smooth(rng, size), shade=0.2)
@@ -40,7 +39,7 @@ def paint(canvas: Canvas, label: int | None = None) -> np.ndarray:
 
 
 def _dark_places(canvas: Canvas) -> None:
-    """What a scar is mistaken for in RGB: dark wet soil, rock as dark as asphalt, deep shade, water."""
+    """Surfaces that resemble a scar in RGB: dark wet soil, dark rock, deep shade, water."""
     rng, size = canvas.rng, canvas.size
     canvas.lay("soil_dark", 0.8 * fields.blob(rng, size, rng.uniform(0.05, 0.2)))
     canvas.lay(("asphalt", "roof_shingle"), 0.7 * fields.blob(rng, size, rng.uniform(0.0, 0.12)))
@@ -51,12 +50,10 @@ def _dark_places(canvas: Canvas) -> None:
 
 
 def scene(rng: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image (6, H, W) float32 and mask (H, W) int16, with the swath's edge missing in a third of the scenes."""
+    """Image (6, H, W) float32 and mask (H, W) int16; a third of the scenes has missing pixels."""
     canvas = Canvas(BANDS, size, rng)
     mask = paint(canvas)
-    canvas.light((0.7, 1.15), relief=0.15)
-    canvas.haze((0.0, 0.025))
-    canvas.sense(RESOLUTION, noise=0.004)
+    canvas.observe(RESOLUTION, light=(0.7, 1.15), relief=0.15, haze=(0.0, 0.025), noise=0.004)
     image = np.clip(canvas.image, 1e-4, 1.5)
     if rng.random() < 1 / 3:
         along, _ = fields.turned(rng, size)
@@ -67,7 +64,7 @@ def scene(rng: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def name(rng: Generator, index: int, part: str) -> str:
-    """File name up to the product version; the tile numbers the scene of a folder, so names never repeat."""
+    """File name up to the product version; the tile is a number of the scene, so that names differ."""
     letters = "ABCDEFGHJKLMNPQRSTUV"
     last = letters[index // 3600 % 10 + 10 * (part == "validation")]
     tile = f"{10 + index % 10}{letters[2 + index // 10 % 18]}{letters[index // 180 % 20]}{last}"
@@ -87,11 +84,7 @@ def _write_tif(path: Path, data: np.ndarray, zone: int, nodata: float | None) ->
     """Write (C, H, W) uncompressed and pixel-interleaved, in UTM ``zone`` north."""
     import rasterio
 
-    count, height, width = data.shape
-    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": data.dtype.name}
-    place = {
-        "crs": f"EPSG:{32600 + zone}",
-        "transform": rasterio.Affine(RESOLUTION, 0, 500_000, 0, -RESOLUTION, 4_500_000),
-    }
-    with rasterio.open(path, "w", **profile, **place, nodata=nodata, interleave="pixel") as file:
+    profile = dict(zip(("count", "height", "width"), data.shape, strict=True), dtype=data.dtype.name, nodata=nodata)
+    profile["transform"] = rasterio.Affine(RESOLUTION, 0, 500_000, 0, -RESOLUTION, 4_500_000)
+    with rasterio.open(path, "w", driver="GTiff", crs=f"EPSG:{32600 + zone}", interleave="pixel", **profile) as file:
         file.write(data)

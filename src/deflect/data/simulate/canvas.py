@@ -1,4 +1,4 @@
-"""The canvas: a SIMULATED scene in reflectance, built by laying materials over each other and seen from orbit."""
+"""A SIMULATED scene in reflectance: materials laid over each other, observed by a satellite."""
 
 from __future__ import annotations
 
@@ -15,12 +15,7 @@ Materials = str | Sequence[str]
 
 
 class Canvas:
-    """A square scene.
-
-    Attributes:
-        image: reflectance, (C, H, W) float32, in the order of ``bands``.
-        rng: the one source of chance of this scene.
-    """
+    """A square scene; ``image`` is reflectance, (C, H, W) float32, in the order of ``bands``."""
 
     def __init__(self, bands: BandSet, size: int, rng: Generator) -> None:
         self.bands, self.size, self.rng = bands, size, rng
@@ -28,7 +23,7 @@ class Canvas:
         self.image = np.zeros((len(bands), size, size), dtype=np.float32)
 
     def draw(self, material: Materials, count: int) -> np.ndarray:
-        """``count`` spectra (count, C) of a material, or of several with equal odds."""
+        """``count`` spectra (count, C) of one material, or of several with equal probability."""
         names = [material] if isinstance(material, str) else list(material)
         pools = [self.library[names[k]] for k in self.rng.integers(len(names), size=count)]
         return np.stack([pool[self.rng.integers(len(pool))] for pool in pools])
@@ -36,10 +31,10 @@ class Canvas:
     def lay(
         self, material: Materials, cover: np.ndarray | float = 1.0, *, shade: float = 0.0, grain: float = 0.1
     ) -> None:
-        """Cover a fraction 0..1 of each pixel with a material: linear mixing with what is there.
+        """Cover a fraction 0..1 of each pixel with a material, by linear mixing.
 
-        The material drifts between two of its spectra over the scene; ``shade`` is the share of its own shadows and
-        ``grain`` the relative size of its brightness texture.
+        The material varies between two of its spectra over the scene; ``shade`` is its share of shadow, ``grain`` the
+        relative standard deviation of its brightness.
         """
         first, second = self.draw(material, 2)[:, :, None, None]
         drift = np.clip(0.5 + 0.4 * fields.smooth(self.rng, self.size, 3), 0, 1)
@@ -49,7 +44,7 @@ class Canvas:
     def lay_numbered(
         self, material: Materials, number: np.ndarray, cover: np.ndarray | float = 1.0, *, spread: float = 0.15
     ) -> None:
-        """Cover each numbered unit (field, roof) with its own spectrum; ``spread`` varies its brightness."""
+        """Cover each numbered unit (field, roof) with one spectrum; ``spread`` is the variation of its brightness."""
         count = int(number.max()) + 1
         palette = self.draw(material, min(count, 12))
         palette = palette[self.rng.integers(len(palette), size=count)]
@@ -61,22 +56,35 @@ class Canvas:
         self.image += np.clip(cover, 0, 1) * (reflectance - self.image)
 
     def shadow(self, mask: np.ndarray, reach: int, depth: float) -> None:
-        """Darken the ground ``reach`` pixels to the lower right of what is in ``mask``."""
+        """Darken the ground ``reach`` pixels to the lower right of ``mask``."""
         cast = np.roll(mask, (reach, reach), axis=(0, 1)) * (1 - mask)
         self.image *= 1 - depth * cast
 
-    def light(self, gain: tuple[float, float], relief: float = 0.0) -> None:
-        """One illumination gain per scene, and slopes that brighten or darken by ``relief`` (standard deviation)."""
+    def observe(
+        self,
+        pixel: float,
+        *,
+        light: tuple[float, float],
+        haze: tuple[float, float],
+        relief: float = 0.0,
+        offset: tuple[float, float] | None = None,
+        noise: float = 0.003,
+    ) -> None:
+        """Turn the scene into an image of a satellite with pixels of ``pixel`` metres.
+
+        Args:
+            light: range of the illumination gain of a scene.
+            haze: range of the path reflectance at 490 nm, which falls with wavelength ** -3.5.
+            relief: standard deviation of the brightness of slopes.
+            offset: range of a constant added to all bands, for sun glint or over-correction.
+            noise: standard deviation of the noise, added after the blur of the optics and of coarser bands.
+        """
         slopes = 1 + relief * fields.smooth(self.rng, self.size, 3) if relief else 1
-        self.image *= np.float32(self.rng.uniform(*gain)) * np.clip(slopes, 0.35, 1.8)
-
-    def haze(self, blue: tuple[float, float]) -> None:
-        """Add path reflectance, ``blue`` at 490 nm (drawn per scene) and falling with wavelength ** -3.5."""
+        self.image *= np.float32(self.rng.uniform(*light)) * np.clip(slopes, 0.35, 1.8)
         fall = (490 / np.array(self.bands.wavelengths, dtype=np.float32)) ** np.float32(3.5)
-        self.image += np.float32(self.rng.uniform(*blue)) * fall[:, None, None]
-
-    def sense(self, pixel: float, noise: float = 0.003) -> None:
-        """Blur by the optics, give coarser bands their own pixels (``pixel`` is the scene's, in metres), add noise."""
+        self.image += np.float32(self.rng.uniform(*haze)) * fall[:, None, None]
+        if offset:
+            self.image += np.float32(self.rng.uniform(*offset))
         for axis in (1, 2):
             self.image = _blur(self.image, axis)
         for channel, band in enumerate(self.bands):
@@ -87,14 +95,14 @@ class Canvas:
 
 
 def _blur(image: np.ndarray, axis: int, side: float = 0.12) -> np.ndarray:
-    """Mix each pixel with its two neighbours along ``axis``; the edge is its own neighbour."""
+    """Mix each pixel with its two neighbours along ``axis``; edges are repeated."""
     last = image.shape[axis] - 1
     before, after = (np.clip(np.arange(last + 1) + step, 0, last) for step in (-1, 1))
     return (1 - 2 * side) * image + side * (image.take(before, axis) + image.take(after, axis))
 
 
 def coarse(band: np.ndarray, factor: int, *, repeat: bool) -> np.ndarray:
-    """Mean over blocks of ``factor`` pixels (smaller at the far edges), blown up again if ``repeat``."""
+    """Mean over blocks of ``factor`` pixels (smaller at the far edges), upsampled again if ``repeat``."""
     size = len(band)
     starts = np.arange(0, size, factor)
     counts = np.diff(np.append(starts, size)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Random spatial fields, (size, size) float32 each: the shapes and textures of SIMULATED scenes."""
+"""Random spatial fields (size, size), float32: the shapes and textures of SIMULATED scenes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _decay(size: int, slope: float) -> np.ndarray:
 
 
 def smooth(rng: Generator, size: int, slope: float = 3.0) -> np.ndarray:
-    """A field of mean 0 and standard deviation 1 whose power falls with frequency ** slope (2 rough, 4 soft)."""
+    """A field of mean 0 and standard deviation 1 with power ~ frequency ** -slope (2 rough, 4 smooth)."""
     decay = _decay(size, slope)
     white = rng.standard_normal((*decay.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
     field = np.fft.irfft2(white * decay, s=(size, size)).astype(np.float32, copy=False)
@@ -24,30 +24,27 @@ def smooth(rng: Generator, size: int, slope: float = 3.0) -> np.ndarray:
 
 
 def blob(rng: Generator, size: int, share: float, slope: float = 3.5) -> np.ndarray:
-    """A ragged patch, 1 inside and 0 outside, that covers ``share`` of the field."""
+    """An irregular patch, 1 inside and 0 outside, that covers ``share`` of the field."""
     field = smooth(rng, size, slope)
     return (field > np.quantile(field, 1 - share)).astype(np.float32)
 
 
-def central_blob(rng: Generator, size: int, share: float, raggedness: float = 0.3) -> np.ndarray:
-    """A patch around the middle of the field that covers ``share`` of it."""
+def central_blob(rng: Generator, size: int, share: float) -> np.ndarray:
+    """A patch around the centre that covers ``share`` of the field."""
     y, x = axes(size)
-    field = raggedness * smooth(rng, size) - 4 * np.hypot(y, x)
+    field = 0.3 * smooth(rng, size) - 4 * np.hypot(y, x)
     return (field > np.quantile(field, 1 - share)).astype(np.float32)
 
 
 @cache
-def _axis(size: int) -> np.ndarray:
-    return ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
-
-
 def axes(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Row and column coordinates from -0.5 to 0.5, as (size, 1) and (1, size)."""
-    return _axis(size)[:, None], _axis(size)[None, :]
+    axis = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
+    return axis[:, None], axis[None, :]
 
 
 def turned(rng: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates in pixels along two axes at a random angle and offset: the frame of anything built or planted."""
+    """Coordinates in pixels along two axes at a random angle and offset."""
     y, x = axes(size)
     angle, (dy, dx) = rng.uniform(0, np.pi), rng.uniform(0, size, 2)
     u = size * (np.cos(angle) * x + np.sin(angle) * y) + dx
@@ -87,10 +84,7 @@ def ellipse(
     centre: tuple[float, float] | None = None,
     angle: float | None = None,
 ) -> np.ndarray:
-    """A solid ellipse of ``length`` by ``width`` pixels; ``centre`` is (row, column) in -0.5..0.5.
-
-    Centre and angle are random where they are not given.
-    """
+    """A filled ellipse of ``length`` by ``width`` pixels; ``centre`` is (row, column) in -0.5..0.5."""
     y, x = axes(size)
     row, column = rng.uniform(-0.35, 0.35, 2) if centre is None else centre
     angle = rng.uniform(0, np.pi) if angle is None else angle

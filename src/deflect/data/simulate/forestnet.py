@@ -1,8 +1,7 @@
 """SIMULATED ForestNet (GEO-Bench v1, m-forestnet): 12 drivers of forest loss, 8-bit Landsat-8, 332 x 332 pixels.
 
-A polygon of loss is in the middle of old forest. As in the original, pixels outside the polygon are faded toward white
-(a quarter white: alpha 192 of 255), band names carry the date, and ids are ``{lat}_{lon}_{YYYY_MM_DD}``.
-Numbers are reflectance times 255.
+A polygon of loss is in the middle of old forest. As in the original, pixels outside the polygon are blended with white
+(alpha 192 of 255), band names include the date, and ids are ``{lat}_{lon}_{YYYY_MM_DD}``. Unit: reflectance * 255.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ RESOLUTION = 15
 LABEL_MAP = True
 BANDS = bandset("landsat8", ["B4", "B3", "B2", "B5", "B6", "B7"])
 
-#: Opacity of the picture outside the loss polygon, over white.
+#: Opacity of the image over white, outside the loss polygon.
 ALPHA = 192 / 255
 
 STORED = (
@@ -41,10 +40,10 @@ STORED = (
 
 @dataclass(frozen=True)
 class Driver:
-    """What replaces the forest: ``cover`` planted with a share ``density`` on ``ground``, in a pattern.
+    """What replaces the forest: ``cover`` on a share ``density`` of ``ground``.
 
-    ``pattern`` is "rows", "parcels", "patches" or "ponds"; ``scale`` its size in pixels of a 64-pixel scene; ``area``
-    the share of the scene that the polygon takes.
+    ``pattern`` is "rows", "parcels", "patches" or "ponds", ``scale`` its size in pixels of a 64-pixel scene, ``area``
+    the share of the polygon in the scene.
     """
 
     ground: Materials
@@ -109,9 +108,7 @@ def sample(rng: Generator, index: int, order: int, size: int) -> Sample:
     label = index % CLASSES
     canvas = Canvas(BANDS, size, rng)
     polygon = paint(canvas, label)
-    canvas.light((0.75, 1.15), relief=0.06)
-    canvas.haze((0.02, 0.06))
-    canvas.sense(RESOLUTION)
+    canvas.observe(RESOLUTION, light=(0.75, 1.15), relief=0.06, haze=(0.02, 0.06))
     numbers = np.clip(255 * canvas.image, 0, 255)
     faded = ALPHA * numbers + (1 - ALPHA) * 255
     data = np.where(polygon > 0, numbers, faded).astype(np.uint8)

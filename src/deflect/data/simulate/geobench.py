@@ -4,15 +4,15 @@
     default_partition.json         {"train": [ids], "valid": [ids], "test": [ids]}; 1.00x_train_partition.json is equal
     band_stats.json                per band, and for the label, extrema, moments and percentiles of the training split
     label_map.json                 {label: [ids]}, only where the original has it
-    task_specs.pkl                 what GEO-Bench's own loader reads first: bands, classes, size of an image
+    task_specs.pkl                 for GEO-Bench's loader: bands, classes, size of an image
 
-The pickles hold objects of the classes of the GEO-Bench package, which reads the files but is not needed to write them.
+The pickles hold objects of classes of the GEO-Bench package, which is not needed to write them.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +28,7 @@ _PERCENTILES = (0.1, 1, 5, 95, 99, 99.9)
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: its bands as (B, H, W) in the order and the unit of the file; ``crs`` is an EPSG code."""
+    """One sample: bands (B, H, W) in the order and unit of the file; ``crs`` is an EPSG code."""
 
     id: str
     label: int
@@ -39,28 +39,23 @@ class Sample:
     crs: int | None = None
 
 
-def write(folder: Path, splits: dict[str, Iterator[Sample]], dataset: ModuleType, pixels: int) -> None:
-    """Write all samples of the splits ``train``, ``val`` and ``test`` and the files that describe them.
+def write(folder: Path, samples: Iterable[tuple[str, Sample]], dataset: ModuleType, pixels: int) -> None:
+    """Write all samples, each given with its split, and the files that describe them.
 
-    Args:
-        dataset: the module of the dataset: its name, bands, classes and metres per pixel, and whether it has a
-            ``label_map.json``.
-        pixels: side of an image.
+    ``dataset`` is the module of the dataset, ``pixels`` the side of an image.
     """
     bands = dataset.STORED
-    partition: dict[str, list[str]] = {}
+    partition: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     ids_of: dict[str, list[str]] = {}
     train_pixels: list[np.ndarray] = []
     train_labels: list[int] = []
-    for split, samples in splits.items():
-        names = partition["valid" if split == "val" else split] = []
-        for sample in samples:
-            _write_sample(folder / f"{sample.id}.hdf5", sample, bands, dataset.RESOLUTION)
-            names.append(sample.id)
-            ids_of.setdefault(str(sample.label), []).append(sample.id)
-            if split == "train":
-                train_pixels.append(sample.data.reshape(len(bands), -1)[:, ::7])
-                train_labels.append(sample.label)
+    for split, sample in samples:
+        _write_sample(folder / f"{sample.id}.hdf5", sample, bands, dataset.RESOLUTION)
+        partition["valid" if split == "val" else split].append(sample.id)
+        ids_of.setdefault(str(sample.label), []).append(sample.id)
+        if split == "train":
+            train_pixels.append(sample.data.reshape(len(bands), -1)[:, ::7])
+            train_labels.append(sample.label)
 
     for name in ("default", "1.00x_train"):
         write_json(folder / f"{name}_partition.json", partition)
@@ -85,16 +80,14 @@ def _write_sample(path: Path, sample: Sample, bands: tuple[StoredBand, ...], res
 
     suffix = "" if sample.date is None else f"_{sample.date:%Y-%m-%d}"
     keys = [band.name + suffix for band in bands]
-    record: dict[str, Any] = {"label": sample.label}
-    same = {
+    dated = {"date": sample.date, "date_id": sample.date, "spatial_resolution": float(resolution)}
+    placed = {
         "meta_info": sample.meta,
         "transform": sample.transform and rasterio.Affine(*sample.transform),
         "crs": sample.crs and rasterio.CRS.from_epsg(sample.crs),
     }
-    for key, band in zip(keys, bands, strict=True):
-        dated = {"date": sample.date, "date_id": sample.date, "spatial_resolution": float(resolution)}
-        record[key] = dated | {"band_info": band.info()} | same
-    record["bands_order"] = keys
+    info = {key: dated | {"band_info": band.info()} | placed for key, band in zip(keys, bands, strict=True)}
+    record = {"label": sample.label, **info, "bands_order": keys}
     with h5py.File(path, "w") as file:
         for key, band_data in zip(keys, sample.data, strict=True):
             file.create_dataset(key, data=band_data, track_times=False)

@@ -1,7 +1,7 @@
-"""Objects of the classes of the ``geobench`` package, pickled without it: its pickles hold little else.
+"""Objects of classes of the ``geobench`` package, pickled without it.
 
-A stand-in is an empty class with the name of GEO-Bench's and the same attributes. Where the pickle is read, the name
-leads to the real class.
+Each is an object of an empty class with the name of GEO-Bench's, with the same attributes. Unpickling finds the real
+class by its name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from io import BytesIO
 from types import ModuleType
 from typing import Any
 
-#: Names besides the number that GEO-Bench knows a band by.
+#: Names of a band in GEO-Bench apart from its number.
 _COLOURS = {"Red": "red", "Green": "green", "Blue": "blue", "NIR": "NIR"}
 
 
@@ -58,7 +58,7 @@ SENTINEL2 = (
 
 
 def task(dataset: ModuleType, pixels: int) -> Any:
-    """The object in ``task_specs.pkl``, with which GEO-Bench's own loader starts; ``pixels``: side of an image."""
+    """The object in ``task_specs.pkl``; ``pixels`` is the side of an image."""
     facts = {
         "dataset_name": dataset.NAME,
         "benchmark_name": "classification_v1.0",
@@ -78,7 +78,7 @@ def pickled(value: Any) -> bytes:
 
 
 class _Pickler(pickle._Pickler):
-    """Writes the name of a class without importing it; ``pickle.Pickler`` would compare it with the real one."""
+    """Writes the name of a class without importing it; ``pickle.Pickler`` would look for the real class."""
 
     def save_global(self: Any, obj: Any, name: str | None = None) -> None:
         for text in (obj.__module__, obj.__qualname__):
@@ -88,6 +88,7 @@ class _Pickler(pickle._Pickler):
 
 
 def _object(path: str, facts: dict[str, Any]) -> Any:
+    """An object of the class called ``path``, with the attributes ``facts``."""
     made = _stand_in(path)()
     vars(made).update(facts)
     return made

@@ -4,8 +4,8 @@
     MADOS/Scene_{i}/10/Scene_{i}_L2R_{cl,conf,rep}_{crop}.tif   uint8: class 1..15 or 0 unlabelled; confidence; report
     MADOS/splits/{train,val,test}_X.txt                         lines Scene_{i}_{crop}
 
-File names carry the wavelengths of Sentinel-2A or -2B. Pixels beyond the swath are NaN; dark water may be slightly
-negative, as Rayleigh-corrected reflectance is. Most pixels are unlabelled.
+File names have the wavelengths of Sentinel-2A or -2B. Pixels outside the swath are NaN; dark water may be slightly
+negative, as in Rayleigh-corrected reflectance. Most pixels are unlabelled.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WAVELENGTHS = {
 #: Classes as stored: 1 marine debris .. 15 sea snot; 0 is unlabelled.
 _WATERS: dict[int, Materials] = {7: "water", 8: "water_sediment", 10: "water_turbid", 11: "water_shallow"}
 _THINGS = (1, 2, 3, 4, 5, 6, 9, 12, 13, 14, 15)
-_STREAKS: dict[int, tuple[str, float]] = {  # material and the cover at the heart of a streak
+_STREAKS: dict[int, tuple[str, float]] = {  # material and its largest cover
     1: ("debris", 0.8),
     2: ("sargassum", 0.9),
     3: ("algae", 0.7),
@@ -43,7 +43,7 @@ _STREAKS: dict[int, tuple[str, float]] = {  # material and the cover at the hear
 
 
 def paint(canvas: Canvas, label: int) -> np.ndarray:
-    """Paint crop number ``label`` of a split: two waters and two things. Returns classes (H, W), 0 nowhere."""
+    """Paint crop number ``label`` of a split: two kinds of water and of objects. Returns complete classes (H, W)."""
     rng, size = canvas.rng, canvas.size
     first, second = list(_WATERS)[label % 4], list(_WATERS)[(label + 1 + label // 4 % 3) % 4]
     canvas.lay(_WATERS[first], grain=0.05)
@@ -56,7 +56,7 @@ def paint(canvas: Canvas, label: int) -> np.ndarray:
 
 
 def _place(canvas: Canvas, classes: np.ndarray, thing: int) -> None:
-    """Put one kind of thing on the water and into ``classes``."""
+    """Add one kind of object to the water and to ``classes``."""
     rng, size = canvas.rng, canvas.size
     if thing in _STREAKS:
         material, cover = _STREAKS[thing]
@@ -77,7 +77,7 @@ def _place(canvas: Canvas, classes: np.ndarray, thing: int) -> None:
 
 
 def _hulls(canvas: Canvas, count: int, *, slim: bool) -> np.ndarray:
-    """Ships (long, with a wake of foam) or oil platforms (square, dark-and-bright decks). Returns their mask."""
+    """Ships (long, with a wake of foam) or oil platforms (square, dark and bright). Returns their mask."""
     rng, size = canvas.rng, canvas.size
     mask = np.zeros((size, size), dtype=bool)
     for _ in range(count):
@@ -91,7 +91,7 @@ def _hulls(canvas: Canvas, count: int, *, slim: bool) -> np.ndarray:
 
 
 def _annotate(rng: Generator, classes: np.ndarray) -> np.ndarray:
-    """Sparse labels: all things but their odd pixels, and water only where someone drew a patch."""
+    """Sparse labels: most pixels of objects, and water in some patches."""
     size = len(classes)
     patches = fields.blob(rng, size, 0.3, 4) > 0
     water = np.isin(classes, list(_WATERS))
@@ -103,10 +103,7 @@ def crop(rng: Generator, label: int, size: int) -> tuple[np.ndarray, np.ndarray]
     """Image (11, H, W) float32 at 10 m and sparse classes (H, W) uint8."""
     canvas = Canvas(BANDS, size, rng)
     classes = paint(canvas, label)
-    canvas.light((0.7, 1.1))
-    canvas.haze((0.0, 0.015))
-    canvas.image += np.float32(rng.uniform(-0.004, 0.015))  # sun glint, or a correction that took too much
-    canvas.sense(RESOLUTION, noise=0.002)
+    canvas.observe(RESOLUTION, light=(0.7, 1.1), haze=(0.0, 0.015), offset=(-0.004, 0.015), noise=0.002)
     labels = _annotate(rng, classes)
     if rng.random() < 0.25:
         along, _ = fields.turned(rng, size)
@@ -117,14 +114,17 @@ def crop(rng: Generator, label: int, size: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def write(folder: Path, scene: int, number: int, rng: Generator, label: int, size: int) -> str:
-    """Write crop ``number`` of ``scene`` below ``folder`` and return its line in the split file."""
+    """Write crop ``number`` of ``scene`` in ``folder``; returns its line in the split file."""
+    import tifffile
+
     image, labels = crop(rng, label, size)
     satellite = "S2A" if scene % 2 == 0 else "S2B"
     for gsd in (10, 20, 60):
         (folder / f"Scene_{scene}" / str(gsd)).mkdir(parents=True, exist_ok=True)
 
     def save(gsd: float, what: str, data: np.ndarray) -> None:
-        _write_tif(folder / f"Scene_{scene}" / f"{gsd:g}" / f"Scene_{scene}_L2R_{what}_{number}.tif", data)
+        path = folder / f"Scene_{scene}" / f"{gsd:g}" / f"Scene_{scene}_L2R_{what}_{number}.tif"
+        tifffile.imwrite(path, data, metadata=None, software=False)  # no shape, date or program name: stable bytes
 
     for band, wavelength, data in zip(BANDS, WAVELENGTHS[satellite], image, strict=True):
         save(band.gsd, f"rhorc_{wavelength}", coarse(data, round(band.gsd / RESOLUTION), repeat=False))
@@ -133,9 +133,3 @@ def write(folder: Path, scene: int, number: int, rng: Generator, label: int, siz
     save(10, "conf", np.where(labels > 0, confidence, 0).astype(np.uint8))
     save(10, "rep", np.where(labels > 0, 3, 0).astype(np.uint8))
     return f"Scene_{scene}_{number}"
-
-
-def _write_tif(path: Path, data: np.ndarray) -> None:
-    import tifffile
-
-    tifffile.imwrite(path, data, metadata=None, software=False)  # neither shape nor date nor program: stable bytes

@@ -1,7 +1,7 @@
 """SIMULATED So2Sat (GEO-Bench v1, m-so2sat): 17 local climate zones, 8 radar and 10 optical bands, 32 x 32 pixels.
 
-Zones differ in how much is built, how large the buildings are and what lies between them, which RGB shows, and in what
-roofs, ground and leaves are made of, which the infrared shows. Optical bands are top-of-atmosphere reflectance.
+Zones differ in the density and size of buildings, as seen in RGB, and in the materials of roofs, ground and leaves, as
+seen in the infrared. Optical bands are top-of-atmosphere reflectance.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ STORED = (
 
 @dataclass(frozen=True)
 class Zone:
-    """A local climate zone: shares 0..1 of the ground, the ``period`` of its buildings in pixels, shadow and echo.
+    """A local climate zone.
 
-    ``ground`` is below everything; ``green`` covers it with leaves in patches; ``fields`` is its number of farmed
-    parcels; ``echo`` is the mean VV amplitude of the radar.
+    ``built`` and ``green`` are shares 0..1 of the ground, ``period`` the distance of buildings in pixels, ``echo`` the
+    mean VV amplitude of the radar, ``fields`` the number of farmed parcels.
     """
 
     ground: Materials
@@ -84,7 +84,7 @@ ZONES = (
 
 
 def paint(canvas: Canvas, label: int) -> None:
-    """Lay out zone ``label``; every share varies by a third, so neighbouring zones meet."""
+    """Paint zone ``label``. Shares vary by a third, so that neighbouring zones overlap."""
     zone, rng, size = ZONES[label], canvas.rng, canvas.size
     built, green = np.clip(np.array([zone.built, zone.green]) * rng.uniform(0.65, 1.35, 2), 0, 0.97)
     canvas.lay(zone.ground, grain=0.08)
@@ -107,9 +107,7 @@ def sample(rng: Generator, index: int, order: int, size: int) -> Sample:
     label = index % CLASSES
     canvas = Canvas(BANDS, size, rng)
     paint(canvas, label)
-    canvas.light((0.5, 1.05), relief=0.06)
-    canvas.haze((0.045, 0.085))
-    canvas.sense(RESOLUTION)
+    canvas.observe(RESOLUTION, light=(0.5, 1.05), relief=0.06, haze=(0.045, 0.085))
     optical = np.clip(canvas.image, 1e-4, 2.8)
     return Sample(f"id_{order:04d}", label, np.concatenate([_radar(rng, size, ZONES[label].echo), optical]))
 
@@ -120,10 +118,6 @@ def _radar(rng: Generator, size: int, echo: float) -> np.ndarray:
     speckle = rng.standard_normal((4, size, size), dtype=np.float32)
     vh = 0.3 * amplitude * speckle[:2]
     vv = amplitude * (0.3 * speckle[:2] + speckle[2:])
-
-    def lee(power: np.ndarray) -> np.ndarray:
-        return coarse(power, 4, repeat=True)
-
     cross = (vh[0] + 1j * vh[1]) * (vv[0] - 1j * vv[1])
-    filtered = [lee((vh**2).sum(0)), lee((vv**2).sum(0)), lee(cross.real), lee(cross.imag)]
-    return np.stack([*vh, *vv, *filtered]).astype(np.float32)
+    products = ((vh**2).sum(0), (vv**2).sum(0), cross.real, cross.imag)
+    return np.stack([*vh, *vv, *(coarse(power, 4, repeat=True) for power in products)]).astype(np.float32)

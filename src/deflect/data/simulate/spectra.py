@@ -1,12 +1,12 @@
-"""Reflectance spectra of materials, as any sensor's bands see them. SIMULATED scenes are composed from these.
+"""Reflectance of materials in the bands of any sensor, from which SIMULATED scenes are composed.
 
 Sources: the earthlib library (field and laboratory spectra; its canopies are PROSAIL runs) and the Landsat-8 water
-samples of spyndex. What neither holds is derived from them by two documented rules: linear mixing, and Beer-Lambert
-absorption by a film or column of water.
+samples of spyndex. Other materials are derived from them by linear mixing and by Beer-Lambert absorption in a film or
+column of water.
 
-Families of materials are made to look alike in the visible and to part in the infrared, as in nature: the canopies
-``canopy_*`` share one range of green reflectance and differ in water content; wet soils differ from moist ones in the
-short-wave infrared only; charred ground, asphalt and dark soil are all dark to the eye.
+Some materials are alike in the visible and differ in the infrared, as in nature: ``canopy_*`` have the same green
+reflectance and different water content; wet soils differ from moist ones in the short-wave infrared only; char, asphalt
+and dark soil are all dark.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 
 from deflect.bands import BandSet
 
-#: Absorption of pure water: wavelength in nm and coefficient in 1/m, rounded from Pope & Fry (1997) in the visible and
-#: Kou et al. (1993) in the infrared.
+#: Absorption of pure water: wavelength in nm and coefficient in 1/m, rounded from Pope & Fry (1997, visible) and
+#: Kou et al. (1993, infrared).
 _WATER_NM = (400, 443, 490, 560, 600, 665, 705, 740, 783, 842, 865, 945, 1000, 1250, 1610, 2190, 2450)
 _WATER_PER_M = (0.007, 0.007, 0.015, 0.062, 0.22, 0.43, 0.70, 2.4, 2.3, 4.2, 4.6, 27, 36, 110, 670, 1900, 5000)
 
-#: Water on the grains of soil in the field and after rain or flooding, as the depth of a film in metres.
+#: Water on grains of soil, in the field and after rain or flooding, as the depth of a film in metres.
 _FIELD_FILM, _WET_FILM = 0.04e-3, 0.3e-3
 
-#: Wet grains also scatter less at every wavelength: reflection inside the film sends light back into the soil.
+#: Wet grains also scatter less at every wavelength.
 _WET_DARKENING = 0.8
 
-#: Materials taken as they are: the earthlib types (LEVEL_3) each one pools.
+#: Measured materials, and their types in earthlib (LEVEL_3).
 _TYPES = {
     "litter": ("litter", "npv"),
     "bark": ("bark", "wood"),
@@ -60,7 +60,7 @@ def _within(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _canopies(canopy: np.ndarray, nm: np.ndarray) -> dict[str, np.ndarray]:
-    """Canopies of equal green, parted by their short-wave to near infrared ratio (leaf water), and two extremes."""
+    """Canopies of equal green by short-wave to near infrared ratio (leaf water), and a light and a dark one."""
     green, near, short = (canopy[:, np.abs(nm - w).argmin()] for w in (560, 865, 1610))
     alike = canopy[_within(green, 0.2, 0.7)]
     thirst = (short / near)[_within(green, 0.2, 0.7)]
@@ -74,10 +74,7 @@ def _canopies(canopy: np.ndarray, nm: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _soils(soil: np.ndarray, nm: np.ndarray) -> dict[str, np.ndarray]:
-    """Soils by brightness in red, reddish ones, and common ones under more water.
-
-    The library's soils were dried and ground for the laboratory; in the field they hold a film of water.
-    """
+    """Soils by colour and brightness. The laboratory's are dry; soils in the field have a film of water."""
     green, red = (soil[:, np.abs(nm - w).argmin()] for w in (560, 665))
     common = soil[_within(red, 0.05, 0.5) & _within(red / green, 0.0, 0.5)]
     reddish = soil[_within(red / green, 0.8, 0.98) & _within(red, 0.2, 0.7)]
@@ -93,7 +90,7 @@ def _soils(soil: np.ndarray, nm: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _waters(water: np.ndarray, land: dict[str, np.ndarray], nm: np.ndarray) -> dict[str, np.ndarray]:
-    """Kinds of water and of floating matter: a share of measured matter seen through a water column, over water."""
+    """Kinds of water and of floating matter: a share of a material, seen through a column of water, over water."""
 
     def suspended(matter: str, share: float, depth: float) -> np.ndarray:
         rows = land[matter][np.linspace(0, len(land[matter]) - 1, 30).astype(int)]
@@ -130,7 +127,7 @@ def measured() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     nm = 1000 * np.asarray(library.sensor.band_centers, dtype=float)
     kind = library.metadata["LEVEL_3"].to_numpy()
     data = np.asarray(library.data, dtype=float)
-    data[data.min(axis=1) <= 0] = np.nan  # a few records lack the visible and hold zeros there
+    data[data.min(axis=1) <= 0] = np.nan  # a few records have zeros in the visible
     pools = {name: np.isin(kind, types) & np.isfinite(data[:, 0]) for name, types in _TYPES.items()}
     land = {name: data[rows] for name, rows in pools.items()}
     for kinds, family in (("canopy", _canopies), ("soil", _soils)):
@@ -145,7 +142,7 @@ def measured() -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 @cache
 def response(bands: BandSet) -> np.ndarray:
-    """Matrix (W, C) that turns spectra into band reflectance: the mean of each spectrum over each band's full width."""
+    """Matrix (W, C) from spectra to band reflectance, the mean over the full width of each band."""
     nm, _ = measured()
     identity = np.eye(len(nm))
     matrix = np.empty((len(nm), len(bands)))

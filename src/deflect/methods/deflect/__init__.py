@@ -1,7 +1,7 @@
 """DEFLECT (arXiv 2503.09493): spectra change the direction of the patch embeddings of a frozen RGB GFM.
 
-z_P are the GFM's tokens of the RGB bands, x_A tokens of the spectra. q_P, k_P, v_P and proj are the frozen attention of
-a block. T and the low-rank maps from x_A to q_A, k_A and v_A are trained. Three equations, each one function:
+z_P are the GFM's tokens of the RGB bands, x_A tokens of the spectra. q_P, k_P, v_P and proj belong to the frozen
+attention of a block. T and the low-rank maps from x_A to q_A, k_A and v_A are trained. Each equation is one function:
 
 1. Untangled Patch Embedding, ``upe.UntangledPatchEmbedding.forward`` (section 2.1), where s are statistics of the
    spectral indices and reflectances of a patch's pixels::
@@ -17,5 +17,5 @@ a block. T and the low-rank maps from x_A to q_A, k_A and v_A are trained. Three
 
        z_P <- z_P + ||delta_P|| * delta / ||delta||
 
-``model.DeflectedGFM`` embeds by 1, applies 2 and 3 in every block, and then the block's own MLP.
+``model.DeflectedGFM`` embeds with 1 and applies 2, 3 and then the frozen MLP in every block.
 """

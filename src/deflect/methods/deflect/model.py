@@ -1,4 +1,4 @@
-"""A frozen RGB GFM whose attention is deflected by a spectral path."""
+"""A frozen RGB GFM with attention that a spectral path deflects."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from deflect.bands import BandSet
-from deflect.errors import ConfigError, ModelError
+from deflect.errors import ModelError
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.deflection import angle, keep_length, length, length_penalty
 from deflect.methods.deflect.uatt import UntangledAttention, attend, frozen_qkv
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
 from deflect.methods.inputs import Channels, canonical
 from deflect.settings.methods import DeflectConfig
-from deflect.spectral import available
 
 
 @dataclass
 class Carried:
-    """What one forward pass hands from block to block.
+    """Data that one forward pass hands from block to block.
 
     spectral: down-projected spectral tokens (B * (P+L), 3r) by block.
-    penalties: the soft constraint of every displacement.
+    penalties: soft constraint of every displacement.
     record: None, or pairs of (update, frozen update), each (B, P+L, D).
     """
 
@@ -46,37 +44,20 @@ class DeflectedGFM(AdaptedGFM):
         super().__init__(gfm, *args)
         config, bands = self.config, canonical(self.bands, self.config.bands)
         self.spectral_channels = Channels(self.bands, bands)
-        self.upe = UntangledPatchEmbedding(
-            bands,
-            self.embed_dim,
-            self.patch_size,
-            self.num_prefix_tokens,
-            indices=_index_names(bands, config),
-            reflectances=config.features != "indices",
-            statistics=config.statistics,
-            hidden=config.hidden,
-            standardise=config.standardise,
-            norm_matching=config.norm_matching,
-        )
+        self.upe = UntangledPatchEmbedding(bands, self.embed_dim, self.patch_size, self.num_prefix_tokens, config)
         self.uatt = nn.ModuleDict()
         if config.attention:
-            for index in self._block_indices():
+            blocks = sorted(range(self.depth) if config.blocks == "all" else config.blocks)
+            if outside := [index for index in blocks if index >= self.depth]:
+                raise ModelError(f"blocks: expected numbers from 0 to {self.depth - 1}, found {outside}")
+            for index in blocks:
                 attn_dim = _checked_attention(index, gfm.blocks[index]).attn_dim
                 self.uatt[str(index)] = UntangledAttention(self.embed_dim, attn_dim, config.rank, config.init_std)
         else:
             self.gate = nn.Parameter(torch.zeros(self.embed_dim))
         if not isinstance(gfm.patch_drop, nn.Identity):
-            raise ModelError("deflect: a GFM that drops patches loses the match of spatial and spectral tokens")
+            raise ModelError("deflect: this GFM drops patches; expected patch_drop_rate=0")
         self._penalties: list[Tensor] = []
-
-    def _block_indices(self) -> list[int]:
-        blocks = range(self.depth) if self.config.blocks == "all" else self.config.blocks
-        outside = [index for index in blocks if not 0 <= index < self.depth]
-        if outside:
-            raise ModelError(f"blocks: expected numbers from 0 to {self.depth - 1}, found {outside}")
-        return sorted(blocks)
-
-    # ------------------------------------------------------------------ forward
 
     def embed(self, image: Tensor) -> tuple[Tensor, Carried]:
         carried = Carried()
@@ -84,7 +65,7 @@ class DeflectedGFM(AdaptedGFM):
         return self._enter(image, carried), carried
 
     def _enter(self, image: Tensor, carried: Carried) -> Tensor:
-        """Fill ``carried`` with the spectral path and give the tokens that enter the first block."""
+        """Run the spectral path into ``carried``; returns the input tokens of the first block."""
         spatial = self.spatial_tokens(image)
         spectral = self.upe(self.spectral_channels(image), spatial)
         if not self.config.attention:
@@ -96,7 +77,7 @@ class DeflectedGFM(AdaptedGFM):
         return spatial
 
     def block(self, index: int, tokens: Tensor, carried: Carried) -> Tensor:
-        """A block of timm, or a ``PostNormBlock``, with the displacement by its attention deflected."""
+        """A block of timm, or a ``PostNormBlock``, whose attention is deflected."""
         block: Any = self.gfm.blocks[index]
         if index not in carried.spectral:
             return block(tokens)
@@ -109,9 +90,9 @@ class DeflectedGFM(AdaptedGFM):
         return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
 
     def _update(self, index: int, tokens: Tensor, carried: Carried) -> Tensor:
-        """The deflected displacement of the tokens (B, P+L, D) that enter the attention of block ``index``."""
+        """The deflected displacement by block ``index``; ``tokens`` (B, P+L, D) are the input of its attention."""
         attn: Any = self.gfm.blocks[index].attn
-        scale: Any = self.gfm.blocks[index].ls1  # displacements are compared at the length that the block adds
+        scale: Any = self.gfm.blocks[index].ls1  # lengths are compared after LayerScale
         uatt = cast(UntangledAttention, self.uatt[str(index)])
         qkv = frozen_qkv(attn, tokens)
         frozen = None
@@ -119,13 +100,13 @@ class DeflectedGFM(AdaptedGFM):
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.length_gradient):
                 frozen = scale(attend(attn, qkv, tokens))
             if self.config.length_gradient:
-                qkv = qkv.clone()  # the backward pass of ``frozen`` needs the values as they are
+                qkv = qkv.clone()  # the backward pass of ``frozen`` needs the original
         delta = scale(uatt(attn, qkv, tokens, carried.spectral[index]))
         return delta if frozen is None else self._constrain(delta, frozen, carried)
 
     @property
     def _needs_length(self) -> bool:
-        """Whether the constraint now needs the pretrained length of each displacement."""
+        """Whether the constraint needs the pretrained length of each displacement."""
         return self.config.constraint == "hard" or (self.config.constraint == "soft" and self.training)
 
     def _constrain(self, delta: Tensor, frozen: Tensor, carried: Carried) -> Tensor:
@@ -137,20 +118,18 @@ class DeflectedGFM(AdaptedGFM):
         return update
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and files keep no penalties: they belong to the graph of one forward pass."""
+        """Copies and files have no penalties, which belong to the graph of one forward pass."""
         return super().__getstate__() | {"_penalties": []}
 
-    # ------------------------------------------------------------------ training and inspection
-
     def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Learn the mean and standard deviation of the patch descriptors from training images (B, C, H, W)."""
+        """Compute the mean and standard deviation of the patch descriptors from training images (B, C, H, W)."""
         self.upe.calibrate(self.spectral_channels(self._batch(image)) for image in batches)
 
     def _batch(self, image: Any) -> Tensor:
         if not isinstance(image, Tensor):
             raise ModelError(
-                f"calibrate: expected batches of images (B, C, H, W), found {type(image).__name__}; of a loader that "
-                "gives more, pass the images alone: calibrate(images for images, _ in loader)"
+                f"calibrate: expected batches of images (B, C, H, W), found {type(image).__name__}; if a loader gives "
+                "more, pass the images alone: calibrate(images for images, _ in loader)"
             )
         return image.to(self.upe.mean.device)
 
@@ -160,16 +139,16 @@ class DeflectedGFM(AdaptedGFM):
         return self.config.soft_weight * torch.stack(self._penalties).mean()
 
     def descriptor(self, image: Tensor) -> Tensor:
-        """Patch descriptors (B, L, K*S) before standardisation; nothing in them is trained."""
+        """Patch descriptors (B, L, K*S) before standardisation."""
         return self.upe.descriptor(self.spectral_channels(image))
 
     @torch.no_grad()
     def deflection(self, image: Tensor) -> dict[str, Tensor]:
-        """How far every patch token's update departs from the one that the frozen RGB attention would give.
+        """Compare the update of every patch token with that of the frozen RGB attention.
 
         Returns:
             ``angle`` in radians and ``length``, the ratio of the two lengths, each (blocks, B, L), for the adapted
-            blocks in order (one row without attention: the embedding itself).
+            blocks in order; without attention, one row for the embedding.
         """
         record: list[tuple[Tensor, Tensor]] = []
         carried = Carried(record=record)
@@ -182,33 +161,14 @@ class DeflectedGFM(AdaptedGFM):
 
     def describe(self) -> dict[str, Any]:
         upe = self.upe
-        return {
-            "descriptor": {
-                "indices": list(upe.indices),
-                "features": list(upe.features),
-                "statistics": list(upe.statistics),
-                "mean": upe.mean.tolist() if upe.calibrated else None,
-                "std": upe.std.tolist() if upe.calibrated else None,
-                "nonfinite": int(upe.nonfinite),
-            }
-        }
-
-
-def _index_names(bands: BandSet, config: DeflectConfig) -> tuple[str, ...]:
-    """The spectral indices that ``config`` asks for."""
-    if config.features == "bands":
-        return ()
-    names = available(bands) if config.indices == "all" else config.indices
-    if not names:
-        raise ConfigError(f"{bands.sensor}: no spectral index can be computed from {', '.join(bands.names)}")
-    return names
+        descriptor: dict[str, Any] = {name: list(getattr(upe, name)) for name in ("indices", "features", "statistics")}
+        for name in ("mean", "std"):
+            descriptor[name] = getattr(upe, name).tolist() if upe.calibrated else None
+        return {"descriptor": descriptor | {"nonfinite": int(upe.nonfinite)}}
 
 
 def _checked_attention(index: int, block: nn.Module) -> Attention:
-    """The attention of ``block``, if both run as timm's own, which is what ``block`` and ``attend`` repeat.
-
-    A block with ``post_norm`` is the only other order that ``DeflectedGFM.block`` implements.
-    """
+    """The attention of ``block``. Both must run as timm's, or as ``PostNormBlock``, which this module repeats."""
     attn = getattr(block, "attn", None)
     known = isinstance(block, Block) and (_runs_as(block, Block) or getattr(block, "post_norm", False))
     if not known or not isinstance(attn, Attention) or not _runs_as(attn, Attention):
@@ -220,5 +180,4 @@ def _checked_attention(index: int, block: nn.Module) -> Attention:
 
 
 def _runs_as(module: nn.Module, cls: type[nn.Module]) -> bool:
-    """Whether the forward pass of ``module`` is that of ``cls``."""
     return type(module).forward is cls.forward and "forward" not in vars(module)

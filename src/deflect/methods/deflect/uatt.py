@@ -14,8 +14,8 @@ from torch import Tensor, nn
 class UntangledAttention(nn.Module):
     """Low-rank maps of the spectral tokens to q_A, k_A and v_A of one block, added to its frozen attention.
 
-    ``down`` (3r, D) is applied outside, for all blocks at once, since the spectral tokens are the same at every depth.
-    ``up`` (3, r, A) starts at zero: at first the block attends as the frozen GFM does.
+    ``down`` (3r, D) is applied outside, for all blocks at once: spectral tokens are the same in every block.
+    ``up`` (3, r, A) is initially zero, so that the block is that of the frozen GFM.
     """
 
     def __init__(self, dim: int, attn_dim: int, rank: int, init_std: float) -> None:
@@ -33,9 +33,9 @@ class UntangledAttention(nn.Module):
         """The displacement delta (B, N, D) of every token.
 
         Args:
-            attn: the block's frozen attention.
-            qkv: its ``frozen_qkv`` (B*N, 3A). Overwritten: out of place, the copies cost a tenth of a step of ViT-S/8.
-            tokens: what it attends to, (B, N, D).
+            attn: frozen attention of the block.
+            qkv: its ``frozen_qkv`` (B*N, 3A), overwritten: a copy would cost a tenth of a step of ViT-S/8.
+            tokens: input of the attention, (B, N, D).
             spectral: ``down`` of the spectral tokens, (B*N, 3r).
         """
         qkv = qkv.addmm_(spectral, torch.block_diag(*self.up).to(spectral.dtype))
@@ -43,7 +43,7 @@ class UntangledAttention(nn.Module):
 
 
 def frozen_qkv(attn: Attention, tokens: Tensor) -> Tensor:
-    """q_P, k_P, v_P of normalised tokens (B, N, D), as the frozen scores use them, side by side: (B*N, 3A)."""
+    """q_P, k_P, v_P of normalised tokens (B, N, D), after q and k norms, concatenated: (B*N, 3A)."""
     qkv = attn.qkv(tokens.flatten(0, 1))
     if isinstance(attn.q_norm, nn.Identity) and isinstance(attn.k_norm, nn.Identity):
         return qkv
@@ -54,10 +54,7 @@ def frozen_qkv(attn: Attention, tokens: Tensor) -> Tensor:
 def attend(attn: Attention, qkv: Tensor, tokens: Tensor, dropout: float = 0.0) -> Tensor:
     """proj(softmax(q k^T / sqrt(d)) v) with the projection of ``attn``, before its dropout: (B, N, D).
 
-    Args:
-        qkv: q, k, v side by side, (B*N, 3A).
-        tokens: the tokens (B, N, D) that gave q_P; a gated attention layer gates with them.
-        dropout: rate for the attention weights.
+    ``qkv`` is q, k, v, concatenated, (B*N, 3A). ``tokens`` are the input of the attention, with which some layers gate.
     """
     q, k, v = qkv.view(*tokens.shape[:2], 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
     mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)

@@ -1,75 +1,49 @@
-"""Untangled Patch Embedding, UPE: the spectral path's tokens (section 2.1).
+"""Untangled Patch Embedding, UPE: the tokens of the spectral path (section 2.1).
 
-Per pixel a vector of K features, spectral indices and reflectances; per patch S statistics of each over its pixels,
-whatever their arrangement; standardised; and mapped to the GFM's width by T, the only trained part. Each spectral
-token gets the length of its spatial token. The prefix slots (class and registers) hold the mean of the patch tokens.
+A patch is described by S statistics of K features (spectral indices and reflectances) over its pixels. Descriptors are
+standardised and mapped to the GFM's width by T, the only trained part. Each spectral token gets the length of its
+spatial token. The prefix tokens (class and registers) are the mean of the patch tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deflect.bands import BandSet
-from deflect.errors import ModelError
+from deflect.errors import ConfigError, ModelError
 from deflect.methods.deflect.deflection import keep_length
 from deflect.methods.inputs import check_reflectance
-from deflect.spectral import count_nonfinite, patches, pixel_statistics, spectral_indices, tidy_
+from deflect.settings.methods import DeflectConfig
+from deflect.spectral import available, patches, pixel_statistics, spectral_indices, tidy_
 from deflect.spectral.indices import require
 
-#: A feature whose standard deviation over the training split is below this is constant, and is only centred.
+#: A feature with a smaller standard deviation over the training split is constant, and is only centred.
 CONSTANT = 1e-6
-#: Images that are described at once in calibration: their pixels and indices stay in a CPU's caches.
+#: Images per step of the calibration; few, so that their pixels and indices fit in the caches of a CPU.
 FEW = 2
 
 
 class UntangledPatchEmbedding(nn.Module):
-    """Reflectance -> spectral tokens x_A.
-
-    Args:
-        bands: the spectral path's bands, in the channel order of its input.
-        dim: width D of the GFM.
-        patch_size: pixels of a patch, rows and columns.
-        num_prefix_tokens: class and register tokens in front of the patch tokens.
-        indices: names of the spectral indices among the features of a pixel.
-        reflectances: whether the bands' reflectances are among them too.
-        statistics: what a patch keeps of the features of its pixels, see ``deflect.spectral.STATISTICS``.
-        hidden: width of the bottleneck in T; None makes T one linear map.
-        standardise: z-score the descriptors with the statistics that ``calibrate`` finds.
-        norm_matching: give every spectral token the length of its spatial token.
-
-    Raises:
-        ConfigError: an index is unknown or impossible with these bands.
-    """
+    """Reflectance of ``bands`` -> spectral tokens x_A of width ``dim``, that of the GFM."""
 
     mean: Tensor
     std: Tensor
     nonfinite: Tensor
 
     def __init__(
-        self,
-        bands: BandSet,
-        dim: int,
-        patch_size: tuple[int, int],
-        num_prefix_tokens: int,
-        *,
-        indices: Sequence[str],
-        reflectances: bool,
-        statistics: Sequence[str],
-        hidden: int | None,
-        standardise: bool,
-        norm_matching: bool,
+        self, bands: BandSet, dim: int, patch_size: tuple[int, int], num_prefix_tokens: int, config: DeflectConfig
     ) -> None:
         super().__init__()
-        require(bands, indices)
         self.bands, self.patch_size, self.num_prefix_tokens = bands, patch_size, num_prefix_tokens
-        self.indices, self.reflectances, self.statistics = tuple(indices), reflectances, tuple(statistics)
-        self.features = (*self.indices, *(bands.names if reflectances else ()))
-        self.standardise, self.norm_matching = standardise, norm_matching
-        size = len(self.features) * len(self.statistics)
+        self.indices = _index_names(bands, config)
+        self.reflectances, self.statistics = config.features != "indices", config.statistics
+        self.features = (*self.indices, *(bands.names if self.reflectances else ()))
+        self.standardise, self.norm_matching = config.standardise, config.norm_matching
+        size, hidden = len(self.features) * len(self.statistics), config.hidden
         self.transform: nn.Module = (
             nn.Linear(size, dim)
             if hidden is None
@@ -78,7 +52,7 @@ class UntangledPatchEmbedding(nn.Module):
         self.register_buffer("mean", torch.full((size,), torch.nan))
         self.register_buffer("std", torch.full((size,), torch.nan))
         self.register_buffer("nonfinite", torch.zeros((), dtype=torch.int64))
-        self._ready = not standardise
+        self._ready = not self.standardise
 
     def forward(self, image: Tensor, spatial: Tensor) -> Tensor:
         """Reflectance (B, C, H, W) and spatial tokens z_P(0) (B, P+L, D) -> spectral tokens x_A (B, P+L, D)."""
@@ -104,25 +78,23 @@ class UntangledPatchEmbedding(nn.Module):
 
     @torch.no_grad()
     def descriptor(self, image: Tensor) -> Tensor:
-        """Statistics of every patch, before standardisation: (B, C, H, W) -> (B, L, K*S). Nothing here is trained."""
+        """Statistics of every patch, before standardisation: (B, C, H, W) -> (B, L, K*S)."""
         pixels = patches(image.float(), self.patch_size)
         return self._statistics(pixels, spectral_indices(pixels, self.bands, self.indices))
 
     def _statistics(self, pixels: Tensor, values: Tensor) -> Tensor:
-        """Statistics of the pixels of patches (B, C, L, n) and of their indices; both are used as scratch space."""
+        """Statistics of the pixels of patches (B, C, L, n) and of their indices; both are overwritten."""
         values = tidy_(values, self.indices)
         found = [pixel_statistics(values, self.statistics)] * bool(self.indices)
         if self.reflectances:
             found.append(pixel_statistics(pixels, self.statistics))
         return torch.cat(found, dim=-1)
 
-    # ------------------------------------------------------------------ standardisation
-
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
         """Mean and standard deviation of every descriptor entry over training images (B, C, H, W).
 
-        Patches with a pixel that is 0 in every band, which is how stores keep "no measurement", are left out.
+        Patches with a pixel that is 0 in every band, which means nodata, are excluded.
         """
         total = torch.zeros(2, len(self.mean), dtype=torch.float64, device=self.mean.device)
         tokens = nonfinite = 0
@@ -131,7 +103,7 @@ class UntangledPatchEmbedding(nn.Module):
             for part in image.float().split(FEW):
                 pixels = patches(part, self.patch_size)
                 values = spectral_indices(pixels, self.bands, self.indices)
-                nonfinite += count_nonfinite(values)
+                nonfinite += int((~values.isfinite()).sum())
                 measured = pixels.ne(0).any(1).all(-1).flatten()
                 rows = self._statistics(pixels, values).flatten(0, 1)[measured].double()
                 total += torch.stack([rows.sum(0), rows.square().sum(0)])
@@ -145,7 +117,7 @@ class UntangledPatchEmbedding(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std < CONSTANT, 1.0, std))
         self.nonfinite.fill_(nonfinite)
-        self._note_readiness()
+        self._update_ready()
 
     @property
     def calibrated(self) -> bool:
@@ -153,8 +125,19 @@ class UntangledPatchEmbedding(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._note_readiness()
+        self._update_ready()
 
-    def _note_readiness(self) -> None:
-        """Forward passes read a flag: to look at the buffers waits for a GPU, and an export cannot do it."""
+    def _update_ready(self) -> None:
+        """Set the flag that forward passes read; reading the buffers synchronises a GPU and cannot be exported."""
         self._ready = not self.standardise or (not self.std.is_meta and self.calibrated)
+
+
+def _index_names(bands: BandSet, config: DeflectConfig) -> tuple[str, ...]:
+    """The spectral indices that ``config`` selects."""
+    if config.features == "bands":
+        return ()
+    names = available(bands) if config.indices == "all" else config.indices
+    if not names:
+        raise ConfigError(f"{bands.sensor}: no spectral index can be computed from {', '.join(bands.names)}")
+    require(bands, names)
+    return names

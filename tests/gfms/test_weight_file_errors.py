@@ -1,4 +1,4 @@
-"""Weight files that look right and are not: each is noticed, and the message leads out."""
+"""Errors of weight files that look right and are not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_config(folder: Path, extra: str = "") -> None:
 
 
 @pytest.mark.parametrize("numpy_module", [b"numpy._core", b"numpy.core"])
-def test_dino_checkpoint_with_its_real_optimizer_state(tmp_path: Path, numpy_module: bytes) -> None:
+def test_dino_checkpoint_with_numpy_numbers_in_the_optimizer_state(tmp_path: Path, numpy_module: bytes) -> None:
     """DINO sets lr and weight decay from a NumPy schedule, so that they are NumPy scalars in the file."""
     model = source("dino_mc")
     optimiser = torch.optim.AdamW(model.parameters())
@@ -49,7 +49,7 @@ def test_dino_checkpoint_with_its_real_optimizer_state(tmp_path: Path, numpy_mod
 
 
 @pytest.mark.parametrize("module", [b"pathlib", b"pathlib._local"])
-def test_paths_in_args_as_any_python_writes_them(tmp_path: Path, module: bytes) -> None:
+def test_paths_in_args_of_any_python_version(tmp_path: Path, module: bytes) -> None:
     content = {"model": {}, "args": Namespace(output_dir=Path("/somewhere"))}
     torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
     raw, found = re.subn(rb"cpathlib(\._local)?\n", b"c" + module + b"\n", (tmp_path / "a.pth").read_bytes())
@@ -58,7 +58,7 @@ def test_paths_in_args_as_any_python_writes_them(tmp_path: Path, module: bytes) 
     assert read_checkpoint(tmp_path / "a.pth")["args"].output_dir == Path("/somewhere")
 
 
-def test_a_damaged_block_is_noticed(tmp_path: Path) -> None:
+def test_a_wrong_crc_is_an_error(tmp_path: Path) -> None:
     torch.save(dino("")(dict(source("dino_mc").state_dict())), tmp_path / "a.pth")
     raw = bytearray((tmp_path / "a.pth").read_bytes())
     middle = len(raw) // 2
@@ -70,7 +70,7 @@ def test_a_damaged_block_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", range(4))
 @pytest.mark.parametrize("name", ["scale_mae", "dino_mc", "cross_scale_mae"])
-def test_verify_notices_one_block_that_is_random(name: str, block: int, tmp_path: Path) -> None:
+def test_verify_detects_one_untrained_block(name: str, block: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, weights = source(name), tmp_path / "w.safetensors"
     if name == "dino_mc":
@@ -84,7 +84,7 @@ def test_verify_notices_one_block_that_is_random(name: str, block: int, tmp_path
 
 
 @pytest.mark.parametrize("name", ["scale_mae", "cross_scale_mae"])
-def test_verify_looks_at_the_positions_in_the_file(name: str, tmp_path: Path) -> None:
+def test_verify_checks_the_positions_in_the_file(name: str, tmp_path: Path) -> None:
     model, weights = source(name), tmp_path / "w.safetensors"
     model.pos_embed.data = model.pos_embed.flip(1)
     save_weights(model.state_dict(), card_of(model), weights, {})
@@ -92,7 +92,7 @@ def test_verify_looks_at_the_positions_in_the_file(name: str, tmp_path: Path) ->
         verify(name, weights)
 
 
-def test_another_size_than_the_studys_is_refused(
+def test_weights_of_another_size_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -105,7 +105,7 @@ def test_another_size_than_the_studys_is_refused(
     assert "size full expected" in capsys.readouterr().err
 
 
-def test_a_checkpoint_that_changed_after_fetching_is_refused(
+def test_a_checkpoint_changed_after_fetching_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -125,7 +125,7 @@ def test_a_checkpoint_that_changed_after_fetching_is_refused(
     assert "when it was fetched" in capsys.readouterr().err
 
 
-def test_a_bad_first_download_says_how_to_get_out(tmp_path: Path) -> None:
+def test_error_of_a_wrong_first_download_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "dino_mc.pth").write_bytes(b"half a file")
     fetch("dino_mc", tmp_path)
     (tmp_path / "dino_mc.pth").write_bytes(b"the right file")
@@ -134,13 +134,13 @@ def test_a_bad_first_download_says_how_to_get_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("junk", [b"hello world\n", b"\x80", b"\x80\x02.", b""])
-def test_what_is_no_checkpoint_is_one_line(junk: bytes, tmp_path: Path) -> None:
+def test_error_of_a_file_that_is_not_a_checkpoint_is_one_line(junk: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(junk)
     with pytest.raises(ModelError, match="damaged or no torch checkpoint"):
         read_checkpoint(tmp_path / "a.pth")
 
 
-def test_a_damaged_safetensors_file_is_one_line(tmp_path: Path) -> None:
+def test_error_of_a_damaged_safetensors_file_is_one_line(tmp_path: Path) -> None:
     model, weights = source("dino_mc"), tmp_path / "w.safetensors"
     save_weights(model.state_dict(), card_of(model), weights, {})
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -151,13 +151,13 @@ def test_a_damaged_safetensors_file_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.complex64])
-def test_numbers_that_are_no_real_weights_are_refused(kind: torch.dtype, tmp_path: Path) -> None:
+def test_quantised_and_complex_weights_are_an_error(kind: torch.dtype, tmp_path: Path) -> None:
     torch.save({k: (v * 100).to(kind) for k, v in source("scale_mae").state_dict().items()}, tmp_path / "a.pth")
     with pytest.raises(ModelError, match="no tensors"):
         convert("scale_mae", tmp_path / "a.pth", tmp_path / "o.safetensors")
 
 
-def test_the_size_of_a_published_variant_reaches_the_run(tmp_path: Path) -> None:
+def test_size_of_a_published_variant_is_used_by_the_run(tmp_path: Path) -> None:
     """The large Cross-Scale MAE is named in the configuration; its weights are of that size, and no other's pass."""
     write_config(tmp_path, "\n    weights: {cross_scale_mae: large}")
     study = load(tmp_path / "config.yaml", "paper").study
