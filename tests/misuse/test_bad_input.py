@@ -1,4 +1,4 @@
-"""No bad input goes through silently: each kind gives one line that names the file and the remedy."""
+"""Bad input is never accepted silently: each kind gives one line with the file and what to do."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "burn_scars",
         lambda f: tiff(f, "validation/*_merged.tif", fill(-9999)),
         "_merged.tif",
-        "take the",
+        "remove the image",
     ),
     "TIFF cut short": ("burn_scars", lambda f: cut(first(f, "validation/*_merged.tif")), "_merged.tif", "cut short"),
     "TIFF with five bands": (
@@ -171,19 +171,19 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "folders",
         lambda f: write_tiff(f / "field/field_3.tif", image(3, 24)),
         "field_3.tif",
-        "cut it anew",
+        "crop it",
     ),
     "not square": (
         "folders",
         lambda f: write_tiff(f / "field/field_3.tif", image(3)[:, :8]),
         "field_3.tif",
-        "8 x 16 pixels; cut it anew, or set size: 8 or less in card.yaml",
+        "8 x 16 pixels; crop it, or set size: 8 or less in card.yaml",
     ),
     "smaller than the card's size": (
         "folders",
         lambda f: write_card(f, size=17),
         "field",
-        "16 x 16 pixels; cut it anew, or set size: 16 or less",
+        "16 x 16 pixels; crop it, or set size: 16 or less",
     ),
     "channel too many": (
         "folders",
@@ -215,7 +215,12 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "store them as",
     ),
     "row without image": ("table", lambda f: (f / "images/tile_3.tif").unlink(), "tile_3", "add the image or remove"),
-    "image without row": ("table", lambda f: write_tiff(f / "images/more.tif", image(99)), "more.tif", "add its label"),
+    "image without row": (
+        "table",
+        lambda f: write_tiff(f / "images/more.tif", image(99)),
+        "more.tif",
+        "add their labels",
+    ),
     "table without column": (
         "table",
         lambda f: (f / "labels.csv").write_text("image,label\ntile_0,field\n"),
@@ -244,7 +249,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "folders",
         lambda f: [write_tiff(p, huge(i)) for i, p in enumerate(sorted(f.glob("*/*.tif")))] and write_card(f, scale=1),
         "band B02",
-        "the value that stands for nodata",
+        "set nodata to the value",
     ),
     "no table": ("table", lambda f: (f / "labels.csv").unlink(), "labels.csv", "add the file"),
     "own mask without image": (
@@ -263,7 +268,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "masks",
         lambda f: (f / "val.txt").write_text("tile_2\ntile_77\n"),
         "val.txt",
-        "no image 'tile_77'",
+        "1 names without an image ('tile_77')",
     ),
     "no card": ("masks", lambda f: (f / "card.yaml").unlink(), "card.yaml", "describe it"),
 }

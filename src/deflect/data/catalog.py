@@ -1,4 +1,4 @@
-"""The catalog: one data sheet per dataset, with bands by identity. The facts stand in catalog.yaml and sources.csv.
+"""The catalog: one data sheet per dataset, with bands by identity. The facts are in catalog.yaml and sources.csv.
 
     from deflect.data.catalog import DATASETS
     sheet = DATASETS["mados"]
@@ -27,28 +27,27 @@ NO_SOURCE = Source("", "")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSheet:
-    """What is known about a dataset before a file of it is opened.
+    """What is known about a dataset before its files are opened.
 
     Attributes:
         name, title: name in this project and name in a table.
         task: ``classification`` or ``segmentation``.
         bands: true bands in the order of channels.
-        stored_names: what the published files call these bands, in the same order; ``a|b`` are two spellings of one.
+        stored_names: names of these bands in the published files, in the same order; ``a|b`` are two spellings of one.
         classes: names in the order of labels 0, 1, ...
-        splits: images in train, val and test. ``splits_exact`` is False where no official text states the numbers.
-        image_size: pixels along an edge. ``gsd``: metres per pixel.
-        unit: of stored values, in words. ``scale``: stored value times scale is reflectance.
-        reflectance_range: physically possible reflectance; values beyond are a fault of reading.
-        nodata: stored values that mean "no measurement", beside every non-finite one.
+        splits: images in train, val and test. ``splits_exact`` is False if the publisher does not state the numbers.
+        image_size: pixels along a side. ``gsd``: metres per pixel.
+        unit: of stored values, as text. ``scale``: stored value times scale is reflectance.
+        reflectance_range: physically possible reflectance; values beyond it are errors.
+        nodata: stored values that mean "no measurement", in addition to every non-finite one.
         label_shift: published label + shift = class. ``unlabelled``: published label that means "none".
-        ignore_index: label of pixels that count nowhere, after the shift; the same for all datasets.
+        ignore_index: label of pixels that are not scored, after the shift; the same for all datasets.
         metric: headline metric, ``f1_macro`` or ``mIoU``.
-        published_mean, published_std: in the stored unit, one per band; ``published_source`` says who computed them and
-            ``published_tolerance`` how far (mean, std) a relative recomputation may be off.
-        left_out: stored bands that are never read, with the reason.
-        class_fractions: share of each class as published; empty where nothing is published.
-        source: the published archive; an empty one for a dataset of the user's own.
-        licence, citation, notes: for people.
+        published_mean, published_std: in the stored unit, one per band, computed by ``published_source``;
+            ``published_tolerance``: maximum relative difference of recomputed ones (mean, std).
+        left_out: stored bands that are not read, with the reason.
+        class_fractions: share of each class as published; empty if not published.
+        source: the published archive; empty for a user's own dataset.
     """
 
     name: str
@@ -95,7 +94,7 @@ class DatasetSheet:
 
 
 def _with_bands(facts: dict[str, Any], sensor: str, bands: dict[str, str], stored: dict[str, Any]) -> dict[str, Any]:
-    """``facts`` with the bands of a table ``true band -> stored name`` and their published statistics."""
+    """``facts`` with the bands of ``bands`` (true band -> stored name) and their published statistics."""
     statistics = [stored[name] for name in bands.values()]
     return facts | {
         "bands": bandset(sensor, list(bands)),
@@ -106,7 +105,7 @@ def _with_bands(facts: dict[str, Any], sensor: str, bands: dict[str, str], store
 
 
 def _sheets(name: str, facts: dict[str, Any]) -> tuple[DatasetSheet, DatasetSheet]:
-    """The sheet of one entry of catalog.yaml, and the same with bands named as published."""
+    """The sheet of an entry of catalog.yaml, and the same with bands named as published."""
     facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
     sensor, stored, bands = facts.pop("sensor"), facts.pop("stored"), facts.pop("bands")
     published = facts.pop("as_published", bands)
@@ -119,19 +118,14 @@ def _sheets(name: str, facts: dict[str, Any]) -> tuple[DatasetSheet, DatasetShee
 
 _ALL = {name: _sheets(name, facts) for name, facts in yaml.safe_load(SHEETS.read_text()).items()}
 
-#: The data sheets by name, bands as they truly are.
+#: The data sheets by name, with true bands.
 DATASETS: dict[str, DatasetSheet] = {name: sheets[0] for name, sheets in _ALL.items()}
 
-#: The same with the publisher's own band names, which are wrong for Brick Kiln: for comparison only.
+#: The same with the publisher's band names, which are wrong for Brick Kiln; for comparison only.
 AS_PUBLISHED: dict[str, DatasetSheet] = {name: sheets[1] for name, sheets in _ALL.items()}
 
 
 def dataset_sheet(name: str) -> DatasetSheet:
-    """The data sheet of ``name``.
-
-    Raises:
-        ConfigError: the catalog has no such dataset.
-    """
     if name not in DATASETS:
         raise ConfigError(f"unknown dataset {name!r}; the catalog has {', '.join(DATASETS)}")
     return DATASETS[name]

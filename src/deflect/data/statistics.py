@@ -1,4 +1,4 @@
-"""Mean and standard deviation of reflectance per band, from sums that shards note."""
+"""Mean and standard deviation of reflectance per band, from the sums of shards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deflect.errors import DataError
 
 
 class Sums:
-    """What images add up to, band by band.
+    """Sums over images, band by band.
 
     Attributes:
         measured: (C,) pixels with a measurement.
@@ -31,7 +31,7 @@ class Sums:
         self.dark = 0
 
     def add(self, image: np.ndarray, label: np.ndarray | int, measured: np.ndarray) -> None:
-        """Add an image (C, H, W) as stored; pixels that are not ``measured`` are 0 in it and add nothing."""
+        """Add an image (C, H, W) as stored; pixels that are not ``measured`` are 0 and add nothing."""
         low, high = self.sheet.reflectance_range
         reflectance = image.reshape(len(image), -1).astype(np.float64) * self.sheet.scale
         self.sum += reflectance.sum(1)
@@ -42,23 +42,20 @@ class Sums:
         classes = np.ravel(label)
         self.labelled += np.bincount(classes[classes >= 0], minlength=len(self.labelled))
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The sums, ready for JSON."""
         return {name: np.asarray(value).tolist() for name, value in vars(self).items() if name != "sheet"}
 
 
 def total(notes: list[dict[str, Any]], name: str) -> np.ndarray:
-    """One of the sums over all shards that ``notes`` are of."""
+    """A sum over all shards."""
     return np.asarray(np.sum([note[name] for note in notes], axis=0))
 
 
 def band_statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], raw: Path) -> BandStatistics:
-    """Statistics over all measured pixels of the shards that ``notes`` are of, in reflectance.
+    """Statistics of reflectance over all measured pixels of the shards of ``notes``.
 
     Rounded to 9 digits, so that another order of additions in another build of NumPy gives the same card.
-
-    Raises:
-        DataError: a band has no measurement, or is constant.
     """
     pixels = total(notes, "measured")
     for name, count in zip(sheet.bands.names, pixels, strict=True):

@@ -17,7 +17,7 @@ import pytest
 from deflect.data import disk
 from deflect.data.fetch.sources import Source
 from deflect.data.fetch.unpack import unpack
-from deflect.data.manifest import content_faults, read_manifest
+from deflect.data.manifest import content_errors, read_manifest
 from deflect.errors import DataError
 
 SOURCE = Source("a", "https://example.org/a", version="7", unpacked_bytes=10_000, layout="geotiff")
@@ -63,14 +63,14 @@ def test_files_arrive_with_their_checksums(tmp_path: Path, make) -> None:
         "training/a.tif": 100,
         "validation/b.tif": 0,
     }
-    assert content_faults(tmp_path / "out") == []
+    assert content_errors(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 def test_single_top_folder_is_left_out(tmp_path: Path, make) -> None:
     archive = make(tmp_path / "a.bin", [("MADOS/splits/train_X.txt", b"x"), ("./MADOS/Scene_0/y.tif", b"y")])
     unpack(archive, tmp_path / "out", SOURCE)
-    assert content_faults(tmp_path / "out") == []
+    assert content_errors(tmp_path / "out") == []
     assert sorted(read_manifest(tmp_path / "out")["files"]) == ["Scene_0/y.tif", "splits/train_X.txt"]
 
 
@@ -184,5 +184,5 @@ def test_killed_in_the_middle_of_unpack(tmp_path: Path) -> None:
     assert not out.exists()
     unpack(archive, out, SOURCE)
     assert len(list(out.glob("*.tif"))) == 60
-    assert content_faults(out) == []
+    assert content_errors(out) == []
     assert not aside.exists()

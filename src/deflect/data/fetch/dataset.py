@@ -14,7 +14,7 @@ from deflect.data.catalog import DATASETS, dataset_sheet
 from deflect.data.disk import human, lock, require_space
 from deflect.data.fetch.file import fetch_file
 from deflect.data.fetch.unpack import unpack
-from deflect.data.manifest import MANIFEST, content_faults, describe_folder, read_manifest, write_manifest
+from deflect.data.manifest import MANIFEST, content_errors, describe_folder, read_manifest, write_manifest
 from deflect.errors import DownloadError
 
 ARCHIVES = "archives"
@@ -63,7 +63,7 @@ def verify(dataset: str, raw_root: Path | str) -> str:
     new = not (folder / MANIFEST).exists()
     if new:
         write_manifest(folder, None, describe_folder(folder))
-    faults = [] if new else content_faults(folder)
+    faults = [] if new else content_errors(folder)
     files = read_manifest(folder)["files"].values()
     if faults:
         again = f"Delete {folder} and fetch again"

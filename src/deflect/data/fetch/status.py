@@ -9,7 +9,7 @@ from deflect.data.card import CARD
 from deflect.data.catalog import DATASETS, dataset_sheet
 from deflect.data.disk import human
 from deflect.data.fetch.dataset import ARCHIVES, is_present
-from deflect.data.manifest import MANIFEST, read_manifest, size_faults
+from deflect.data.manifest import MANIFEST, read_manifest, size_errors
 
 USER_CARD = "card.yaml"
 
@@ -76,7 +76,7 @@ def _fetched(name: str, folder: Path) -> tuple[str, str]:
     """How a present dataset came here, and what is known about its content."""
     if not (folder / MANIFEST).exists():
         return ("by hand" if name in DATASETS else "own"), ""
-    manifest, faults = read_manifest(folder), size_faults(folder)
+    manifest, faults = read_manifest(folder), size_errors(folder)
     known = "yes" if manifest["sources"] else "recorded"
     return manifest["layout"], f"{len(faults)} wrong" if faults else known
 

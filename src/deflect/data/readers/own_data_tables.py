@@ -1,4 +1,4 @@
-"""Lists that a user's own dataset comes with: a table of labels, files of ids, drawn splits."""
+"""Labels and splits of a user's own dataset: a table of labels, files of ids, random splits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from deflect.data.readers.faults import refuse_repeated
+from deflect.data.readers.checks import refuse_repeated
 from deflect.data.readers.own_data_card import CARD
 from deflect.data.readers.own_data_files import ENDINGS, composed, few, find
 from deflect.errors import DataError
@@ -22,7 +22,7 @@ def without_ending(name: str) -> str:
 
 
 def class_of(label: str | None, classes: tuple[str, ...], where: str) -> int:
-    """A label as written in a table: the name of a class, or its number from 0 where no class is named by a number."""
+    """The class of a label in a table: its name, or its number from 0 if no class name is a number."""
     if label in classes:
         return classes.index(label)
     numbers = not any(name.isdecimal() for name in classes)
@@ -32,7 +32,7 @@ def class_of(label: str | None, classes: tuple[str, ...], where: str) -> int:
 
 
 def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -> dict[str, set[str]]:
-    """Random splits, class by class: images are sorted by a hash of seed and id, so every machine draws the same."""
+    """Random splits, class by class: images are sorted by a hash of seed and id, the same on every machine."""
     members: dict[str, set[str]] = {split: set() for split in SPLITS}
     for label in set(labels.values()):
         names = [name for name, value in labels.items() if value == label]
@@ -44,7 +44,6 @@ def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -
 
 
 def refuse_empty(members: Mapping[str, set[str]], where: Path) -> None:
-    """Every split needs images; the message counts them all."""
     if not all(members.values()):
         counts = ", ".join(f"{split} {len(names)}" for split, names in members.items())
         total = sum(map(len, members.values()))
@@ -55,7 +54,7 @@ def refuse_empty(members: Mapping[str, set[str]], where: Path) -> None:
 
 
 def read_list(path: Path) -> str:
-    """The text of a file that the card names, or one line that says that it is missing, too long or not UTF-8."""
+    """The text of a file that the card names."""
     path = find(path)
     if not path.exists():
         raise DataError(f"{path}: missing, although {CARD} names it; add the file or correct the card")
@@ -76,7 +75,7 @@ def read_list(path: Path) -> str:
 def read_table(
     path: Path, files: Mapping[str, Path], classes: tuple[str, ...], with_split: bool
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """The class and the split of every image; the split is "" where the table has none."""
+    """The class and the split of every image; the split is "" if the table has no such column."""
     rows = _rows(path, ["image", "label", *["split"] * with_split])
     names = [without_ending(row["image"]) for row in rows]
     refuse_repeated(names, str(path))
@@ -89,15 +88,13 @@ def read_table(
             raise DataError(f"{path}: split of {name} must be train, val or test, found {splits[name]!r}; correct it")
         labels[name] = class_of(row["label"], classes, f"{path}: {name}")
     without = [files[name].name for name in sorted(set(files) - set(names))]
-    if len(without) > 1:
-        raise DataError(f"{path}: {len(without)} images have no row ({few(without)}); add their labels or remove them")
     if without:
-        raise DataError(f"{path}: no row for images/{without[0]}; add its label or remove the image")
+        raise DataError(f"{path}: {len(without)} images have no row ({few(without)}); add their labels or remove them")
     return labels, splits
 
 
 def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
-    """Rows of a table by column, without empty ones; its head shows whether commas, semicolons or tabs separate."""
+    """Rows of a table by column, without empty ones; the header shows the separator: comma, semicolon or tab."""
     text = composed(read_list(path))
     head = text.lstrip().partition("\n")[0]
     separator = max(",;\t", key=head.count)
@@ -108,15 +105,16 @@ def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
         raise DataError(f"{path}: no table of text ({error}); save it as CSV") from error
     columns, *rows = [row for row in table if any(row)] or [[]]
     names = [name.lower() for name in columns]
+    named = list(filter(None, names))
     if not rows or not set(wanted) <= set(names):
         found = f"columns {', '.join(map(repr, columns))} and {len(rows)} rows" if columns else "an empty file"
         raise DataError(f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct it")
-    if len(set(filter(None, names))) < len(list(filter(None, names))):
+    if len(set(named)) < len(named):
         raise DataError(f"{path}: two columns have one name ({', '.join(columns)}); rename or remove one of them")
     for row in rows:
         if any(row[len(columns) :]):
             raise DataError(
-                f"{path}: row {separator.join(row)!r} has {len(row)} cells and the head {len(columns)}; "
+                f"{path}: row {separator.join(row)!r} has {len(row)} cells and the header {len(columns)}; "
                 f"put a cell that holds {separator!r} in quotes"
             )
     return [dict(zip(names, row + [""] * (len(names) - len(row)), strict=False)) for row in rows]
@@ -129,7 +127,8 @@ def read_ids(path: Path, files: Mapping[str, Path]) -> set[str]:
     refuse_repeated(names, str(path))
     unknown = sorted(set(names) - set(files))
     if unknown:
-        count = f"no image {unknown[0]!r}" if len(unknown) == 1 else f"{len(unknown)} names without an image"
-        which = f" ({few(list(map(repr, unknown)))})" if len(unknown) > 1 else ""
-        raise DataError(f"{path}: {count} in the dataset{which}; correct the lines or add the files")
+        names_of = few([repr(name) for name in unknown])
+        raise DataError(
+            f"{path}: {len(unknown)} names without an image ({names_of}); correct the lines or add the files"
+        )
     return set(names)
