@@ -9,7 +9,7 @@ from deflect.data.fetch.sources import Source
 
 HEAD = """# Datasets
 
-<!-- Made from src/deflect/data/catalog.yaml and sources.csv by `make docs`. Do not edit: a test compares. -->
+<!-- Made from src/deflect/data/catalog.yaml by `make docs`. Do not edit: a test compares. -->
 
 `deflect data fetch NAME` downloads, verifies and unpacks a dataset into `data/raw/NAME`; `deflect data status` shows
 what is there and what is missing. A file that you downloaded yourself goes into `data/raw/archives` under the name

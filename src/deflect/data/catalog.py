@@ -1,4 +1,4 @@
-"""The catalog: one data sheet per dataset, with bands by identity. The facts are in catalog.yaml and sources.csv.
+"""The catalog: one data sheet per dataset, with bands by identity. The facts are in catalog.yaml.
 
     from deflect.data.catalog import DATASETS
     sheet = DATASETS["mados"]
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from deflect.bands import BandSet, bandset
-from deflect.data.fetch.sources import Source, published_archives
+from deflect.data.fetch.sources import Source
 from deflect.errors import ConfigError
 from deflect.settings import METRICS, SPLITS
 
@@ -109,7 +109,7 @@ def _sheets(name: str, facts: dict[str, Any]) -> tuple[DatasetSheet, DatasetShee
     facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
     sensor, stored, bands = facts.pop("sensor"), facts.pop("stored"), facts.pop("bands")
     published = facts.pop("as_published", bands)
-    facts |= {"name": name, "source": published_archives()[name]}
+    facts |= {"name": name, "source": Source(**facts["source"])}
     sheet = DatasetSheet(**_with_bands(facts, sensor, bands, stored))
     if published == bands:
         return sheet, sheet

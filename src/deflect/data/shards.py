@@ -22,7 +22,7 @@ import numpy as np
 
 from deflect.data.disk import naming_full_disk, require_space
 from deflect.data.readers.base import RawDataset
-from deflect.data.statistics import Sums
+from deflect.data.statistics import image_sums, total
 from deflect.errors import DataError, DeflectError
 from deflect.files import atomic_path, read_json, sha256_json, write_json
 from deflect.progress import bar
@@ -94,7 +94,8 @@ def write_shards(plan: Plan, jobs: int) -> dict[str, list[dict[str, Any]]]:
 def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
     """Read the images ``start`` to ``stop`` of a split into their rows and note their sums and hashes."""
     dataset = plan.raw[split]
-    sums, hashes = Sums(dataset.sheet), []
+    sums: list[dict[str, np.ndarray]] = []
+    hashes = []
     # opened for one shard only, so that written pages do not add up to the size of the dataset
     images, labels = (np.load(path, mmap_mode="r+") for path, _, _ in plan.arrays(split))
     for row in range(start, stop):
@@ -110,11 +111,14 @@ def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
                 f"{image.dtype}; store all files in one type, e.g. float32"
             )
         images[row], labels[row] = image, label
-        sums.add(image, label, measured)
+        sums.append(image_sums(dataset.sheet, image, label, measured))
         hashes.append(_digest(image))
     images.flush()
     labels.flush()
-    facts = sums.to_dict() | {"hashes": hashes, "labels": _digest(labels[start:stop])}
+    facts = {name: total(sums, name).tolist() for name in sums[0]} | {
+        "hashes": hashes,
+        "labels": _digest(labels[start:stop]),
+    }
     write_json(plan.note(split, start, stop), facts, seal=True)
 
 
