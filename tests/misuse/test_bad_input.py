@@ -84,7 +84,7 @@ def fill(value: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def huge(index: int) -> np.ndarray:
-    """Reflectance with one pixel of the value that many programs write where nothing was measured."""
+    """Reflectance with one pixel of a common nodata value."""
     pixels = image(index, size=64).astype(np.float32) * np.float32(1e-4)
     pixels[0, 0, 0] = -3.4028235e38
     return pixels
@@ -92,7 +92,7 @@ def huge(index: int) -> np.ndarray:
 
 LABEL = r"label\\x94K\\x.."
 BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
-    # name: (dataset, change, what the message names, what it advises or says)
+    # name: (dataset, change, what the message names, what else it contains)
     "no partition": ("so2sat", lambda f: (f / "default_partition.json").unlink(), "default_partition.json", "fetch"),
     "partition no JSON": ("so2sat", lambda f: cut(f / "default_partition.json"), "default_partition.json", "JSON"),
     "partition lacks valid": ("so2sat", lambda f: partition(f, lambda p: p.pop("valid")), "'valid'", "fetch"),
@@ -258,7 +258,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "tile_2.tif",
         "mask without image",
     ),
-    "own mask elsewhere": (
+    "own mask shifted": (
         "masks",
         lambda f: write_tiff(f / "masks/tile_2.tif", np.zeros((1, 16, 16), np.uint8), crs="EPSG:32633"),
         "tile_2.tif",
@@ -276,7 +276,7 @@ OWN = {"folders": write_folders, "table": write_table, "masks": write_masks}
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_with_the_file_and_the_remedy(raw: Path, tmp_path: Path, name: str) -> None:
+def test_bad_input_is_one_line_with_the_file_and_what_to_do(raw: Path, tmp_path: Path, name: str) -> None:
     dataset, change, named, advice = BAD[name]
     folder = tmp_path / "raw"
     if dataset in OWN:

@@ -65,7 +65,7 @@ def lock(folder: Path, name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            log.info("%s: waiting for %s, which uses it", folder / name, file.read() or "another process")
+            log.info("%s: waiting for %s, which works on it", folder / name, file.read() or "another process")
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:

@@ -222,7 +222,7 @@ def test_size_crops_the_middle_of_images_and_masks(tmp_path: Path) -> None:
             assert np.argwhere(image[0] == 600).tolist() == [[0, 0]]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real files")
 def test_real_eurosat_images_by_class_folder(tmp_path: Path) -> None:
     shutil.copytree(REAL / "eurosat_ms", tmp_path / "raw")
     classes = sorted(path.name for path in (tmp_path / "raw").iterdir())
@@ -242,7 +242,7 @@ def test_real_eurosat_images_by_class_folder(tmp_path: Path) -> None:
     assert 0 < images.min() < images.max() < 2
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real files")
 def test_real_bigearthnet_images_by_table(tmp_path: Path) -> None:
     source = REAL / "bigearthnet_s2"
     facts = json.loads((source / "labels.json").read_text())
@@ -252,7 +252,7 @@ def test_real_bigearthnet_images_by_table(tmp_path: Path) -> None:
     rows = ["image,label,split"]
     for index, name in enumerate(names):
         copy = shutil.copy(source / f"{name}.tif", tmp_path / "raw" / "images")
-        with rasterio.open(copy, "r+") as file:  # these copies say 60 m, of a band that was not the first
+        with rasterio.open(copy, "r+") as file:  # these copies state 60 m, of another band
             file.transform = rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)
         rows.append(f'{name},"{facts[name]["labels"][0]}",{("train", "train", "val", "test")[index % 4]}')
     (tmp_path / "raw" / "labels.csv").write_text("\n".join(rows))

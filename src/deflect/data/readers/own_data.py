@@ -18,9 +18,18 @@ import numpy as np
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.checks import reading
 from deflect.data.readers.own_data_card import CARD, read_card, stored_bands
-from deflect.data.readers.own_data_files import composed, few, find, note_left_out, tiffs
+from deflect.data.readers.own_data_files import (
+    composed,
+    drawn,
+    few,
+    find,
+    note_left_out,
+    read_ids,
+    read_table,
+    refuse_empty,
+    tiffs,
+)
 from deflect.data.readers.own_data_metadata import check_image, check_nodata, check_place, equal, unstated
-from deflect.data.readers.own_data_tables import drawn, read_ids, read_table, refuse_empty
 from deflect.data.readers.tiff import Tiff, read_tiff
 from deflect.errors import DataError
 from deflect.settings import SPLITS

@@ -1,16 +1,22 @@
-"""The image files of a user's own dataset, their names, and the files that are not read."""
+"""Files of a user's own dataset: images and their names, tables of labels, lists of ids, random splits."""
 
 from __future__ import annotations
 
+import codecs
+import csv
+import hashlib
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from io import StringIO
 from pathlib import Path
 from unicodedata import normalize
 
 from deflect.data.readers.checks import refuse_repeated
 from deflect.data.readers.own_data_card import CARD
 from deflect.errors import DataError
+from deflect.files import LONGEST_TEXT, require_file
+from deflect.settings import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -77,3 +83,120 @@ def note_left_out(folder: Path, read: set[Path]) -> None:
     found = "; ".join(f"{len(names)} {kind} ({few(sorted(names))})" for kind, names in kinds.items() if names)
     if found:
         log.warning("%s: files that are not read: %s; move or convert those that are images", folder, found)
+
+
+def without_ending(name: str) -> str:
+    return name.rpartition(".")[0] if name.lower().endswith(ENDINGS) else name
+
+
+def class_of(label: str | None, classes: tuple[str, ...], where: str) -> int:
+    """The class of a label in a table: its name, or its number from 0 if no class name is a number."""
+    if label in classes:
+        return classes.index(label)
+    numbers = not any(name.isdecimal() for name in classes)
+    if numbers and label is not None and label.isdecimal() and int(label) < len(classes):
+        return int(label)
+    raise DataError(f"{where}: label must be a class of {CARD} or a whole number below {len(classes)}, found {label!r}")
+
+
+def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -> dict[str, set[str]]:
+    """Random splits, class by class: images are sorted by a hash of seed and id, the same on every machine."""
+    members: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for label in set(labels.values()):
+        names = [name for name, value in labels.items() if value == label]
+        names.sort(key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+        first, second = (round(sum(fractions[:k]) * len(names)) for k in (1, 2))
+        for split, part in zip(SPLITS, (names[:first], names[first:second], names[second:]), strict=True):
+            members[split].update(part)
+    return members
+
+
+def refuse_empty(members: Mapping[str, set[str]], where: Path) -> None:
+    if not all(members.values()):
+        counts = ", ".join(f"{split} {len(names)}" for split, names in members.items())
+        total = sum(map(len, members.values()))
+        raise DataError(
+            f"{where}: too few images: the splits of {CARD} give its {total} images to {counts}, "
+            "and each needs one or more; add images or change splits"
+        )
+
+
+def read_list(path: Path) -> str:
+    """The text of a file that the card names."""
+    path = find(path)
+    if not path.exists():
+        raise DataError(f"{path}: missing, although {CARD} names it; add the file or correct the card")
+    require_file(path, LONGEST_TEXT)
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        likely = "UTF-16" if utf16 else "Windows-1252 (cp1252) or another 8-bit encoding"
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}: expected text in UTF-8, found bytes of {likely} in line {line}; "
+            "save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from error
+
+
+def read_table(
+    path: Path, files: Mapping[str, Path], classes: tuple[str, ...], with_split: bool
+) -> tuple[dict[str, int], dict[str, str]]:
+    """The class and the split of every image; the split is "" if the table has no such column."""
+    rows = _rows(path, ["image", "label", *["split"] * with_split])
+    names = [without_ending(row["image"]) for row in rows]
+    refuse_repeated(names, str(path))
+    labels, splits = {}, {}
+    for name, row in zip(names, rows, strict=True):
+        if name not in files:
+            raise DataError(f"{path}: no file images/{name}.tif; add the image or remove its row")
+        splits[name] = row.get("split", "")
+        if with_split and splits[name] not in SPLITS:
+            raise DataError(f"{path}: split of {name} must be train, val or test, found {splits[name]!r}; correct it")
+        labels[name] = class_of(row["label"], classes, f"{path}: {name}")
+    without = [files[name].name for name in sorted(set(files) - set(names))]
+    if without:
+        raise DataError(f"{path}: {len(without)} images have no row ({few(without)}); add their labels or remove them")
+    return labels, splits
+
+
+def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
+    """Rows of a table by column, without empty ones; the header shows the separator: comma, semicolon or tab."""
+    text = composed(read_list(path))
+    head = text.lstrip().partition("\n")[0]
+    separator = max(",;\t", key=head.count)
+    try:
+        reader = csv.reader(StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+        table = [[cell.strip() for cell in row] for row in reader]
+    except csv.Error as error:
+        raise DataError(f"{path}: no table of text ({error}); save it as CSV") from error
+    columns, *rows = [row for row in table if any(row)] or [[]]
+    names = [name.lower() for name in columns]
+    named = list(filter(None, names))
+    if not rows or not set(wanted) <= set(names):
+        found = f"columns {', '.join(map(repr, columns))} and {len(rows)} rows" if columns else "an empty file"
+        raise DataError(f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct it")
+    if len(set(named)) < len(named):
+        raise DataError(f"{path}: two columns have one name ({', '.join(columns)}); rename or remove one of them")
+    for row in rows:
+        if any(row[len(columns) :]):
+            raise DataError(
+                f"{path}: row {separator.join(row)!r} has {len(row)} cells and the header {len(columns)}; "
+                f"put a cell that holds {separator!r} in quotes"
+            )
+    return [dict(zip(names, row + [""] * (len(names) - len(row)), strict=False)) for row in rows]
+
+
+def read_ids(path: Path, files: Mapping[str, Path]) -> set[str]:
+    """A file of ids, one per line, with or without ``.tif``."""
+    lines = StringIO(read_list(path))
+    names = [composed(without_ending(line.strip())) for line in lines if line.strip()]
+    refuse_repeated(names, str(path))
+    unknown = sorted(set(names) - set(files))
+    if unknown:
+        names_of = few([repr(name) for name in unknown])
+        raise DataError(
+            f"{path}: {len(unknown)} names without an image ({names_of}); correct the lines or add the files"
+        )
+    return set(names)
