@@ -256,7 +256,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "masks",
         lambda f: (f / "images/tile_2.tif").unlink(),
         "tile_2.tif",
-        "mask without image",
+        "1 masks without image",
     ),
     "own mask shifted": (
         "masks",

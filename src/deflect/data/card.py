@@ -18,36 +18,27 @@ PARTS = ("images.npy", "labels.npy", "ids.txt")
 
 @dataclass(frozen=True)
 class StoreCard:
-    """The description of a store.
-
-    ``gsd`` is in metres per stored pixel; stored values times ``scale`` are reflectance; ``statistics`` are of the
-    training split, in reflectance; ``splits`` maps each split to its number of images ``n`` and the hashes of its
-    files, ``images_sha256``, ``labels_sha256`` and ``ids_sha256``; ``unchecked``: published files were not compared
-    with the catalog.
-    """
+    """The description of a store."""
 
     name: str
     task: str
     bands: BandSet
     classes: tuple[str, ...]
     image_size: int
-    gsd: float
-    scale: float
+    gsd: float  # metres per stored pixel
+    scale: float  # stored value * scale is reflectance
     metric: str
-    splits: dict[str, dict[str, Any]]
-    statistics: BandStatistics
+    splits: dict[str, dict[str, Any]]  # per split: images `n`, and `images_sha256`, `labels_sha256`, `ids_sha256`
+    statistics: BandStatistics  # of the training split, in reflectance
     simulated: bool
     source: str
-    unchecked: bool = False
+    unchecked: bool = False  # published files were not compared with the catalog
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise DataError(f"{self.name}: task must be one of {', '.join(TASKS)}, found {self.task!r}")
         if len(self.statistics.mean) != len(self.bands):
             raise DataError(f"{self.name}: {len(self.bands)} bands but statistics of {len(self.statistics.mean)}")
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, card: dict[str, Any]) -> StoreCard:
@@ -57,7 +48,7 @@ class StoreCard:
     @property
     def sha256(self) -> str:
         """Identity of the whole store: the card holds the hash of every array."""
-        return sha256_json(self.to_dict())
+        return sha256_json(asdict(self))
 
 
 def read_card(folder: Path) -> StoreCard:
@@ -89,7 +80,7 @@ def verify_files(folder: Path, card: StoreCard) -> None:
 
 def write_card(folder: Path, card: StoreCard) -> None:
     """Write the card; call this last, since a folder with a card is complete."""
-    write_json(Path(folder) / CARD, card.to_dict(), seal=True)
+    write_json(Path(folder) / CARD, asdict(card), seal=True)
 
 
 def write_ids(folder: Path, split: str, ids: list[str]) -> None:

@@ -27,57 +27,36 @@ NO_SOURCE = Source("", "")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSheet:
-    """What is known about a dataset before its files are opened.
+    """What is known about a dataset before its files are opened."""
 
-    Attributes:
-        name, title: name in this project and name in a table.
-        task: ``classification`` or ``segmentation``.
-        bands: true bands in the order of channels.
-        stored_names: names of these bands in the published files, in the same order; ``a|b`` are two spellings of one.
-        classes: names in the order of labels 0, 1, ...
-        splits: images in train, val and test. ``splits_exact`` is False if the publisher does not state the numbers.
-        image_size: pixels along a side. ``gsd``: metres per pixel.
-        unit: of stored values, as text. ``scale``: stored value times scale is reflectance.
-        reflectance_range: physically possible reflectance; values beyond it are errors.
-        nodata: stored values that mean "no measurement", in addition to every non-finite one.
-        label_shift: published label + shift = class. ``unlabelled``: published label that means "none".
-        ignore_index: label of pixels that are not scored, after the shift; the same for all datasets.
-        metric: headline metric, ``f1_macro`` or ``mIoU``.
-        published_mean, published_std: in the stored unit, one per band, computed by ``published_source``;
-            ``published_tolerance``: maximum relative difference of recomputed ones (mean, std).
-        left_out: stored bands that are not read, with the reason.
-        class_fractions: share of each class as published; empty if not published.
-        source: the published archive; empty for a user's own dataset.
-    """
-
-    name: str
-    title: str
-    task: str
-    bands: BandSet
-    stored_names: tuple[str, ...]
-    classes: tuple[str, ...]
-    splits: dict[str, int]
-    image_size: int
-    gsd: float
-    unit: str
-    scale: float
-    reflectance_range: tuple[float, float]
-    metric: str
-    published_mean: tuple[float, ...] | None = None
+    name: str  # in this project
+    title: str  # in tables
+    task: str  # classification or segmentation
+    bands: BandSet  # true bands in the order of channels
+    stored_names: tuple[str, ...]  # of these bands in the published files; "a|b" are two spellings of one
+    classes: tuple[str, ...]  # in the order of labels 0, 1, ...
+    splits: dict[str, int]  # images in train, val and test
+    image_size: int  # pixels along a side
+    gsd: float  # metres per pixel
+    unit: str  # of stored values, as text
+    scale: float  # stored value * scale is reflectance
+    reflectance_range: tuple[float, float]  # physically possible reflectance; values beyond it are errors
+    metric: str  # headline metric, f1_macro or mIoU
+    published_mean: tuple[float, ...] | None = None  # in the stored unit, one per band
     published_std: tuple[float, ...] | None = None
-    published_source: str = ""
-    published_tolerance: tuple[float, float] = (0.0, 0.0)
+    published_source: str = ""  # who computed them
+    published_tolerance: tuple[float, float] = (0.0, 0.0)  # maximum relative difference of a recomputed mean and std
     licence: str
     citation: str
     notes: tuple[str, ...]
-    nodata: tuple[float, ...] = ()
-    label_shift: int = 0
-    unlabelled: int | None = None
-    ignore_index: int = -1
-    splits_exact: bool = True
-    left_out: dict[str, str] = field(default_factory=dict)
-    class_fractions: tuple[float, ...] = ()
-    source: Source = NO_SOURCE
+    nodata: tuple[float, ...] = ()  # stored values that mean "no measurement", besides those that are not finite
+    label_shift: int = 0  # published label + shift is the class
+    unlabelled: int | None = None  # published label that means "none"
+    ignore_index: int = -1  # label of pixels that are not scored, after the shift
+    splits_exact: bool = True  # whether the publisher states the numbers
+    left_out: dict[str, str] = field(default_factory=dict)  # stored bands that are not read -> reason
+    class_fractions: tuple[float, ...] = ()  # share of each class, if published
+    source: Source = NO_SOURCE  # the published archive; empty for a user's own dataset
 
     def __post_init__(self) -> None:
         for what, values in (

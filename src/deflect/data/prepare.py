@@ -53,9 +53,6 @@ def prepare(
             False accepts published files as they are.
         jobs: processes; 0 uses one per available core.
         sheet: another data sheet than the catalog's, such as ``AS_PUBLISHED["brick_kiln"]``.
-
-    Raises:
-        DeflectError: a file or the dataset as a whole is not as expected; one line names it and what to do.
     """
     raw, out = Path(raw), Path(out)
     simulated = (simulated and dataset in DATASETS) or (raw / MARKER).is_file()

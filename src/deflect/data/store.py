@@ -24,7 +24,7 @@ from deflect.data.card import CARD, StoreCard, read_card, read_ids, verify_files
 from deflect.errors import DataError
 from deflect.settings import SPLITS
 
-__all__ = ["DataError", "Split", "Store", "StoreCard"]
+__all__ = ["Split", "Store", "StoreCard"]
 
 Indices = Sequence[int] | np.ndarray | Tensor
 #: Creates an uninitialised tensor of a shape and dtype.

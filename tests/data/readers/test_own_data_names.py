@@ -167,7 +167,7 @@ def test_too_few_images_for_the_splits_are_counted(tmp_path: Path, splits: objec
     (tmp_path / "a.txt").write_text("field/field_0\nfield/field_1\nforest/forest_0\nforest/forest_1\n")
     for empty in ("b.txt", "c.txt"):
         (tmp_path / empty).touch()
-    with pytest.raises(DataError, match=f"too few images: the splits of card.yaml give its 4 images to {counts}"):
+    with pytest.raises(DataError, match=f"each split needs one or more images, found {counts};"):
         ids(tmp_path)
 
 
@@ -216,7 +216,7 @@ WRONG_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "UTF-16": (lambda path: path.write_bytes(path.read_text().encode("utf-16")), "found bytes of UTF-16 in line 1"),
     "comma in a cell": (
         rewritten(lambda text: text.replace("tile_0.tif,field", "tile_0.tif,field, wet")),
-        "has 4 cells and the header 3; put a cell that holds ',' in quotes",
+        "has 4 cells and the header 3; put a cell that contains ',' in quotes",
     ),
     "column twice": (rewritten(lambda text: text.replace("image,label,", "image,label,label,")), "have one name"),
     "open quote": (rewritten(lambda text: text.replace("tile_6", '"tile_6')), "no table of text"),

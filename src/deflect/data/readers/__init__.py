@@ -18,7 +18,7 @@ from deflect.data.readers.own_data_card import CARD, sheet_of
 from deflect.errors import DataError
 from deflect.settings import SPLITS
 
-__all__ = ["DataError", "RawDataset", "read", "sheet_for"]
+__all__ = ["RawDataset", "read", "sheet_for"]
 
 READERS: dict[str, type[RawDataset]] = {
     "so2sat": GeoBench,

@@ -96,11 +96,7 @@ class _Reader(pickle._Unpickler):
 
 
 def read_label(text: Any, path: Path) -> int | None:
-    """The class in the attribute ``text`` of the file ``path``; ``None`` if the label is an image.
-
-    Raises:
-        DataError: the text is too long, truncated, not a bytes literal, or not as GEO-Bench writes it.
-    """
+    """The class in the attribute ``text`` of the file ``path``; ``None`` if the label is an image."""
     try:
         record = _unpickle(_literal(text))
         if not isinstance(record, _Pairs):

@@ -18,17 +18,7 @@ import numpy as np
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.checks import reading
 from deflect.data.readers.own_data_card import CARD, read_card, stored_bands
-from deflect.data.readers.own_data_files import (
-    composed,
-    drawn,
-    few,
-    find,
-    note_left_out,
-    read_ids,
-    read_table,
-    refuse_empty,
-    tiffs,
-)
+from deflect.data.readers.own_data_files import composed, few, find, members_of, note_left_out, read_table, tiffs
 from deflect.data.readers.own_data_metadata import check_image, check_nodata, check_place, equal, unstated
 from deflect.data.readers.tiff import Tiff, read_tiff
 from deflect.errors import DataError
@@ -55,8 +45,7 @@ class OwnData(RawDataset):
         elif self.card.labels != "folders":
             table, with_split = self.folder / self.card.labels, self.card.splits == "column"
             self._labels, self._split_of = read_table(table, self._files, self.sheet.classes, with_split)
-        members = self._members()
-        refuse_empty(members, self.folder)
+        members = members_of(self.card.splits, self.folder, self._files, self._labels, self._split_of)
         if self.split == SPLITS[0]:
             self._note(members)
         return sorted(members[self.split])
@@ -103,7 +92,7 @@ class OwnData(RawDataset):
         mask = read_tiff(path)
         shape = image.pixels.shape[1:]
         if mask.pixels.shape != (1, *shape):
-            shapes = f"expected a mask of shape {(1, *shape)} as the image, found {mask.pixels.shape}"
+            shapes = f"expected a mask of shape {(1, *shape)} like its image, found {mask.pixels.shape}"
             raise DataError(f"{path}: {shapes}; cut both to the same pixels, the mask with one band")
         check_place(mask, image, path)
         ignored = () if self.card.ignore is None else (self.card.ignore,)
@@ -154,24 +143,11 @@ class OwnData(RawDataset):
     def _mask_files(self) -> dict[str, Path]:
         masks, images = self._images("masks"), self._files
         for files, has, lacks in ((masks, "mask", "image"), (images, "image", "mask")):
-            alone = [files[name] for name in sorted(files.keys() ^ (masks.keys() & images))]
+            alone = [files[name].name for name in sorted(files.keys() - (masks.keys() & images))]
             if alone:
-                count = f"{len(alone)} {has}s" if len(alone) > 1 else has
-                raise DataError(
-                    f"{alone[0]}: {count} without {lacks} ({few([path.name for path in alone])}); "
-                    f"add {lacks}s/{alone[0].name} or remove the {has}"
-                )
+                found = f"{len(alone)} {has}s without {lacks} ({few(alone)})"
+                raise DataError(f"{self.folder}: {found}; add the {lacks}s or remove the {has}s")
         return masks
-
-    def _members(self) -> dict[str, set[str]]:
-        """The ids of every split."""
-        splits = self.card.splits
-        if splits in ("column", "folders"):
-            of = self._split_of or {name: name.partition("/")[0] for name in self._files}
-            return {split: {name for name in self._files if of[name] == split} for split in SPLITS}
-        if "seed" in splits:
-            return drawn(self._labels or dict.fromkeys(self._files), splits["seed"], splits["fractions"])
-        return {split: read_ids(self.folder / splits[split], self._files) for split in SPLITS}
 
     def _note(self, members: dict[str, set[str]]) -> None:
         """Log what may be a mistake, one line each."""

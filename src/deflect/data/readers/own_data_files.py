@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Mapping
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 from deflect.data.readers.checks import refuse_repeated
@@ -85,21 +86,20 @@ def note_left_out(folder: Path, read: set[Path]) -> None:
         log.warning("%s: files that are not read: %s; move or convert those that are images", folder, found)
 
 
-def without_ending(name: str) -> str:
+def _without_ending(name: str) -> str:
     return name.rpartition(".")[0] if name.lower().endswith(ENDINGS) else name
 
 
-def class_of(label: str | None, classes: tuple[str, ...], where: str) -> int:
+def _class_of(label: str, classes: tuple[str, ...], where: str) -> int:
     """The class of a label in a table: its name, or its number from 0 if no class name is a number."""
     if label in classes:
         return classes.index(label)
-    numbers = not any(name.isdecimal() for name in classes)
-    if numbers and label is not None and label.isdecimal() and int(label) < len(classes):
+    if not any(name.isdecimal() for name in classes) and label.isdecimal() and int(label) < len(classes):
         return int(label)
     raise DataError(f"{where}: label must be a class of {CARD} or a whole number below {len(classes)}, found {label!r}")
 
 
-def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -> dict[str, set[str]]:
+def _drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -> dict[str, set[str]]:
     """Random splits, class by class: images are sorted by a hash of seed and id, the same on every machine."""
     members: dict[str, set[str]] = {split: set() for split in SPLITS}
     for label in set(labels.values()):
@@ -111,17 +111,26 @@ def drawn(labels: Mapping[str, int | None], seed: int, fractions: list[float]) -
     return members
 
 
-def refuse_empty(members: Mapping[str, set[str]], where: Path) -> None:
-    if not all(members.values()):
-        counts = ", ".join(f"{split} {len(names)}" for split, names in members.items())
-        total = sum(map(len, members.values()))
+def members_of(
+    splits: Any, folder: Path, files: Mapping[str, Path], labels: Mapping[str, int], split_of: Mapping[str, str]
+) -> dict[str, set[str]]:
+    """The ids of every split, as the card's ``splits`` describes them; ``split_of`` is from the table of labels."""
+    if splits in ("column", "folders"):
+        of = split_of or {name: name.partition("/")[0] for name in files}
+        found = {split: {name for name in files if of[name] == split} for split in SPLITS}
+    elif "seed" in splits:
+        found = _drawn(labels or dict.fromkeys(files), splits["seed"], splits["fractions"])
+    else:
+        found = {split: _read_ids(folder / splits[split], files) for split in SPLITS}
+    if not all(found.values()):
+        counts = ", ".join(f"{split} {len(names)}" for split, names in found.items())
         raise DataError(
-            f"{where}: too few images: the splits of {CARD} give its {total} images to {counts}, "
-            "and each needs one or more; add images or change splits"
+            f"{folder}: each split needs one or more images, found {counts}; add images or change splits in {CARD}"
         )
+    return found
 
 
-def read_list(path: Path) -> str:
+def _read_list(path: Path) -> str:
     """The text of a file that the card names."""
     path = find(path)
     if not path.exists():
@@ -145,7 +154,7 @@ def read_table(
 ) -> tuple[dict[str, int], dict[str, str]]:
     """The class and the split of every image; the split is "" if the table has no such column."""
     rows = _rows(path, ["image", "label", *["split"] * with_split])
-    names = [without_ending(row["image"]) for row in rows]
+    names = [_without_ending(row["image"]) for row in rows]
     refuse_repeated(names, str(path))
     labels, splits = {}, {}
     for name, row in zip(names, rows, strict=True):
@@ -154,7 +163,7 @@ def read_table(
         splits[name] = row.get("split", "")
         if with_split and splits[name] not in SPLITS:
             raise DataError(f"{path}: split of {name} must be train, val or test, found {splits[name]!r}; correct it")
-        labels[name] = class_of(row["label"], classes, f"{path}: {name}")
+        labels[name] = _class_of(row["label"], classes, f"{path}: {name}")
     without = [files[name].name for name in sorted(set(files) - set(names))]
     if without:
         raise DataError(f"{path}: {len(without)} images have no row ({few(without)}); add their labels or remove them")
@@ -163,7 +172,7 @@ def read_table(
 
 def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
     """Rows of a table by column, without empty ones; the header shows the separator: comma, semicolon or tab."""
-    text = composed(read_list(path))
+    text = composed(_read_list(path))
     head = text.lstrip().partition("\n")[0]
     separator = max(",;\t", key=head.count)
     try:
@@ -173,30 +182,27 @@ def _rows(path: Path, wanted: list[str]) -> list[dict[str, str]]:
         raise DataError(f"{path}: no table of text ({error}); save it as CSV") from error
     columns, *rows = [row for row in table if any(row)] or [[]]
     names = [name.lower() for name in columns]
-    named = list(filter(None, names))
     if not rows or not set(wanted) <= set(names):
         found = f"columns {', '.join(map(repr, columns))} and {len(rows)} rows" if columns else "an empty file"
         raise DataError(f"{path}: expected columns {', '.join(wanted)} and a row per image, found {found}; correct it")
-    if len(set(named)) < len(named):
+    if any(names.count(name) > 1 for name in filter(None, names)):
         raise DataError(f"{path}: two columns have one name ({', '.join(columns)}); rename or remove one of them")
     for row in rows:
         if any(row[len(columns) :]):
             raise DataError(
                 f"{path}: row {separator.join(row)!r} has {len(row)} cells and the header {len(columns)}; "
-                f"put a cell that holds {separator!r} in quotes"
+                f"put a cell that contains {separator!r} in quotes"
             )
-    return [dict(zip(names, row + [""] * (len(names) - len(row)), strict=False)) for row in rows]
+    return [dict.fromkeys(names, "") | dict(zip(names, row, strict=False)) for row in rows]
 
 
-def read_ids(path: Path, files: Mapping[str, Path]) -> set[str]:
+def _read_ids(path: Path, files: Mapping[str, Path]) -> set[str]:
     """A file of ids, one per line, with or without ``.tif``."""
-    lines = StringIO(read_list(path))
-    names = [composed(without_ending(line.strip())) for line in lines if line.strip()]
+    lines = StringIO(_read_list(path))
+    names = [composed(_without_ending(line.strip())) for line in lines if line.strip()]
     refuse_repeated(names, str(path))
     unknown = sorted(set(names) - set(files))
     if unknown:
-        names_of = few([repr(name) for name in unknown])
-        raise DataError(
-            f"{path}: {len(unknown)} names without an image ({names_of}); correct the lines or add the files"
-        )
+        found = few([repr(name) for name in unknown])
+        raise DataError(f"{path}: {len(unknown)} names without an image ({found}); correct the lines or add the files")
     return set(names)
