@@ -124,7 +124,7 @@ def test_an_interrupted_run_resumes_at_the_next_shard(
 
 
 def test_a_store_of_the_same_files_and_code_is_kept(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that was made by hand before a workflow asked for it; a damaged one is made again."""
+    """Also one that was prepared by hand before a workflow needs it; a damaged one is prepared again."""
     folder, card = shutil.copytree(raw / "so2sat", tmp_path / "so2sat"), tmp_path / "store/store.json"
     made = prepare("so2sat", folder, tmp_path / "store")
     os.utime(card, (0, 0))
@@ -132,7 +132,7 @@ def test_a_store_of_the_same_files_and_code_is_kept(raw: Path, tmp_path: Path, m
     inode = array.stat().st_ino
     assert prepare("so2sat", folder, tmp_path / "store") == made
     assert array.stat().st_ino == inode
-    assert card.stat().st_mtime > 0  # touched: a workflow sees it as made now
+    assert card.stat().st_mtime > 0  # touched: a workflow sees it as new
     with open(array, "r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"?")

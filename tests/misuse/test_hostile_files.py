@@ -231,11 +231,11 @@ def test_a_hostile_file_is_refused_quickly_and_in_little_memory(so2sat: Path, tm
 
 def test_no_server_is_contacted(tmp_path: Path) -> None:
     """GDAL would read a URL in a VRT."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_error(404)
 
         do_HEAD = do_GET
@@ -251,7 +251,7 @@ def test_no_server_is_contacted(tmp_path: Path) -> None:
         prepare("own", tmp_path / "own", tmp_path / "store")
     server.shutdown()
     server.server_close()
-    assert not asked
+    assert not requests
 
 
 # ---------------------------------------------------------------------- archives, records, configuration

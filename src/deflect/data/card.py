@@ -47,7 +47,7 @@ class StoreCard:
 
     @property
     def sha256(self) -> str:
-        """Identity of the whole store: the card holds the hash of every array."""
+        """Identity of the store, since the card contains the hash of every file."""
         return sha256_json(asdict(self))
 
 

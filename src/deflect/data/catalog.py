@@ -5,7 +5,7 @@
     sheet.bands.names          # ["B01", "B02", ...]
     sheet.stored_names         # ("442|443", "492", ...): what the published files call these bands
 
-docs/datasets.md is made from the catalog by `make docs`.
+docs/datasets.md is generated from the catalog by `make docs`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
@@ -94,23 +93,17 @@ def _zip_members(archive: Path) -> Iterator[_File]:
 
 
 def _tar_members(archive: Path) -> Iterator[_File]:
-    with _open_tar(archive) as opened:
-        for member in opened:
-            path = _safe_path(member.name, member.isreg() or member.isdir(), archive)
-            content = opened.extractfile(member)
-            if content is not None:
-                yield _File(path, member.size, content)
-
-
-@contextmanager
-def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """A plain or gzipped tar archive, read in order, with headers of limited size."""
-    with open(path, "rb") as plain:
+    """Members of a plain or gzipped archive, in order, with headers of limited size."""
+    with open(archive, "rb") as plain:
         zipped = plain.read(2) == b"\x1f\x8b"
         plain.seek(0)
-        content = gzip.GzipFile(fileobj=plain) if zipped else plain
-        with tarfile.open(fileobj=_Bounded(content), mode="r:") as archive:  # type: ignore[call-overload, arg-type]
-            yield archive
+        bounded = _Bounded(gzip.GzipFile(fileobj=plain) if zipped else plain)  # type: ignore[arg-type]
+        with tarfile.open(fileobj=bounded, mode="r:") as opened:  # type: ignore[call-overload]
+            for member in opened:
+                path = _safe_path(member.name, member.isreg() or member.isdir(), archive)
+                content = opened.extractfile(member)
+                if content is not None:
+                    yield _File(path, member.size, content)
 
 
 class _Bounded:

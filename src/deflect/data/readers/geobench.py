@@ -28,7 +28,7 @@ PARTITIONS = {"train": "train", "val": "valid", "test": "test"}
 
 
 class GeoBench(RawDataset):
-    """One split of a GEO-Bench dataset; the sheet's ``stored_names`` say which stored band is which true band."""
+    """One split of a GEO-Bench dataset; the sheet's ``stored_names`` map stored bands to true bands."""
 
     marker = PARTITION
 
