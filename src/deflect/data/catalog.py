@@ -10,7 +10,7 @@ docs/datasets.md is generated from the catalog by `make docs`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,36 +72,34 @@ class DatasetSheet:
             raise ConfigError(f"{self.name}: splits must be train, val, test, found {', '.join(self.splits)}")
 
 
-def _with_bands(facts: dict[str, Any], sensor: str, bands: dict[str, str], stored: dict[str, Any]) -> dict[str, Any]:
-    """``facts`` with the bands of ``bands`` (true band -> stored name) and their published statistics."""
-    statistics = [stored[name] for name in bands.values()]
-    return facts | {
-        "bands": bandset(sensor, list(bands)),
-        "stored_names": tuple(bands.values()),
-        "published_mean": tuple(mean for mean, _ in statistics),
-        "published_std": tuple(std for _, std in statistics),
-    }
-
-
-def _sheets(name: str, facts: dict[str, Any]) -> tuple[DatasetSheet, DatasetSheet]:
-    """The sheet of an entry of catalog.yaml, and the same with bands named as published."""
+def _sheet(name: str, facts: dict[str, Any], as_published: bool = False) -> DatasetSheet:
+    """The sheet of an entry of catalog.yaml, with true or with published band names."""
     facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
     sensor, stored, bands = facts.pop("sensor"), facts.pop("stored"), facts.pop("bands")
-    published = facts.pop("as_published", bands)
-    facts |= {"name": name, "source": Source(**facts["source"])}
-    sheet = DatasetSheet(**_with_bands(facts, sensor, bands, stored))
-    if published == bands:
-        return sheet, sheet
-    return sheet, replace(sheet, **_with_bands({}, sensor, published, stored), left_out={})
+    published = facts.pop("as_published", None)
+    if as_published:
+        bands = published
+        del facts["left_out"]
+    return DatasetSheet(
+        name=name,
+        bands=bandset(sensor, list(bands)),
+        stored_names=tuple(bands.values()),
+        published_mean=tuple(stored[band][0] for band in bands.values()),
+        published_std=tuple(stored[band][1] for band in bands.values()),
+        source=Source(**facts.pop("source")),
+        **facts,
+    )
 
 
-_ALL = {name: _sheets(name, facts) for name, facts in yaml.safe_load(SHEETS.read_text()).items()}
+_FACTS = yaml.safe_load(SHEETS.read_text())
 
 #: The data sheets by name, with true bands.
-DATASETS: dict[str, DatasetSheet] = {name: sheets[0] for name, sheets in _ALL.items()}
+DATASETS: dict[str, DatasetSheet] = {name: _sheet(name, facts) for name, facts in _FACTS.items()}
 
 #: The same with the publisher's band names, which are wrong for Brick Kiln; for comparison only.
-AS_PUBLISHED: dict[str, DatasetSheet] = {name: sheets[1] for name, sheets in _ALL.items()}
+AS_PUBLISHED: dict[str, DatasetSheet] = DATASETS | {
+    name: _sheet(name, facts, as_published=True) for name, facts in _FACTS.items() if "as_published" in facts
+}
 
 
 def dataset_sheet(name: str) -> DatasetSheet:

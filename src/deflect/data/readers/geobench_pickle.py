@@ -98,7 +98,11 @@ class _Reader(pickle._Unpickler):
 def read_label(text: Any, path: Path) -> int | None:
     """The class in the attribute ``text`` of the file ``path``; ``None`` if the label is an image."""
     try:
-        record = _unpickle(_literal(text))
+        file = io.BytesIO(_literal(text))
+        reader = _Reader(file)
+        record = reader.load()
+        if file.read(1) or reader.stack or reader.metastack:
+            raise ValueError("something follows the record")
         if not isinstance(record, _Pairs):
             raise ValueError("the record is not a dict")
         return _integer(record.get("label"))
@@ -120,15 +124,6 @@ def _literal(text: Any) -> bytes:
     if not isinstance(raw, bytes):
         raise ValueError("not the text of a bytes literal")
     return raw
-
-
-def _unpickle(raw: bytes) -> Any:
-    file = io.BytesIO(raw)
-    reader = _Reader(file)
-    record = reader.load()
-    if file.read(1) or reader.stack or reader.metastack:
-        raise ValueError("something follows the record")
-    return record
 
 
 def _integer(value: Any) -> int | None:

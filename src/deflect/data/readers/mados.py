@@ -55,25 +55,22 @@ class Mados(RawDataset):
     def _bands(self, index: int) -> list[Path]:
         """The file of each band, in the order of the bands."""
         scene, crop = self.ids[index].rsplit("_", 1)
-        found: dict[str, Path] = {}
-        for gsd in GSDS:
-            for path in sorted((self.folder / scene / str(gsd)).glob(f"{scene}_L2R_rhorc_*_{crop}.tif")):
-                band = self._band_at(path)
-                if band in found:
-                    raise DataError(f"{path}: a second file of band {band}, after {found[band].name}; fetch it again")
-                found[band] = path
-        for wanted in self.sheet.bands:
+        bands, found = self.sheet.bands, dict[str, Path]()
+        folders = [self.folder / scene / str(gsd) for gsd in GSDS]
+        for path in [path for folder in folders for path in sorted(folder.glob(f"{scene}_L2R_rhorc_*_{crop}.tif"))]:
+            wavelength = float(path.name.split("_")[-2])
+            distances = np.abs(np.subtract(bands.wavelengths, wavelength))
+            band = bands.names[int(distances.argmin())]
+            if distances.min() > NEAR:
+                raise DataError(f"{path}: no band of MADOS near {wavelength:g} nm; fetch or place the dataset again")
+            if band in found:
+                raise DataError(f"{path}: a second file of band {band}, after {found[band].name}; fetch it again")
+            found[band] = path
+        for wanted in bands:
             if wanted.name not in found:
                 what = f"crop {crop} has no file near {wanted.wavelength:g} nm ({wanted.name})"
                 raise DataError(f"{self.folder / scene}: {what}; fetch or place the dataset again")
-        return [found[name] for name in self.sheet.bands.names]
-
-    def _band_at(self, path: Path) -> str:
-        wavelength = float(path.name.split("_")[-2])
-        nearest = min(self.sheet.bands, key=lambda band: abs(band.wavelength - wavelength))
-        if abs(nearest.wavelength - wavelength) > NEAR:
-            raise DataError(f"{path}: no band of MADOS near {wavelength:g} nm; fetch or place the dataset again")
-        return str(nearest.name)
+        return [found[name] for name in bands.names]
 
 
 def _plane(path: Path, shape: tuple[int, ...]) -> np.ndarray:
