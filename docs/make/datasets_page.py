@@ -1,4 +1,4 @@
-"""docs/datasets.md, made from the catalog."""
+"""docs/datasets.md, generated from the catalog."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from deflect.data.fetch.sources import Source
 
 HEAD = """# Datasets
 
-<!-- Made from src/deflect/data/catalog.yaml and sources.csv by `make docs`. Do not edit: a test compares. -->
+<!-- Generated from src/deflect/data/catalog.yaml by `make docs`. Do not edit: a test compares. -->
 
 `deflect data fetch NAME` downloads, verifies and unpacks a dataset into `data/raw/NAME`; `deflect data status` shows
-what is there and what is missing. A file that you downloaded yourself goes into `data/raw/archives` under the name
-given below: it is verified and used in place of the download. Where no checksum is published, the one found first is
-kept in `data/raw/archives/checksums.json` and enforced from then on. Files of Hugging Face come from the mirror that
-`HF_ENDPOINT` names, if it is set, and are asked for with your token, if you have one.
+which datasets are present. A file that you downloaded yourself goes into `data/raw/archives` under the name given
+below: it is verified and used instead of a download. If no checksum is published, the first one found is kept in
+`data/raw/archives/checksums.json` and enforced from then on. Files of Hugging Face are downloaded from the mirror in
+`HF_ENDPOINT`, if it is set, with your token, if you have one.
 
-Inside the project, bands are known by sensor and name, images are reflectance (stored value x scale), pixels without a
+In the project, bands are identified by sensor and name, images are reflectance (stored value x scale), pixels without a
 label are -1, and splits are called train, val and test.
 """
 
@@ -57,7 +57,7 @@ def _section(sheet: DatasetSheet) -> str:
         _left_out(sheet),
         _classes(sheet),
         "File:\n\n" + _file(sheet.source),
-        "To know:\n\n" + "".join(f"* {note}\n" for note in sheet.notes),
+        "Notes:\n\n" + "".join(f"* {note}\n" for note in sheet.notes),
     ]
     return "\n".join(filter(None, parts))
 
@@ -74,9 +74,7 @@ def _facts(sheet: DatasetSheet) -> str:
         "nodata": ", ".join(f"{value:g}" for value in sheet.nodata) + ", not finite" if sheet.nodata else "not finite",
         "published label of no class": "none" if sheet.unlabelled is None else sheet.unlabelled,
         "class = published label +": sheet.label_shift,
-        "split sizes": "official"
-        if sheet.splits_exact
-        else "as commonly quoted; a difference is reported, not refused",
+        "split sizes": "official" if sheet.splits_exact else "as commonly quoted; a difference is logged, not refused",
         "published statistics": f"{sheet.published_source}; a recomputation may differ by {mean} (mean), {std} (std)",
     }
     return pipe_table(("fact", "value"), facts.items())
@@ -104,7 +102,7 @@ def _left_out(sheet: DatasetSheet) -> str:
         parts.append("Left out: " + ", ".join(f"`{name}` ({why})" for name, why in sheet.left_out.items()) + ".\n")
     published = AS_PUBLISHED[sheet.name]
     if published is not sheet:
-        parts.append(f"With `as_published`, the stored bands count as {', '.join(published.bands.names)}.\n")
+        parts.append(f"With `as_published`, the stored bands are read as {', '.join(published.bands.names)}.\n")
     return "\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""The catalog must agree with the publishers' facts and with itself; a slip here poisons every number of the study."""
+"""The catalog agrees with the publishers' facts and is consistent; an error here changes every number of the study."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from datasets_page import datasets_page
 from paths import ROOT
 
 from deflect.data.catalog import AS_PUBLISHED, DATASETS, dataset_sheet
-from deflect.data.fetch.sources import published_archives
 from deflect.errors import ConfigError
 
 PAGE = ROOT / "docs" / "datasets.md"
 
 
-def test_page_is_made_from_the_catalog() -> None:
+def test_page_is_generated_from_the_catalog() -> None:
     assert PAGE.read_text() == datasets_page(), "run `make docs`"
 
 
@@ -44,7 +43,7 @@ def test_sheet_is_consistent(sheet) -> None:
     assert all((sheet.licence, sheet.citation, sheet.notes, sheet.source.name))
 
 
-def test_rgb_is_found_by_name_not_by_position() -> None:
+def test_rgb_is_selected_by_name_not_by_position() -> None:
     red = {name: sheet.stored_names[sheet.bands.rgb[0]] for name, sheet in DATASETS.items()}
     assert red == {
         "so2sat": "04 - Red",
@@ -55,7 +54,7 @@ def test_rgb_is_found_by_name_not_by_position() -> None:
     }
 
 
-def test_brick_kiln_true_bands_leave_out_the_true_colour_copy() -> None:
+def test_brick_kiln_true_bands_exclude_the_true_colour_copy() -> None:
     true, published = DATASETS["brick_kiln"], AS_PUBLISHED["brick_kiln"]
     stored = dict(zip(true.bands.names, true.stored_names, strict=True))
     assert (stored["B07"], stored["B8A"], stored["B11"], stored["B12"]) == (
@@ -82,8 +81,8 @@ def test_only_brick_kiln_differs_from_its_published_names() -> None:
     assert [name for name in DATASETS if AS_PUBLISHED[name] is not DATASETS[name]] == ["brick_kiln"]
 
 
-def test_every_source_can_be_pinned_and_placed() -> None:
-    for source in published_archives().values():
+def test_every_source_is_pinned_and_can_be_placed_by_hand() -> None:
+    for source in (sheet.source for sheet in DATASETS.values()):
         assert source.url.startswith("https://"), source
         assert source.sha256 or source.md5, source
         assert re.fullmatch(r"([0-9a-f]{64})?", source.sha256), source
@@ -116,6 +115,6 @@ def test_contradiction_in_a_sheet_is_refused(change, message) -> None:
         replace(DATASETS["so2sat"], **change)
 
 
-def test_unknown_names_are_answered_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"unknown dataset 'eurosat'.*so2sat"):
         dataset_sheet("eurosat")

@@ -1,4 +1,4 @@
-"""Checks of a dataset as a whole, at their limits."""
+"""Checks of a whole dataset, at their limits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from deflect.bands import BandStatistics
 from deflect.data import checks
 from deflect.data.catalog import DATASETS
-from deflect.data.readers.faults import check_class, check_mask
-from deflect.data.statistics import band_statistics
+from deflect.data.readers.checks import check_class, check_mask
+from deflect.data.statistics import band_statistics, total
 from deflect.errors import DataError
 
 RAW = Path("raw")
@@ -32,11 +32,11 @@ def test_an_image_in_two_splits(first: str, second: str, caplog: pytest.LogCaptu
     with pytest.raises(DataError, match=f"{first} and {second} share 1 images, e.g. '{first}1'"):
         checks.check_ids(ids | {second: ["x", f"{first}1"]}, RAW)
     copied = hashes | {second: ["x", f"{first} b"]}
-    said = f"1 images of {second} are copies of images of {first}, e.g. '{second}1' of '{first}1'"
-    with pytest.raises(DataError, match=said):
+    message = f"1 images of {second} are copies of images of {first}, e.g. '{second}1' of '{first}1'"
+    with pytest.raises(DataError, match=message):
         checks.check_copies(ids, copied, RAW, refuse=True)
     checks.check_copies(ids, copied, RAW, refuse=False)
-    assert said in caplog.text
+    assert message in caplog.text
 
 
 def test_classes_of_a_mask_at_their_limits() -> None:
@@ -51,7 +51,7 @@ def test_classes_of_a_mask_at_their_limits() -> None:
             check_class(label, 5, RAW)
 
 
-def test_sizes_are_refused_or_noted(caplog: pytest.LogCaptureFixture) -> None:
+def test_sizes_are_refused_or_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     checks.check_sizes(SHEET, SHEET.splits, SHEET.image_size, RAW)
     assert not caplog.text
@@ -59,10 +59,10 @@ def test_sizes_are_refused_or_noted(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(DataError, match="should have 19992/986/986 images, found 19992/7/986"):
         checks.check_sizes(SHEET, other, SHEET.image_size, RAW)
     checks.check_sizes(replace(SHEET, splits_exact=False), other, SHEET.image_size, RAW)
-    assert "no official text states the numbers" in caplog.text
+    assert "the publisher does not state the numbers" in caplog.text
 
 
-def test_a_class_that_is_only_tested_is_noted(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_class_that_is_not_trained_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     sheet = DATASETS["burn_scars"]
     both, first = np.array([5, 5]), np.array([5, 0])
     checks.check_labels(sheet, {"train": both, "val": first, "test": first}, RAW)
@@ -95,7 +95,7 @@ def test_bands_without_measurement_or_variation_are_named() -> None:
         band_statistics(SHEET, [note | {key: np.where(last, 0.0, note[key]) for key in ("sum", "square")}], RAW)
 
 
-def test_what_cannot_be_reflectance() -> None:
+def test_values_that_cannot_be_reflectance() -> None:
     good = BandStatistics((0.1,) * BANDS, (0.05,) * BANDS)
     inside = {split: np.zeros(BANDS) for split in SPLITS}
     low, high = SHEET.reflectance_range
@@ -146,8 +146,8 @@ def test_every_band_that_is_not_as_published_is_named() -> None:
     assert f"add {SHEET.name} to `unchecked` of the study" in str(error.value)
 
 
-def test_dark_pixels_are_counted_over_all_shards(caplog: pytest.LogCaptureFixture) -> None:
-    checks.note_dark([{"dark": 0}, {"dark": 0}], RAW)
+def test_dark_pixels_of_all_shards_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    checks.check_dark(0, RAW)
     assert not caplog.text
-    checks.note_dark([{"dark": 3}, {"dark": 4}], RAW)
+    checks.check_dark(int(total([{"dark": 3}, {"dark": 4}], "dark")), RAW)
     assert "7 pixels of train are 0 in every band" in caplog.text

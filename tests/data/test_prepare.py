@@ -1,4 +1,4 @@
-"""Preparing data: byte-stable, resumable, bounded, and no bad input goes through silently."""
+"""Preparing data is byte-stable, resumable and bounded in memory, and never accepts bad input silently."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["so2sat", "burn_scars", "mados"])
-def test_the_store_holds_what_the_reader_reads(raw: Path, tmp_path: Path, name: str) -> None:
+def test_the_store_equals_what_the_reader_reads(raw: Path, tmp_path: Path, name: str) -> None:
     card = prepare(name, raw / name, tmp_path / name)
-    assert card.simulated, "the simulator's mark makes the card say so"
+    assert card.simulated, "the card records the simulator's marker file"
     store = Store(tmp_path / name)
     store.verify()
     assert store.card == card
@@ -87,7 +87,7 @@ def test_equal_files_give_equal_bytes_for_any_number_of_processes_and_shards(
     assert sorted(os.listdir(tmp_path)) == [".locks", ".made_from", "a", "b"]
 
 
-def test_an_interrupted_run_goes_on_with_the_next_shard(
+def test_an_interrupted_run_resumes_at_the_next_shard(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare("so2sat", raw / "so2sat", tmp_path / "whole")
@@ -114,7 +114,7 @@ def test_an_interrupted_run_goes_on_with_the_next_shard(
 
 
 def test_a_store_of_the_same_files_and_code_is_kept(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that was made by hand before a workflow asked for it; a damaged one is made again."""
+    """Also one that was prepared by hand before a workflow needs it; a damaged one is prepared again."""
     folder, card = shutil.copytree(raw / "so2sat", tmp_path / "so2sat"), tmp_path / "store/store.json"
     made = prepare("so2sat", folder, tmp_path / "store")
     os.utime(card, (0, 0))
@@ -122,7 +122,7 @@ def test_a_store_of_the_same_files_and_code_is_kept(raw: Path, tmp_path: Path, m
     inode = array.stat().st_ino
     assert prepare("so2sat", folder, tmp_path / "store") == made
     assert array.stat().st_ino == inode
-    assert card.stat().st_mtime > 0  # touched: a workflow sees it as made now
+    assert card.stat().st_mtime > 0  # touched: a workflow sees it as new
     with open(array, "r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"?")
@@ -173,7 +173,7 @@ def test_a_killed_run_leaves_no_store_and_no_worker(tmp_path: Path, jobs: int) -
 
 
 def members(group: int) -> list[str]:
-    """Processes of a group that are still at work."""
+    """Processes of a group that have not ended."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -184,7 +184,7 @@ def members(group: int) -> list[str]:
 
 def test_a_folder_with_other_files_is_never_replaced(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(DeflectError, match=r"holds 'thesis\.tex', which is no part of a store"):
+    with pytest.raises(DeflectError, match=r"contains 'thesis\.tex', which is no part of a store"):
         prepare("so2sat", raw / "so2sat", tmp_path)
     assert (tmp_path / "thesis.tex").exists()
 
@@ -196,7 +196,7 @@ def copy_of_a_training_image(folder: Path) -> None:
 
 
 def as_if_real(raw: Path, folder: Path) -> Path:
-    """The simulated files without the mark that says so."""
+    """The simulated files without the marker file."""
     shutil.copytree(raw / "so2sat", folder)
     (folder / "SIMULATED.json").unlink()
     return folder
@@ -219,7 +219,7 @@ def test_real_data_is_compared_with_the_catalog(raw: Path, tmp_path: Path) -> No
     units = replace(exact, published_mean=tuple(1e4 * value for value in own.mean))
     with pytest.raises(DeflectError, match=r"a sample of 6 images is not as published: band B02: .*; B12: mean"):
         prepare("so2sat", folder, tmp_path / "unit", sheet=units)
-    assert not list(tmp_path.glob(".unit.*")), "nothing is written before a sample has been looked at"
+    assert not list(tmp_path.glob(".unit.*")), "nothing is written before the sample is checked"
     card = prepare("so2sat", folder, tmp_path / "taken", sheet=units, check_published=False)
     assert (card.unchecked, read_card(tmp_path / "taken").unchecked) == (True, True)
     with pytest.raises(DeflectError, match="images of 64 pixels expected, found 48"):
@@ -227,7 +227,7 @@ def test_real_data_is_compared_with_the_catalog(raw: Path, tmp_path: Path) -> No
     assert not (tmp_path / "other").exists()
 
 
-def test_copies_in_published_splits_can_be_taken_with_a_note(
+def test_copies_in_published_splits_can_be_accepted_with_a_warning(
     raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = as_if_real(raw, tmp_path / "so2sat")
@@ -256,7 +256,7 @@ def test_a_training_split_without_a_label_or_class(
         assert message in caplog.text
 
 
-def test_faults_come_through_from_other_processes(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_other_processes_are_raised(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "SHARD_BYTES", 1)
     folder = shutil.copytree(raw / "so2sat", tmp_path / "raw")
     (folder / "id_0004.hdf5").write_bytes((folder / "id_0004.hdf5").read_bytes()[:3000])

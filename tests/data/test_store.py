@@ -1,4 +1,4 @@
-"""The prepared store gives what was written, as reflectance, and notices what does not fit."""
+"""The prepared store returns what was written, as reflectance, and detects inconsistent files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def write_store(folder: Path, task: str = "classification", dtype: str = "uint16
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-def test_batch_is_scaled_reflectance_in_the_order_asked_for(tmp_path: Path, dtype: str) -> None:
+def test_batch_is_reflectance_in_the_order_of_the_indices(tmp_path: Path, dtype: str) -> None:
     write_store(tmp_path / "s", dtype=dtype)
     split = Store(tmp_path / "s").split("train")
     stored = np.load(tmp_path / "s" / "train.images.npy")
@@ -63,7 +63,7 @@ def test_batch_is_scaled_reflectance_in_the_order_asked_for(tmp_path: Path, dtyp
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-def test_stored_pixels_go_into_the_memory_given_and_decode_to_the_same_batch(tmp_path: Path, dtype: str) -> None:
+def test_stored_pixels_use_the_given_memory_and_decode_to_the_same_batch(tmp_path: Path, dtype: str) -> None:
     write_store(tmp_path / "s", dtype=dtype, task="segmentation")
     split, given = Store(tmp_path / "s").split("train"), []
 
@@ -80,7 +80,7 @@ def test_stored_pixels_go_into_the_memory_given_and_decode_to_the_same_batch(tmp
     assert torch.equal(labels.long(), expected_labels)
 
 
-def test_windows_cut_images_and_label_maps_alike(tmp_path: Path) -> None:
+def test_windows_crop_images_and_label_maps(tmp_path: Path) -> None:
     write_store(tmp_path / "s", task="segmentation")
     split = Store(tmp_path / "s").split("train")
     corners = [(0, 3), (2, 1)]
@@ -128,7 +128,7 @@ def test_a_pickled_split_is_small_and_opens_the_same_files(tmp_path: Path) -> No
     assert torch.equal(copy.batch([1])[0], split.batch([1])[0])
 
 
-def test_card_goes_through_json_unchanged_and_its_hash_sees_every_field(tmp_path: Path) -> None:
+def test_card_survives_json_and_its_hash_depends_on_every_field(tmp_path: Path) -> None:
     card = write_store(tmp_path / "s")
     found = Store(tmp_path / "s").card
     assert found == card
@@ -137,7 +137,7 @@ def test_card_goes_through_json_unchanged_and_its_hash_sees_every_field(tmp_path
     assert replace(card, splits=card.splits | {"val": card.splits["train"]}).sha256 != card.sha256
 
 
-def test_verify_notices_one_changed_byte(tmp_path: Path) -> None:
+def test_verify_detects_one_changed_byte(tmp_path: Path) -> None:
     write_store(tmp_path / "s")
     Store(tmp_path / "s").verify()
     with open(tmp_path / "s" / "val.images.npy", "r+b") as file:
@@ -147,7 +147,7 @@ def test_verify_notices_one_changed_byte(tmp_path: Path) -> None:
         Store(tmp_path / "s").verify()
 
 
-def test_faults_name_the_file_and_the_remedy(tmp_path: Path) -> None:
+def test_errors_name_the_file_and_what_to_do(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     with pytest.raises(DataError, match=r"store\.json: no prepared data here; run `deflect data prepare s`"):
         Store(folder)

@@ -1,4 +1,4 @@
-"""No bad input goes through silently: each kind gives one line that names the file and the remedy."""
+"""Bad input is never accepted silently: each kind gives one line with the file and what to do."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def fill(value: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def huge(index: int) -> np.ndarray:
-    """Reflectance with one pixel of the value that many programs write where nothing was measured."""
+    """Reflectance with one pixel of a common nodata value."""
     pixels = image(index, size=64).astype(np.float32) * np.float32(1e-4)
     pixels[0, 0, 0] = -3.4028235e38
     return pixels
@@ -82,7 +82,7 @@ def huge(index: int) -> np.ndarray:
 
 LABEL = r"label\\x94K\\x.."
 BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
-    # name: (dataset, change, what the message names, what it advises or says)
+    # name: (dataset, change, what the message names, what else it contains)
     "no partition": ("so2sat", lambda f: (f / "default_partition.json").unlink(), "default_partition.json", "fetch"),
     "partition no JSON": ("so2sat", lambda f: cut(f / "default_partition.json"), "default_partition.json", "JSON"),
     "partition lacks valid": ("so2sat", lambda f: partition(f, lambda p: p.pop("valid")), "'valid'", "fetch"),
@@ -137,7 +137,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "burn_scars",
         lambda f: tiff(f, "validation/*_merged.tif", fill(-9999)),
         "_merged.tif",
-        "take the",
+        "remove the image",
     ),
     "TIFF cut short": ("burn_scars", lambda f: cut(first(f, "validation/*_merged.tif")), "_merged.tif", "cut short"),
     "TIFF with five bands": (
@@ -161,19 +161,19 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "folders",
         lambda f: write_tiff(f / "field/field_3.tif", image(3, 24)),
         "field_3.tif",
-        "cut it anew",
+        "crop it",
     ),
     "not square": (
         "folders",
         lambda f: write_tiff(f / "field/field_3.tif", image(3)[:, :8]),
         "field_3.tif",
-        "8 x 16 pixels; cut it anew, or set size: 8 or less in card.yaml",
+        "8 x 16 pixels; crop it, or set size: 8 or less in card.yaml",
     ),
     "smaller than the card's size": (
         "folders",
         lambda f: write_card(f, size=17),
         "field",
-        "16 x 16 pixels; cut it anew, or set size: 16 or less",
+        "16 x 16 pixels; crop it, or set size: 16 or less",
     ),
     "channel too many": (
         "folders",
@@ -205,7 +205,12 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "store them as",
     ),
     "row without image": ("table", lambda f: (f / "images/tile_3.tif").unlink(), "tile_3", "add the image or remove"),
-    "image without row": ("table", lambda f: write_tiff(f / "images/more.tif", image(99)), "more.tif", "add its label"),
+    "image without row": (
+        "table",
+        lambda f: write_tiff(f / "images/more.tif", image(99)),
+        "more.tif",
+        "add their labels",
+    ),
     "table without column": (
         "table",
         lambda f: (f / "labels.csv").write_text("image,label\ntile_0,field\n"),
@@ -234,16 +239,16 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "folders",
         lambda f: [write_tiff(p, huge(i)) for i, p in enumerate(sorted(f.glob("*/*.tif")))] and write_card(f, scale=1),
         "band B02",
-        "the value that stands for nodata",
+        "set nodata to the value",
     ),
     "no table": ("table", lambda f: (f / "labels.csv").unlink(), "labels.csv", "add the file"),
     "own mask without image": (
         "masks",
         lambda f: (f / "images/tile_2.tif").unlink(),
         "tile_2.tif",
-        "mask without image",
+        "1 masks without image",
     ),
-    "own mask elsewhere": (
+    "own mask shifted": (
         "masks",
         lambda f: write_tiff(f / "masks/tile_2.tif", np.zeros((1, 16, 16), np.uint8), crs="EPSG:32633"),
         "tile_2.tif",
@@ -253,7 +258,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "masks",
         lambda f: (f / "val.txt").write_text("tile_2\ntile_77\n"),
         "val.txt",
-        "no image 'tile_77'",
+        "1 names without an image ('tile_77')",
     ),
     "no card": ("masks", lambda f: (f / "card.yaml").unlink(), "card.yaml", "describe it"),
 }
@@ -261,7 +266,7 @@ OWN = {"folders": write_folders, "table": write_table, "masks": write_masks}
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_with_the_file_and_the_remedy(raw: Path, tmp_path: Path, name: str) -> None:
+def test_bad_input_is_one_line_with_the_file_and_what_to_do(raw: Path, tmp_path: Path, name: str) -> None:
     dataset, change, named, advice = BAD[name]
     folder = tmp_path / "raw"
     if dataset in OWN:

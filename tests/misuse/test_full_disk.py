@@ -1,6 +1,6 @@
-"""A full disk and a read-only folder: one line, nothing finished lost, and with room again the same bytes.
+"""A full disk or a read-only folder gives one line and loses nothing finished; with room again, the bytes are the same.
 
-The disk is a small tmpfs, which takes the right to mount; without it these tests are skipped.
+The disk is a small tmpfs; these tests are skipped without the right to mount.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from deflect.settings.simulation import SimulationSize
 from deflect.training.run import train
 
 MILLION = hashlib.sha256(b"a" * 1_000_000).hexdigest()
-#: What never changes: not times, not notes of what a store was made from.
+#: Files that contain times.
 VARYING = ("record.json", "history.csv", ".locks", ".made_from")
 
 
@@ -89,7 +89,7 @@ def converts(source: Path, out: Path) -> None:
 
 
 def summarises(source: Path, out: Path) -> None:
-    """Something that is not written at once, as tables, figures and pages are."""
+    """A file that is written atomically, as tables, figures and pages are."""
     with atomic_path(out / "page.html") as aside:
         aside.write_text("a" * 1_000_000)
 
@@ -99,21 +99,21 @@ def content(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_file(path) for path in files}
 
 
-def told(step: Callable[[Path, Path], None], source: Path, out: Path) -> str:
-    """The line that a user reads."""
+def error_of(step: Callable[[Path, Path], None], source: Path, out: Path) -> str:
+    """The line that is printed."""
     with pytest.raises((DeflectError, OSError)) as error:
         step(source, out)
     return one_line(error.value)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("checked", [True, False], ids=["asked before", "found while writing"])
+@pytest.mark.parametrize("checked", [True, False], ids=["checked before", "found while writing"])
 @pytest.mark.parametrize("step", [prepares, trains, unpacks, fetches, converts, summarises])
 def test_a_full_disk(
     small: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Callable, checked: bool
 ) -> None:
     if not checked:
         monkeypatch.setattr(disk, "RESERVE", -(1 << 60))
-    line = told(step, source, small)
+    line = error_of(step, source, small)
     assert "\n" not in line
     assert "room" in line
     assert str(small) in line
@@ -132,7 +132,7 @@ def test_a_read_only_folder(
 ) -> None:
     monkeypatch.setattr(disk, "RESERVE", 0)
     assert mount("-o", "remount,size=50m,ro", str(small))
-    line = told(step, source, small)
+    line = error_of(step, source, small)
     assert "\n" not in line
     assert "read-only file system; give yourself the right to it" in line
     assert mount("-o", "remount,rw", str(small))

@@ -1,4 +1,4 @@
-"""Files that reach outside, or state sizes that no memory holds: each is refused in one line, soon and within 1 GB."""
+"""Files that point outside or state sizes beyond any memory are refused in one line, quickly and within 1 GB."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SOURCE = Source("a", "https://example.org/a", version="7", unpacked_bytes=10_000
 
 
 def within_limits(action: Callable[..., object], *arguments: Any) -> str:
-    """What ``action`` raises in a process that may take 1 GB more memory and 10 seconds, as one line."""
+    """The one-line error of ``action`` in a process with 1 GB more memory and 10 seconds."""
     queue: multiprocessing.Queue[str] = multiprocessing.get_context("fork").Queue()
 
     def child() -> None:
@@ -68,7 +68,7 @@ def within_limits(action: Callable[..., object], *arguments: Any) -> str:
 
 
 def vrt(folder: Path) -> None:
-    """A picture made of a file outside the dataset, under the name of a GeoTIFF."""
+    """A VRT of a file outside the dataset, with the name of a GeoTIFF."""
     outside = folder.parent / "outside.tif"
     write_tiff(outside, image(5))
     bands = "".join(
@@ -88,7 +88,7 @@ def sparse(folder: Path) -> None:
 
 
 def aliases(folder: Path) -> None:
-    """Ten thousand million names from ten lines."""
+    """Ten billion names from ten lines."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
     (folder / "card.yaml").write_text(
@@ -220,13 +220,13 @@ def test_a_hostile_file_is_refused_quickly_and_in_little_memory(raw: Path, tmp_p
     assert not (tmp_path / "store").exists()
 
 
-def test_no_server_is_asked(tmp_path: Path) -> None:
-    """GDAL would read an address inside a VRT."""
-    asked: list[str] = []
+def test_no_server_is_contacted(tmp_path: Path) -> None:
+    """GDAL would read a URL in a VRT."""
+    requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_error(404)
 
         do_HEAD = do_GET
@@ -242,7 +242,7 @@ def test_no_server_is_asked(tmp_path: Path) -> None:
         prepare("own", tmp_path / "own", tmp_path / "store")
     server.shutdown()
     server.server_close()
-    assert not asked
+    assert not requests
 
 
 # ---------------------------------------------------------------------- archives, records, configuration
@@ -259,11 +259,11 @@ def test_a_header_of_3_gb_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIMULATED.json", "manifest.json", "top/SIMULATED.json"])
-def test_an_archive_cannot_say_that_it_is_simulated(tmp_path: Path, name: str) -> None:
+def test_an_archive_cannot_contain_the_simulators_marker(tmp_path: Path, name: str) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo(name))
     message = within_limits(unpack, tmp_path / "a.tar", tmp_path / "out", SOURCE)
-    assert "the name of a file that deflect itself writes" in message
+    assert "the name of a file that deflect writes" in message
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_a_damaged_record_is_one_line(tmp_path: Path, content: bytes | None, exp
     assert f"record.json: {expected}" in message
 
 
-def test_a_name_does_not_end_in_a_line_break(tmp_path: Path) -> None:
+def test_a_name_cannot_end_in_a_line_break(tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     variants = config["studies"]["mini"]["variants"]["settings"]
     variants["deflect+x\n"] = variants.pop("deflect+soft")
@@ -294,7 +294,7 @@ def test_a_name_does_not_end_in_a_line_break(tmp_path: Path) -> None:
         load(tmp_path / "config.yaml")
 
 
-def test_a_sealed_file_tells_of_every_change(tmp_path: Path) -> None:
+def test_every_change_of_a_sealed_file_is_detected(tmp_path: Path) -> None:
     """One flipped bit in the card of a store: it is refused, or was in white space or in the name of the seal."""
     write_folders(tmp_path / "own")
     prepare("own", tmp_path / "own", tmp_path / "store")

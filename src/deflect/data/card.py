@@ -1,4 +1,4 @@
-"""The card of a prepared store, which describes its arrays. It needs no torch, so preparing data starts quickly."""
+"""The card of a prepared store, which describes its arrays. Does not import torch, so preparing data starts quickly."""
 
 from __future__ import annotations
 
@@ -12,41 +12,33 @@ from deflect.files import read_json, read_text, sha256_json, sha256_once, write_
 from deflect.settings import TASKS
 
 CARD = "store.json"
-#: The files of a split, behind ``{split}.``.
+#: The files of a split, after ``{split}.``.
 PARTS = ("images.npy", "labels.npy", "ids.txt")
 
 
 @dataclass(frozen=True)
 class StoreCard:
-    """What a store holds.
-
-    ``gsd`` is in metres per stored pixel; ``scale`` turns stored numbers into reflectance; ``statistics`` are of the
-    training split, in reflectance; ``splits`` maps each split to its number of images ``n`` and the hash of each file,
-    ``images_sha256``, ``labels_sha256`` and ``ids_sha256``; ``unchecked``: a published dataset was taken as it was.
-    """
+    """The description of a store."""
 
     name: str
     task: str
     bands: BandSet
     classes: tuple[str, ...]
     image_size: int
-    gsd: float
-    scale: float
+    gsd: float  # metres per stored pixel
+    scale: float  # stored value * scale is reflectance
     metric: str
-    splits: dict[str, dict[str, Any]]
-    statistics: BandStatistics
+    splits: dict[str, dict[str, Any]]  # per split: images `n`, and `images_sha256`, `labels_sha256`, `ids_sha256`
+    statistics: BandStatistics  # of the training split, in reflectance
     simulated: bool
     source: str
-    unchecked: bool = False
+    unchecked: bool = False  # published files were not compared with the catalog
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise DataError(f"{self.name}: task must be one of {', '.join(TASKS)}, found {self.task!r}")
         if len(self.statistics.mean) != len(self.bands):
             raise DataError(f"{self.name}: {len(self.bands)} bands but statistics of {len(self.statistics.mean)}")
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, card: dict[str, Any]) -> StoreCard:
@@ -55,16 +47,11 @@ class StoreCard:
 
     @property
     def sha256(self) -> str:
-        """Identity of the whole store: the card holds the hash of every array."""
-        return sha256_json(self.to_dict())
+        """Identity of the store, since the card contains the hash of every file."""
+        return sha256_json(asdict(self))
 
 
 def read_card(folder: Path) -> StoreCard:
-    """The card of the store in ``folder``.
-
-    Raises:
-        DataError: there is none, or it is of another version.
-    """
     path = Path(folder) / CARD
     if not path.is_file():
         raise DataError(f"{path}: no prepared data here; run `deflect data prepare {path.parent.name}`")
@@ -75,37 +62,33 @@ def read_card(folder: Path) -> StoreCard:
 
 
 def hash_name(part: str) -> str:
-    """The key of a file's hash among the facts of a split."""
+    """The key of a file's hash in ``StoreCard.splits``."""
     return part.partition(".")[0] + "_sha256"
 
 
 def verify_files(folder: Path, card: StoreCard) -> None:
-    """Compare every file of a store with the hash on its card, once per state of the file.
-
-    Raises:
-        DataError: one is missing or differs.
-    """
+    """Compare every file of a store with its hash; unchanged files are hashed once."""
     for split, facts in card.splits.items():
         for part in PARTS:
             path = Path(folder) / f"{split}.{part}"
             if not path.is_file():
-                raise DataError(f"{path}: missing beside {CARD}; delete {folder} and prepare again")
-            expected = facts.get(hash_name(part))  # stores of older versions do not hash the ids
+                raise DataError(f"{path}: missing next to {CARD}; delete {folder} and prepare again")
+            expected = facts.get(hash_name(part))  # older stores have no hash of the ids
             if expected is not None and expected != sha256_once(path):
                 raise DataError(f"{path}: differs from the hash in {CARD}; delete the folder and prepare again")
 
 
 def write_card(folder: Path, card: StoreCard) -> None:
-    """Write the card, last of all and atomically."""
-    write_json(Path(folder) / CARD, card.to_dict(), seal=True)
+    """Write the card; call this last, since a folder with a card is complete."""
+    write_json(Path(folder) / CARD, asdict(card), seal=True)
 
 
 def write_ids(folder: Path, split: str, ids: list[str]) -> None:
-    """The published identity of every image of a split, one per line."""
+    """Write the published id of every image of a split, one per line."""
     (Path(folder) / f"{split}.ids.txt").write_text("".join(f"{name}\n" for name in ids), encoding="utf-8", newline="\n")
 
 
 def read_ids(folder: Path, split: str) -> list[str]:
-    """What `write_ids` wrote. Signs such as U+2028, which Python counts among line breaks, are part of a name."""
+    """The ids of a split. Characters such as U+2028, which ``splitlines`` splits at, are part of a name."""
     text = read_text(Path(folder) / f"{split}.ids.txt")
     return text.removesuffix("\n").split("\n")

@@ -1,23 +1,23 @@
-"""The catalog: one data sheet per dataset, with bands by identity. The facts stand in catalog.yaml and sources.csv.
+"""The catalog: one data sheet per dataset, with bands by identity. The facts are in catalog.yaml.
 
     from deflect.data.catalog import DATASETS
     sheet = DATASETS["mados"]
     sheet.bands.names          # ["B01", "B02", ...]
     sheet.stored_names         # ("442|443", "492", ...): what the published files call these bands
 
-docs/datasets.md is made from the catalog by `make docs`.
+docs/datasets.md is generated from the catalog by `make docs`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from deflect.bands import BandSet, bandset
-from deflect.data.fetch.sources import Source, published_archives
+from deflect.data.fetch.sources import Source
 from deflect.errors import ConfigError
 from deflect.settings import METRICS, SPLITS
 
@@ -27,58 +27,36 @@ NO_SOURCE = Source("", "")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSheet:
-    """What is known about a dataset before a file of it is opened.
+    """What is known about a dataset before its files are opened."""
 
-    Attributes:
-        name, title: name in this project and name in a table.
-        task: ``classification`` or ``segmentation``.
-        bands: true bands in the order of channels.
-        stored_names: what the published files call these bands, in the same order; ``a|b`` are two spellings of one.
-        classes: names in the order of labels 0, 1, ...
-        splits: images in train, val and test. ``splits_exact`` is False where no official text states the numbers.
-        image_size: pixels along an edge. ``gsd``: metres per pixel.
-        unit: of stored values, in words. ``scale``: stored value times scale is reflectance.
-        reflectance_range: physically possible reflectance; values beyond are a fault of reading.
-        nodata: stored values that mean "no measurement", beside every non-finite one.
-        label_shift: published label + shift = class. ``unlabelled``: published label that means "none".
-        ignore_index: label of pixels that count nowhere, after the shift; the same for all datasets.
-        metric: headline metric, ``f1_macro`` or ``mIoU``.
-        published_mean, published_std: in the stored unit, one per band; ``published_source`` says who computed them and
-            ``published_tolerance`` how far (mean, std) a relative recomputation may be off.
-        left_out: stored bands that are never read, with the reason.
-        class_fractions: share of each class as published; empty where nothing is published.
-        source: the published archive; an empty one for a dataset of the user's own.
-        licence, citation, notes: for people.
-    """
-
-    name: str
-    title: str
-    task: str
-    bands: BandSet
-    stored_names: tuple[str, ...]
-    classes: tuple[str, ...]
-    splits: dict[str, int]
-    image_size: int
-    gsd: float
-    unit: str
-    scale: float
-    reflectance_range: tuple[float, float]
-    metric: str
-    published_mean: tuple[float, ...] | None = None
+    name: str  # in this project
+    title: str  # in tables
+    task: str  # classification or segmentation
+    bands: BandSet  # true bands in the order of channels
+    stored_names: tuple[str, ...]  # of these bands in the published files; "a|b" are two spellings of one
+    classes: tuple[str, ...]  # in the order of labels 0, 1, ...
+    splits: dict[str, int]  # images in train, val and test
+    image_size: int  # pixels along a side
+    gsd: float  # metres per pixel
+    unit: str  # of stored values, as text
+    scale: float  # stored value * scale is reflectance
+    reflectance_range: tuple[float, float]  # physically possible reflectance; values beyond it are errors
+    metric: str  # headline metric, f1_macro or mIoU
+    published_mean: tuple[float, ...] | None = None  # in the stored unit, one per band
     published_std: tuple[float, ...] | None = None
-    published_source: str = ""
-    published_tolerance: tuple[float, float] = (0.0, 0.0)
+    published_source: str = ""  # who computed them
+    published_tolerance: tuple[float, float] = (0.0, 0.0)  # maximum relative difference of a recomputed mean and std
     licence: str
     citation: str
     notes: tuple[str, ...]
-    nodata: tuple[float, ...] = ()
-    label_shift: int = 0
-    unlabelled: int | None = None
-    ignore_index: int = -1
-    splits_exact: bool = True
-    left_out: dict[str, str] = field(default_factory=dict)
-    class_fractions: tuple[float, ...] = ()
-    source: Source = NO_SOURCE
+    nodata: tuple[float, ...] = ()  # stored values that mean "no measurement", besides those that are not finite
+    label_shift: int = 0  # published label + shift is the class
+    unlabelled: int | None = None  # published label that means "none"
+    ignore_index: int = -1  # label of pixels that are not scored, after the shift
+    splits_exact: bool = True  # whether the publisher states the numbers
+    left_out: dict[str, str] = field(default_factory=dict)  # stored bands that are not read -> reason
+    class_fractions: tuple[float, ...] = ()  # share of each class, if published
+    source: Source = NO_SOURCE  # the published archive; empty for a user's own dataset
 
     def __post_init__(self) -> None:
         for what, values in (
@@ -94,44 +72,37 @@ class DatasetSheet:
             raise ConfigError(f"{self.name}: splits must be train, val, test, found {', '.join(self.splits)}")
 
 
-def _with_bands(facts: dict[str, Any], sensor: str, bands: dict[str, str], stored: dict[str, Any]) -> dict[str, Any]:
-    """``facts`` with the bands of a table ``true band -> stored name`` and their published statistics."""
-    statistics = [stored[name] for name in bands.values()]
-    return facts | {
-        "bands": bandset(sensor, list(bands)),
-        "stored_names": tuple(bands.values()),
-        "published_mean": tuple(mean for mean, _ in statistics),
-        "published_std": tuple(std for _, std in statistics),
-    }
-
-
-def _sheets(name: str, facts: dict[str, Any]) -> tuple[DatasetSheet, DatasetSheet]:
-    """The sheet of one entry of catalog.yaml, and the same with bands named as published."""
+def _sheet(name: str, facts: dict[str, Any], as_published: bool = False) -> DatasetSheet:
+    """The sheet of an entry of catalog.yaml, with true or with published band names."""
     facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
     sensor, stored, bands = facts.pop("sensor"), facts.pop("stored"), facts.pop("bands")
-    published = facts.pop("as_published", bands)
-    facts |= {"name": name, "source": published_archives()[name]}
-    sheet = DatasetSheet(**_with_bands(facts, sensor, bands, stored))
-    if published == bands:
-        return sheet, sheet
-    return sheet, replace(sheet, **_with_bands({}, sensor, published, stored), left_out={})
+    published = facts.pop("as_published", None)
+    if as_published:
+        bands = published
+        del facts["left_out"]
+    return DatasetSheet(
+        name=name,
+        bands=bandset(sensor, list(bands)),
+        stored_names=tuple(bands.values()),
+        published_mean=tuple(stored[band][0] for band in bands.values()),
+        published_std=tuple(stored[band][1] for band in bands.values()),
+        source=Source(**facts.pop("source")),
+        **facts,
+    )
 
 
-_ALL = {name: _sheets(name, facts) for name, facts in yaml.safe_load(SHEETS.read_text()).items()}
+_FACTS = yaml.safe_load(SHEETS.read_text())
 
-#: The data sheets by name, bands as they truly are.
-DATASETS: dict[str, DatasetSheet] = {name: sheets[0] for name, sheets in _ALL.items()}
+#: The data sheets by name, with true bands.
+DATASETS: dict[str, DatasetSheet] = {name: _sheet(name, facts) for name, facts in _FACTS.items()}
 
-#: The same with the publisher's own band names, which are wrong for Brick Kiln: for comparison only.
-AS_PUBLISHED: dict[str, DatasetSheet] = {name: sheets[1] for name, sheets in _ALL.items()}
+#: The same with the publisher's band names, which are wrong for Brick Kiln; for comparison only.
+AS_PUBLISHED: dict[str, DatasetSheet] = DATASETS | {
+    name: _sheet(name, facts, as_published=True) for name, facts in _FACTS.items() if "as_published" in facts
+}
 
 
 def dataset_sheet(name: str) -> DatasetSheet:
-    """The data sheet of ``name``.
-
-    Raises:
-        ConfigError: the catalog has no such dataset.
-    """
     if name not in DATASETS:
         raise ConfigError(f"unknown dataset {name!r}; the catalog has {', '.join(DATASETS)}")
     return DATASETS[name]

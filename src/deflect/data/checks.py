@@ -1,13 +1,13 @@
 """Checks of a whole dataset while it is prepared: sizes, leaks between splits, reflectance, published statistics.
 
-What a user can correct is an error. What only the publisher could correct is a warning in the log, if asked for.
+What a user can correct is an error. What only the publisher can correct is a warning where the caller asks for it.
 """
 
 from __future__ import annotations
 
 import logging
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,31 +18,31 @@ from deflect.settings import SPLITS
 
 log = logging.getLogger(__name__)
 
-PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
-#: Share of pixels of a band that may lie beyond the physical range: glint and defects, not a wrong unit.
+#: Maximum share of a band's pixels beyond the physical range: glint and defects, not a wrong unit.
 OUTSIDE = 1e-3
-#: How far statistics of a sample may be from the published ones: it finds other units and other bands.
+#: Tolerance of the statistics of a sample: enough to find other units and other bands.
 ROUGH = 0.5
-#: The brightest band of any land or sea is brighter than this on average; darker means that the scale is wrong.
+#: Minimum mean reflectance of the brightest band of any land or sea; below it the scale is wrong.
 DARKEST = 1e-3
-NO_REFLECTANCE = "; leave a band that is no reflectance (radar, temperature) out with `use` in card.yaml"
+NO_REFLECTANCE = "; exclude a band that is no reflectance (radar, temperature) with `use` in card.yaml"
 
 
 def check_sizes(sheet: DatasetSheet, sizes: dict[str, int], image_size: int, raw: Path) -> None:
-    """Split sizes and image size against the data sheet."""
+    """Compare split sizes and image size with the data sheet."""
     if image_size != sheet.image_size:
         raise DataError(f"{raw}: images of {sheet.image_size} pixels expected, found {image_size}; fetch them again")
     if sizes == sheet.splits:
         return
-    message = f"{raw}: {sheet.name} should have {_counts(sheet.splits)} images, found {_counts(sizes)}"
+    expected, found = ("/".join(str(counts[split]) for split in SPLITS) for counts in (sheet.splits, sizes))
+    message = f"{raw}: {sheet.name} should have {expected} images, found {found}"
     if sheet.splits_exact:
         raise DataError(f"{message}; fetch or place the dataset again")
-    log.warning("%s; no official text states the numbers", message)
+    log.warning("%s; the publisher does not state the numbers", message)
 
 
 def check_ids(ids: dict[str, list[str]], raw: Path) -> None:
-    """No id in two splits."""
-    for first, second in PAIRS:
+    """No id is in two splits."""
+    for first, second in combinations(SPLITS, 2):
         common = sorted(set(ids[first]) & set(ids[second]))
         if common:
             message = f"{raw}: {first} and {second} share {len(common)} images, e.g. {common[0]!r}"
@@ -50,55 +50,54 @@ def check_ids(ids: dict[str, list[str]], raw: Path) -> None:
 
 
 def check_copies(ids: dict[str, list[str]], hashes: dict[str, list[str]], raw: Path, refuse: bool) -> None:
-    """No image in two splits under two ids. Copies within a split are allowed.
+    """No image is in two splits under two ids. Copies within a split are allowed.
 
     Args:
         hashes: of the pixels of each image.
-        refuse: False only notes copies, for published splits that have to be taken as they are.
+        refuse: False logs copies only, for published splits that are used as they are.
     """
-    for first, second in PAIRS:
-        place = dict(zip(hashes[first], ids[first], strict=True))
-        copies = [(place[key], name) for key, name in zip(hashes[second], ids[second], strict=True) if key in place]
-        if copies:
-            message = f"{raw}: {len(copies)} images of {second} are copies of images of {first}"
-            message += f", e.g. {copies[0][1]!r} of {copies[0][0]!r}"
-            if refuse:
-                raise DataError(
-                    f"{message}; remove them, or take published splits as they are: add the dataset to `unchecked` of "
-                    "the study in config.yaml (by hand: --no-check)"
-                )
-            log.warning("%s", message)
+    for first, second in combinations(SPLITS, 2):
+        originals = dict(zip(hashes[first], ids[first], strict=True))
+        copies = [
+            (originals[key], name) for key, name in zip(hashes[second], ids[second], strict=True) if key in originals
+        ]
+        if not copies:
+            continue
+        original, copy = copies[0]
+        message = (
+            f"{raw}: {len(copies)} images of {second} are copies of images of {first}, e.g. {copy!r} of {original!r}"
+        )
+        if refuse:
+            raise DataError(
+                f"{message}; remove them, or accept published splits as they are: add the dataset to `unchecked` of "
+                "the study in config.yaml (by hand: --no-check)"
+            )
+        log.warning("%s", message)
 
 
 def check_labels(sheet: DatasetSheet, labelled: dict[str, np.ndarray], raw: Path) -> None:
-    """Every split has labels; a class that is scored but never trained on is noted in the log.
+    """Every split has labels; a class that is scored but not trained is logged.
 
     Args:
-        labelled: per split, the images or pixels of each class.
+        labelled: per split, the number of images or pixels of each class.
     """
     for split, counts in labelled.items():
         if not counts.any():
-            raise DataError(f"{raw}: nothing in {split} has a label; correct the labels, or the value for none")
-    for split in ("val", "test"):
-        for name, trained, tested in zip(sheet.classes, labelled["train"], labelled[split], strict=True):
-            if tested and not trained:
+            raise DataError(f"{raw}: nothing in {split} has a label; correct the labels, or the value for no label")
+        for name, trained, scored in zip(sheet.classes, labelled["train"], counts, strict=True):
+            if scored and not trained:
                 log.warning("%s: class %s is in %s but not in train: no model can learn it", raw, name, split)
 
 
-def note_dark(notes: list[dict[str, Any]], raw: Path) -> None:
-    """Pixels that are 0 in every band and not nodata are rarely measurements: mostly the border of a scene."""
-    dark = sum(note["dark"] for note in notes)
+def check_dark(dark: int, raw: Path) -> None:
+    """Log pixels that are 0 in every band and not nodata: mostly the border of a scene, not measurements."""
     if dark:
-        log.warning(
-            "%s: %d pixels of train are 0 in every band and count as measurements; if they are not, nodata in "
-            "card.yaml says so",
-            raw,
-            dark,
-        )
+        message = f"{raw}: {dark} pixels of train are 0 in every band and count as measurements"
+        log.warning("%s; if they are not, set nodata in card.yaml", message)
 
 
 def check_reflectance(sheet: DatasetSheet, found: BandStatistics, outside: dict[str, np.ndarray], raw: Path) -> None:
-    """Pixels within the physical range, and not so dark that the scale must be wrong.
+    """Pixels are in the physical range, and not so dark that the scale must be wrong.
 
     Args:
         outside: per split, the share of pixels of each band beyond the range of the sheet.
@@ -107,31 +106,29 @@ def check_reflectance(sheet: DatasetSheet, found: BandStatistics, outside: dict[
     for split, shares in outside.items():
         worst = int(shares.argmax())
         if shares[worst] > OUTSIDE:
-            name, share = sheet.bands.names[worst], f"{100 * shares[worst]:.2g} %"
-            message = (
-                f"{raw}: {share} of the pixels of band {name} in {split} are beyond reflectance {low:g} to {high:g}"
+            where = f"{100 * shares[worst]:.2g} % of the pixels of band {sheet.bands.names[worst]} in {split}"
+            raise DataError(
+                f"{raw}: {where} are beyond reflectance {low:g} to {high:g} at scale {sheet.scale:g}; correct scale, "
+                f"offset or nodata{NO_REFLECTANCE}"
             )
-            raise DataError(f"{message} at scale {sheet.scale:g}; correct scale, offset or nodata{NO_REFLECTANCE}")
     for name, spread in zip(sheet.bands.names, found.std, strict=True):
         if spread > high - low:
-            message = f"{raw}: band {name} has a standard deviation of reflectance of {spread:.2g} in train, beyond"
-            remedy = f"give the value that stands for nodata{NO_REFLECTANCE}"
-            raise DataError(f"{message} {low:g} to {high:g}; {remedy}")
+            raise DataError(
+                f"{raw}: band {name} has a standard deviation of reflectance of {spread:.2g} in train, beyond {low:g} "
+                f"to {high:g}; set nodata to the value without a measurement{NO_REFLECTANCE}"
+            )
     if max(found.mean) < DARKEST:
         brightest = f"the brightest band has a mean reflectance of {max(found.mean):.2g}"
         raise DataError(f"{raw}: {brightest} at scale {sheet.scale:g}, expected {DARKEST:g} or more; correct it")
 
 
 def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path, sample: int = 0) -> None:
-    """Training statistics against the published ones; every band that differs is named.
+    """Compare training statistics with the published ones; the error names every band that differs.
 
     Args:
-        sample: ``found`` is of so many images of the split, and may differ by more than the tolerances of the sheet.
-
-    Raises:
-        DataError: a mean or a standard deviation is too far from the published one.
+        sample: the number of images ``found`` is of, if not all; it may differ by more than the sheet's tolerances.
     """
-    faults = []
+    differences = []
     for what, published, own, tolerance in (
         ("mean", sheet.published_mean, found.mean, sheet.published_tolerance[0]),
         ("standard deviation", sheet.published_std, found.std, sheet.published_tolerance[1]),
@@ -140,14 +137,11 @@ def check_published(sheet: DatasetSheet, found: BandStatistics, raw: Path, sampl
         for name, expected, value in zip(sheet.bands.names, published or (), own, strict=bool(published)):
             stored = value / sheet.scale
             if abs(stored - expected) > allowed * abs(expected):
-                faults.append(f"{name}: {what} {expected:.6g} expected within {100 * allowed:g} %, found {stored:.6g}")
-    if faults:
+                limit = f"expected within {100 * allowed:g} %"
+                differences.append(f"{name}: {what} {expected:.6g} {limit}, found {stored:.6g}")
+    if differences:
         where = f"a sample of {sample} images" if sample else "train"
         raise DataError(
-            f"{raw}: {where} is not as published: band {'; '.join(faults)}; check that these are the published files, "
-            f"or accept them: add {sheet.name} to `unchecked` of the study in config.yaml (by hand: --no-check)"
+            f"{raw}: {where} is not as published: band {'; '.join(differences)}; check that these are the published "
+            f"files, or accept them: add {sheet.name} to `unchecked` of the study in config.yaml (by hand: --no-check)"
         )
-
-
-def _counts(sizes: dict[str, int]) -> str:
-    return "/".join(str(sizes[split]) for split in SPLITS)

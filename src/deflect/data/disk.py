@@ -1,4 +1,4 @@
-"""Room on the disk, and one process at a time."""
+"""Disk space, and locks between processes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from deflect.errors import DataError
 
 RESERVE = 64 << 20  # bytes that stay free on the disk
-#: What ``flock`` answers on Lustre mounted without it, and on NFS without its lock service.
+#: Errors of ``flock`` on Lustre mounted without it, and on NFS without its lock service.
 WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 log = logging.getLogger(__name__)
 
 
 def human(size: float) -> str:
-    """``size`` bytes for people, e.g. ``2.6 GB``."""
+    """``size`` bytes as text, e.g. ``2.6 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
@@ -30,11 +30,7 @@ def human(size: float) -> str:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Check that the disk of ``folder``, which need not exist yet, takes ``needed`` bytes more.
-
-    Raises:
-        DataError: it does not.
-    """
+    """Check that the disk of ``folder``, which need not exist yet, has room for ``needed`` bytes."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
@@ -47,20 +43,20 @@ def require_space(folder: Path, needed: int) -> None:
 
 @contextmanager
 def naming_full_disk(folder: Path, again: str = "fetch") -> Iterator[None]:
-    """Turn the system's "no space left" into a line that names ``folder`` and the remedy: room, and ``again``."""
+    """Turn ``ENOSPC`` into an error that names ``folder`` and the command to repeat, ``again``."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise DataError(f"{folder}: the disk is full; make room and {again} again, it goes on") from error
+            raise DataError(f"{folder}: the disk is full; make room and {again} again, which resumes") from error
         raise
 
 
 @contextmanager
 def lock(folder: Path, name: str) -> Iterator[None]:
-    """One process at a time for ``name`` in ``folder``; the others say whom they wait for. A killed one locks nothing.
+    """One process at a time for ``name`` in ``folder``; others log that they wait. Killed processes leave no lock.
 
-    A file system without locks, as some clusters mount theirs, gets a warning and no protection.
+    On a file system without locks, as on some clusters, only log a warning.
     """
     guards = folder / ".locks"
     guards.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""``manifest.json`` in a fetched folder: which source it came from, and size and SHA-256 of every file.
+"""``manifest.json`` in a fetched folder: its source, and size and SHA-256 of every file.
 
-It is written before the folder gets its final name. A folder without one was placed by hand.
+A folder without a manifest was placed by hand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"
 
 
 def write_manifest(folder: Path, source: Source | None, files: dict[str, dict[str, Any]]) -> None:
-    """Describe ``folder``: ``files`` maps each path to its ``bytes`` and ``sha256``. No ``source``: placed by hand."""
+    """``files`` maps each path to its ``bytes`` and ``sha256``; ``source`` is None if they were placed by hand."""
     origins = [{"name": source.name, "version": source.version, "url": source.url}] if source else []
     layout = source.layout if source else "by hand"
     write_json(folder / MANIFEST, {"layout": layout, "sources": origins, "files": files})
@@ -30,28 +30,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return read_json(folder / MANIFEST)
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every file below ``folder``, in folders that are links too; hidden ones and the manifest left out."""
-    return sorted(Path(entry.path) for entry in _files(folder, str(folder / MANIFEST)))
-
-
 def folder_sha256(folder: Path) -> str:
-    """Hash of names, sizes and times of the files below ``folder``; quick, nothing is read.
+    """Hash of names, sizes and times of the files below ``folder``, which may have any name; nothing is read.
 
-    It changes also where an older file takes the place of another, and names may hold any sign.
+    Hidden files and the manifest are skipped, links to folders are followed.
     """
-    states = sorted(map(_state, _files(folder, str(folder / MANIFEST))))
-    return hashlib.sha256("\0".join(states).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _state(entry: os.DirEntry[str]) -> str:
-    facts = entry.stat()
-    return f"{entry.path}\0{facts.st_size}\0{facts.st_mtime_ns}"
+    states = [(entry.path, entry.stat()) for entry in _files(folder, str(folder / MANIFEST))]
+    lines = sorted(f"{path}\0{state.st_size}\0{state.st_mtime_ns}" for path, state in states)
+    return hashlib.sha256("\0".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _files(folder: Path | str, manifest: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]]:
     here = os.path.realpath(folder)
-    if here in above:  # a link to a folder that holds it
+    if here in above:  # a link to a parent folder
         return
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -64,40 +55,39 @@ def _files(folder: Path | str, manifest: str, above: tuple[str, ...] = ()) -> It
 
 
 def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file below ``folder``."""
-    names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
-    return {name: {"bytes": size, "sha256": digest} for name, size, digest in _read_all(folder, names)}
+    """Size and SHA-256 of every file that ``folder_sha256`` is of."""
+    paths = sorted(Path(entry.path) for entry in _files(folder, str(folder / MANIFEST)))
+    return _read_all(folder, [path.relative_to(folder).as_posix() for path in paths])
 
 
-def _read_all(folder: Path, names: Collection[str]) -> Iterator[tuple[str, int, str]]:
-    """Name, size and SHA-256 of each file, with one bar over all of them."""
-    with bar(f"reading {folder}", sum((folder / name).stat().st_size for name in names), unit="B") as shown:
-        for name in names:
-            size, digest = (folder / name).stat().st_size, sha256_file(folder / name)
+def _read_all(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file, with one progress bar."""
+    sizes = {name: (folder / name).stat().st_size for name in names}
+    found = {}
+    with bar(f"reading {folder}", sum(sizes.values()), unit="B") as shown:
+        for name, size in sizes.items():
+            found[name] = {"bytes": size, "sha256": sha256_file(folder / name)}
             shown.update(size)
-            yield name, size, digest
+    return found
 
 
-def size_faults(folder: Path) -> list[str]:
-    """Files that are missing or of another size than the manifest says; quick, nothing is read."""
-    faults = []
+def size_errors(folder: Path) -> list[str]:
+    """Files that are missing or have another size than in the manifest; quick, nothing is read."""
+    errors = []
     for name, facts in read_manifest(folder)["files"].items():
         path = folder / name
         if not path.is_file():
-            faults.append(f"{path}: missing")
+            errors.append(f"{path}: missing")
         elif path.stat().st_size != facts["bytes"]:
-            faults.append(f"{path}: {facts['bytes']} bytes expected, {path.stat().st_size} found")
-    return faults
+            errors.append(f"{path}: {facts['bytes']} bytes expected, {path.stat().st_size} found")
+    return errors
 
 
-def content_faults(folder: Path) -> list[str]:
-    """Files that are missing, or whose content differs from the manifest; reads everything."""
-    faults = size_faults(folder)
-    if faults:
-        return faults
+def content_errors(folder: Path) -> list[str]:
+    """Files that are missing or differ from the manifest; reads everything."""
     files = read_manifest(folder)["files"]
-    return [
-        f"{folder / name}: sha256 {files[name]['sha256']} expected, another found ({human(size)})"
-        for name, size, digest in _read_all(folder, files)
-        if digest != files[name]["sha256"]
+    return size_errors(folder) or [
+        f"{folder / name}: sha256 {files[name]['sha256']} expected, another found ({human(found['bytes'])})"
+        for name, found in _read_all(folder, files).items()
+        if found["sha256"] != files[name]["sha256"]
     ]

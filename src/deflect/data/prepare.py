@@ -1,8 +1,8 @@
 """From published files to the prepared store: read, check, write.
 
-Memory stays at about one shard per process whatever the size of the dataset. A run that was killed goes on where it
-stopped, and the same files give the same bytes. The store gets its final name when everything has been checked.
-A store that was made of the same files by the same code is kept.
+Memory stays at about one shard per process whatever the size of the dataset. An interrupted run is resumed, and the
+same files give the same bytes. The store gets its final name after all checks. A store that was made from the same
+files by the same code is kept.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.disk import lock
 from deflect.data.readers import read, sheet_for
 from deflect.data.readers.base import RawDataset
-from deflect.data.shards import Plan, make_plan, write_shards
+from deflect.data.shards import make_plan, write_shards
 from deflect.data.simulate import MARKER
-from deflect.data.statistics import Sums, band_statistics, total
+from deflect.data.statistics import band_statistics, image_sums, total
 from deflect.errors import DataError
 from deflect.files import read_json, sha256_file, write_json
 from deflect.fingerprint import code_sha256
 from deflect.settings import SPLITS
 
-#: Images of train that are looked at before any is written.
+#: Training images that are compared with the published statistics before any is written.
 SAMPLE = 64
 
 
@@ -46,25 +46,21 @@ def prepare(
     """Prepare ``dataset`` from the published files in ``raw`` into the store ``out``.
 
     Args:
-        simulated: the files were written by the simulator: sizes and statistics are free, and the card says so. The
-            simulator's mark in ``raw`` says so too, so that its files never pass for real ones. A user's own data is
-            real in every study.
+        simulated: the files were written by the simulator: sizes and statistics are not checked, and the card records
+            it. The simulator's marker file in ``raw`` has the same effect, so that its files never pass for real ones.
+            A user's own data is real in every study.
         check_published: compare sizes and statistics with the catalog and refuse copies of images between splits.
-            False takes published files as they are.
-        jobs: processes; 0 takes one per core that this process may use.
+            False accepts published files as they are.
+        jobs: processes; 0 uses one per available core.
         sheet: another data sheet than the catalog's, such as ``AS_PUBLISHED["brick_kiln"]``.
-
-    Raises:
-        DeflectError: a file or the dataset as a whole is not as it should be; one line says which and what to do.
     """
     raw, out = Path(raw), Path(out)
     simulated = (simulated and dataset in DATASETS) or (raw / MARKER).is_file()
     sheet = sheet or sheet_for(dataset, raw)
     splits = {split: read(dataset, raw, split, sheet) for split in SPLITS}
-    ids = {split: images.ids for split, images in splits.items()}
-    checks.check_ids(ids, raw)
-    refuse_other_files(out)
-    with lock(out.parent, out.name):  # a second one waits
+    checks.check_ids({split: images.ids for split, images in splits.items()}, raw)
+    _refuse_other_files(out)
+    with lock(out.parent, out.name):
         plan = make_plan(splits, out)
         size = plan.shape[1]
         as_published = check_published and not simulated and dataset in DATASETS
@@ -73,10 +69,10 @@ def prepare(
         if kept := _finished(out, made_from):
             return kept
         if as_published:
-            checks.check_sizes(sheet, {split: len(names) for split, names in ids.items()}, size, raw)
-            _look_first(splits["train"], raw)
+            checks.check_sizes(sheet, {split: len(images) for split, images in splits.items()}, size, raw)
+            _check_sample(splits["train"], raw)
         notes = write_shards(plan, jobs or _cores())
-        statistics = _check(plan, notes, raw, refuse_copies=check_published)
+        statistics = _check(splits, notes, size, raw, refuse_copies=check_published)
         if as_published:
             checks.check_published(sheet, statistics, raw)
         card = StoreCard(
@@ -91,7 +87,7 @@ def prepare(
             splits={split: _finish(plan.work, split, images) for split, images in splits.items()},
             statistics=statistics,
             simulated=simulated,
-            source="simulated by deflect" if simulated else _source(splits["train"]),
+            source="simulated by deflect" if simulated else sheet.source.url or sheet.citation,
             unchecked=not check_published and dataset in DATASETS,
         )
         write_card(plan.work, card)
@@ -100,22 +96,21 @@ def prepare(
     return card
 
 
-def _look_first(images: RawDataset, raw: Path) -> None:
-    """A few images against the published statistics, before hours go into all of them."""
+def _check_sample(images: RawDataset, raw: Path) -> None:
+    """Compare a few images with the published statistics, before spending hours on all of them."""
     rows = np.unique(np.linspace(0, len(images) - 1, SAMPLE).round().astype(int)).tolist()
-    sums = Sums(images.sheet)
-    for row in rows:
-        sums.add(*images.load_measured(row))
-    checks.check_published(images.sheet, band_statistics(images.sheet, [sums.facts()], raw), raw, sample=len(rows))
+    sums = [image_sums(images.sheet, *images.load_measured(row)) for row in rows]
+    found = band_statistics(images.sheet, sums, raw)
+    checks.check_published(images.sheet, found, raw, sample=len(rows))
 
 
 def _origin(out: Path) -> Path:
-    """Where it is noted what a store was made from; not in it, since it holds the files' times."""
+    """The note of what a store was made from; outside the store, since it depends on the files' times."""
     return out.parent / ".made_from" / f"{out.name}.json"
 
 
 def _finished(out: Path, made_from: dict[str, Any]) -> StoreCard | None:
-    """The card of the store ``out`` if it was made so; touched, so that a workflow sees it as made now."""
+    """The card of the store ``out`` if it was made in the same way; touched, so that a workflow sees it as new."""
     if not (out / CARD).is_file() or not _origin(out).is_file() or read_json(_origin(out)) != made_from:
         return None
     try:
@@ -127,25 +122,25 @@ def _finished(out: Path, made_from: dict[str, Any]) -> StoreCard | None:
     return card
 
 
-def _check(plan: Plan, notes: dict[str, list[dict[str, Any]]], raw: Path, refuse_copies: bool) -> BandStatistics:
+def _check(
+    splits: dict[str, RawDataset], notes: dict[str, list[dict[str, Any]]], size: int, raw: Path, refuse_copies: bool
+) -> BandStatistics:
     """All checks that need every image; returns the statistics of the training split."""
-    sheet = plan.raw["train"].sheet
-    pixels = {split: len(images) * plan.shape[1] * plan.shape[2] for split, images in plan.raw.items()}
-    ids = {split: images.ids for split, images in plan.raw.items()}
+    sheet = splits["train"].sheet
+    ids = {split: images.ids for split, images in splits.items()}
     hashes = {split: [digest for note in shards for digest in note["hashes"]] for split, shards in notes.items()}
     checks.check_copies(ids, hashes, raw, refuse_copies)
-    labelled = {split: total(shards, "labelled") for split, shards in notes.items()}
-    checks.check_labels(sheet, labelled, raw)
-    outside = {split: total(shards, "outside") / pixels[split] for split, shards in notes.items()}
+    checks.check_labels(sheet, {split: total(shards, "labelled") for split, shards in notes.items()}, raw)
     statistics = band_statistics(sheet, notes["train"], raw)
     if sheet.name not in DATASETS:
-        checks.note_dark(notes["train"], raw)
+        checks.check_dark(int(total(notes["train"], "dark")), raw)
+    outside = {split: total(shards, "outside") / (len(ids[split]) * size**2) for split, shards in notes.items()}
     checks.check_reflectance(sheet, statistics, outside, raw)
     return statistics
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS
 
 
 def _finish(work: Path, split: str, images: RawDataset) -> dict[str, Any]:
@@ -154,13 +149,8 @@ def _finish(work: Path, split: str, images: RawDataset) -> dict[str, Any]:
     return {"n": len(images)} | {hash_name(part): sha256_file(work / f"{split}.{part}") for part in PARTS}
 
 
-def _source(images: RawDataset) -> str:
-    """Where the files come from: the address of the archive, or what the user's card says."""
-    return images.sheet.source.url or images.sheet.citation
-
-
 def _take_final_name(work: Path, out: Path) -> None:
-    """Drop the notes of the shards, also what a killed process left of one, and move the folder into place."""
+    """Delete the notes of shards, unfinished ones too, and move the folder into place."""
     for note in (*work.glob("*.*-*.json"), *work.glob(".*.part")):
         note.unlink()
     if out.exists():
@@ -170,9 +160,9 @@ def _take_final_name(work: Path, out: Path) -> None:
         shutil.rmtree(left)
 
 
-def refuse_other_files(out: Path) -> None:
-    """The folder ``out`` is replaced as a whole, so it must hold nothing but an older store."""
+def _refuse_other_files(out: Path) -> None:
+    """The whole folder ``out`` is replaced, so it may only contain an older store."""
     own = {CARD} | {f"{split}.{part}" for split in SPLITS for part in PARTS}
     others = sorted(path.name for path in out.iterdir() if path.name not in own) if out.is_dir() else []
     if others:
-        raise DataError(f"{out}: holds {others[0]!r}, which is no part of a store; choose another folder")
+        raise DataError(f"{out}: contains {others[0]!r}, which is no part of a store; choose another folder")

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of reflectance per band, from sums that shards note."""
+"""Mean and standard deviation of reflectance per band, from the sums of shards."""
 
 from __future__ import annotations
 
@@ -12,53 +12,38 @@ from deflect.data.catalog import DatasetSheet
 from deflect.errors import DataError
 
 
-class Sums:
-    """What images add up to, band by band.
+def image_sums(
+    sheet: DatasetSheet, image: np.ndarray, label: np.ndarray | int, measured: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What the statistics and checks need of one image (C, H, W) as stored, 0 where it is not ``measured``.
 
-    Attributes:
-        measured: (C,) pixels with a measurement.
-        sum, square: (C,) sum and sum of squares of reflectance.
-        outside: (C,) pixels beyond the possible reflectance of the sheet.
-        labelled: images, or pixels, of each class.
-        dark: measured pixels that are 0 in every band.
+    Returns:
+        ``measured``: (C,) pixels with a measurement; ``sum``, ``square``: (C,) sum and sum of squares of reflectance;
+        ``outside``: (C,) pixels beyond the possible reflectance of the sheet; ``labelled``: images or pixels of each
+        class; ``dark``: measured pixels that are 0 in every band.
     """
-
-    def __init__(self, sheet: DatasetSheet) -> None:
-        self.sheet, bands = sheet, len(sheet.bands)
-        self.sum, self.square = np.zeros(bands), np.zeros(bands)
-        self.measured, self.outside = np.zeros(bands, np.int64), np.zeros(bands, np.int64)
-        self.labelled = np.zeros(len(sheet.classes), np.int64)
-        self.dark = 0
-
-    def add(self, image: np.ndarray, label: np.ndarray | int, measured: np.ndarray) -> None:
-        """Add an image (C, H, W) as stored; pixels that are not ``measured`` are 0 in it and add nothing."""
-        low, high = self.sheet.reflectance_range
-        reflectance = image.reshape(len(image), -1).astype(np.float64) * self.sheet.scale
-        self.sum += reflectance.sum(1)
-        self.square += np.square(reflectance).sum(1)
-        self.outside += ((reflectance < low) | (reflectance > high)).sum(1)
-        self.measured += measured.reshape(len(image), -1).sum(1)
-        self.dark += int(((image == 0) & measured).all(0).sum())
-        classes = np.ravel(label)
-        self.labelled += np.bincount(classes[classes >= 0], minlength=len(self.labelled))
-
-    def facts(self) -> dict[str, Any]:
-        """The sums, ready for JSON."""
-        return {name: np.asarray(value).tolist() for name, value in vars(self).items() if name != "sheet"}
+    low, high = sheet.reflectance_range
+    reflectance = image.reshape(len(image), -1).astype(np.float64) * sheet.scale
+    classes = np.ravel(label)
+    return {
+        "measured": measured.reshape(len(image), -1).sum(1),
+        "sum": reflectance.sum(1),
+        "square": np.square(reflectance).sum(1),
+        "outside": ((reflectance < low) | (reflectance > high)).sum(1),
+        "labelled": np.bincount(classes[classes >= 0], minlength=len(sheet.classes)),
+        "dark": ((image == 0) & measured).all(0).sum(),
+    }
 
 
 def total(notes: list[dict[str, Any]], name: str) -> np.ndarray:
-    """One of the sums over all shards that ``notes`` are of."""
-    return np.asarray(np.sum([note[name] for note in notes], axis=0))
+    """One of the sums, over all images or shards of ``notes``."""
+    return np.asarray(sum(np.asarray(note[name]) for note in notes))
 
 
 def band_statistics(sheet: DatasetSheet, notes: list[dict[str, Any]], raw: Path) -> BandStatistics:
-    """Statistics over all measured pixels of the shards that ``notes`` are of, in reflectance.
+    """Statistics of reflectance over all measured pixels of the shards of ``notes``.
 
     Rounded to 9 digits, so that another order of additions in another build of NumPy gives the same card.
-
-    Raises:
-        DataError: a band has no measurement, or is constant.
     """
     pixels = total(notes, "measured")
     for name, count in zip(sheet.bands.names, pixels, strict=True):

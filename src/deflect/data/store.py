@@ -3,9 +3,9 @@
     store.json           the card: bands by name, classes, units, statistics, sizes and content hashes
     {split}.images.npy   (N, C, H, W) in the published unit and dtype; times ``card.scale`` they are reflectance
     {split}.labels.npy   (N,) int64 for classification, (N, H, W) int8 for segmentation; -1 is ignored
-    {split}.ids.txt      one published identity per line, in the order of the arrays
+    {split}.ids.txt      one published id per line, in the order of the arrays
 
-``store.json`` is written last, so a folder that has it is complete.
+``store.json`` is written last, so a folder with it is complete.
 """
 
 from __future__ import annotations
@@ -24,28 +24,27 @@ from deflect.data.card import CARD, StoreCard, read_card, read_ids, verify_files
 from deflect.errors import DataError
 from deflect.settings import SPLITS
 
-__all__ = ["DataError", "Split", "Store", "StoreCard"]
-
+__all__ = ["Split", "Store", "StoreCard"]
 
 Indices = Sequence[int] | np.ndarray | Tensor
-#: Makes a tensor of a shape and dtype whose values are to be written.
+#: Creates an uninitialised tensor of a shape and dtype.
 Empty = Callable[[tuple[int, ...], torch.dtype], Tensor]
-#: From the place in the batch and the label map (H, W) of an image to the rows and columns to read of it.
+#: From the index in the batch and the label map (H, W) of an image to the rows and columns to read.
 Window = Callable[[int, np.ndarray], tuple[slice, slice]]
 
 
 def new_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Memory from NumPy, which asks for huge pages; ``torch.empty`` takes three times as long to fill."""
+    """An uninitialised tensor. NumPy's memory uses huge pages; ``torch.empty`` takes three times as long to fill."""
     return torch.from_numpy(np.empty(shape, str(dtype).removeprefix("torch.")))
 
 
 class Split(Dataset):
-    """One split of a store: a torch ``Dataset`` of dict samples, and ``batch`` and ``stored`` for the fast way.
+    """One split of a store: a torch ``Dataset`` of dict samples; ``batch`` and ``stored`` are faster.
 
     Attributes:
         images: (N, C, H, W) memory map in the stored unit.
         labels: (N,) int64, or (N, H, W) int8 with -1 for pixels without a label.
-        ids: the published identity of each image.
+        ids: the published id of each image.
     """
 
     def __init__(self, folder: Path, name: str, card: StoreCard) -> None:
@@ -58,7 +57,7 @@ class Split(Dataset):
     def _load(self, what: str, shape: tuple[int, ...]) -> np.ndarray:
         path = self.folder / f"{self.name}.{what}.npy"
         if not path.is_file():
-            raise DataError(f"{path}: missing beside {CARD}; delete {self.folder} and prepare again")
+            raise DataError(f"{path}: missing next to {CARD}; delete {self.folder} and prepare again")
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except ValueError as error:
@@ -81,10 +80,10 @@ class Split(Dataset):
     def stored(
         self, indices: Indices, empty: Empty = new_memory, window: Window | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B,) or (B, H, W) as they are stored, copied into memory made by ``empty``.
+        """Images (B, C, H, W) and labels (B,) or (B, H, W) as stored, copied into memory created by ``empty``.
 
-        This is what training loads: 8 and 16 bit pixels are a quarter and half of the bytes to copy and to send to an
-        accelerator, where ``decode`` then costs nothing; of images larger than the input only a ``window`` is read.
+        Training loads these: 8 and 16-bit pixels are fewer bytes to copy to an accelerator, which decodes them quickly,
+        and of images larger than the model's input only a ``window`` is read.
         """
         rows = np.asarray(indices, dtype=np.intp).tolist()
         images = [self.images.view(np.ndarray)[row] for row in rows]
@@ -96,7 +95,7 @@ class Split(Dataset):
         return _gather(images, empty), _gather(labels, empty)
 
     def decode(self, stored: Tensor) -> Tensor:
-        """Stored pixels as float32 reflectance, on their device; changes ``stored`` where that is float32 itself."""
+        """Stored pixels as float32 reflectance, on their device; float32 ``stored`` is changed in place."""
         pixels = stored.float()
         return pixels if self.card.scale == 1 else pixels.mul_(self.card.scale)
 
@@ -111,11 +110,7 @@ class Split(Dataset):
 
 
 class Store:
-    """A prepared dataset: ``Store(folder).split("train").batch([0, 1, 2])``.
-
-    Raises:
-        DataError: the folder has no card, or its arrays are not of the sizes that the card gives.
-    """
+    """A prepared dataset: ``Store(folder).split("train").batch([0, 1, 2])``."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -127,14 +122,13 @@ class Store:
         return Split(self.folder, name, self.card)
 
     def verify(self) -> None:
-        """Compare every file with the card: shapes of arrays, and hashes, read once per state of a file."""
+        """Compare the shape and hash of every file with the card; unchanged files are hashed once."""
         for name in self.card.splits:
             self.split(name)
         verify_files(self.folder, self.card)
 
 
 def _gather(parts: Sequence[np.ndarray], empty: Empty) -> Tensor:
-    """Stack equally shaped arrays, or scalars, in memory made by ``empty``."""
     gathered = empty((len(parts), *parts[0].shape), getattr(torch, parts[0].dtype.name))
     np.stack(parts, out=gathered.numpy())
     return gathered

@@ -1,4 +1,4 @@
-"""Fetching against a real server on the loopback interface: whatever breaks, a final name never holds half a file."""
+"""Fetching from a real server on the loopback interface: whatever fails, a final name never has a partial file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RETRIES": 3, "PAUSE": 0.01, "LONGEST_PAUSE": 0.02, "TIMEOUT": 5.0}.items():
         monkeypatch.setattr(download, name, value)
 
@@ -42,11 +42,11 @@ def get(source: Source, folder: Path) -> bytes:
 
 
 def left_in(folder: Path) -> list[str]:
-    """Files of ``folder`` beside locks and records."""
+    """Files of ``folder`` without locks and records."""
     return sorted(p.name for p in folder.rglob("*") if p.is_file() and ".locks" not in p.parts and p.suffix != ".json")
 
 
-def test_whole_file_is_fetched_verified_and_recorded(site: Site, tmp_path: Path) -> None:
+def test_file_is_fetched_verified_and_recorded(site: Site, tmp_path: Path) -> None:
     url = site.put("a.zip", CONTENT)
     source = Source("deep/a.zip", url, version="1", bytes=len(CONTENT), sha256=SHA256, md5=MD5)
     assert get(source, tmp_path) == CONTENT
@@ -66,7 +66,7 @@ def test_cut_connection_is_resumed_where_it_broke(site: Site, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("stated", [{}, {"bytes": len(CONTENT)}, {"sha256": SHA256}])
-def test_a_short_answer_is_never_taken_whole(site: Site, tmp_path: Path, stated: dict) -> None:
+def test_a_truncated_response_is_never_accepted(site: Site, tmp_path: Path, stated: dict) -> None:
     url = site.put("a.zip", CONTENT, "cut", "cut", "cut")
     assert get(Source("a.zip", url, version="1", **stated), tmp_path) == CONTENT
     gone = site.put("b.zip", CONTENT, *["nothing"] * 9)
@@ -76,7 +76,7 @@ def test_a_short_answer_is_never_taken_whole(site: Site, tmp_path: Path, stated:
 
 
 @pytest.mark.parametrize("fault", ["abc", "gzip"])
-def test_a_length_that_tells_nothing_is_not_used(site: Site, tmp_path: Path, fault: str) -> None:
+def test_a_meaningless_length_is_ignored(site: Site, tmp_path: Path, fault: str) -> None:
     url = site.put("a.zip", CONTENT, fault)
     assert get(Source("a.zip", url, version="1", bytes=len(CONTENT), sha256=SHA256), tmp_path) == CONTENT
 
@@ -93,7 +93,7 @@ def test_a_server_that_sends_more_than_stated_is_cut_off(
 
 
 @pytest.mark.parametrize("fault", ["drip", "silent"])
-def test_a_silent_or_dripping_server_is_given_up_and_asked_again(
+def test_a_silent_or_slow_connection_is_retried(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.5)
@@ -101,13 +101,13 @@ def test_a_silent_or_dripping_server_is_given_up_and_asked_again(
     assert len(site.log) == 2
 
 
-def test_an_address_that_leads_astray_is_one_line(site: Site, tmp_path: Path) -> None:
+def test_a_redirect_to_no_address_is_one_line(site: Site, tmp_path: Path) -> None:
     url = site.put("a.zip", CONTENT, *["astray"] * 9)
     with pytest.raises(DownloadError, match=r"a\.zip: not fetched"):
         get(Source("a.zip", url, version="1"), tmp_path)
 
 
-def test_a_short_answer_of_unstated_length_is_resumed(site: Site, tmp_path: Path) -> None:
+def test_a_truncated_response_without_length_is_resumed(site: Site, tmp_path: Path) -> None:
     url = site.put("a.zip", CONTENT, "unstated")
     assert get(Source("a.zip", url, version="1", bytes=len(CONTENT)), tmp_path) == CONTENT
     assert site.ranges("a.zip") == ["", f"bytes={len(CONTENT) // 2}-"]
@@ -120,8 +120,8 @@ def test_a_file_placed_by_hand_of_another_size_is_refused(site: Site, tmp_path: 
         get(Source("a.zip", "http://127.0.0.1:9/a.zip", version="1", bytes=len(CONTENT)), tmp_path)
 
 
-def test_part_of_an_older_version_is_not_joined(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No checksum is known, so a joined file would be taken for whole."""
+def test_part_of_an_older_version_is_not_resumed(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No checksum is known, so a mixed file would be accepted."""
     url = site.put("a.zip", b"old!" * (1 << 16), "cut")
     monkeypatch.setattr(download, "RETRIES", 0)
     with pytest.raises(DownloadError, match=r"connection ended|broken"):
@@ -132,7 +132,7 @@ def test_part_of_an_older_version_is_not_joined(site: Site, tmp_path: Path, monk
     assert site.log[-1][1:] == ("", 200)
 
 
-def test_a_file_that_changes_between_two_connections_is_not_joined(
+def test_a_file_that_changes_between_two_connections_is_not_resumed(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No checksum is known: only If-Range reports that the file changed."""
@@ -149,20 +149,18 @@ def test_without_validator_and_checksum_nothing_is_resumed(site: Site, tmp_path:
     assert site.ranges("a.zip") == [""]
 
 
-def test_server_without_ranges_starts_again(site: Site, tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_whole_file(site: Site, tmp_path: Path) -> None:
     url = site.put("a.zip", CONTENT, "cut", "whole")
     assert get(Source("a.zip", url, sha256=SHA256), tmp_path) == CONTENT
 
 
-def test_server_that_resumes_elsewhere_is_not_believed(site: Site, tmp_path: Path) -> None:
+def test_a_range_with_another_start_is_refused(site: Site, tmp_path: Path) -> None:
     url = site.put("a.zip", CONTENT, "cut", "shifted")
     assert get(Source("a.zip", url), tmp_path) == CONTENT
     assert site.ranges("a.zip")[-1] == "", "from the first byte"
 
 
-def test_progress_starts_the_count_of_retries_again(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_resets_the_count_of_retries(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "RETRIES", 1)
     assert get(Source("a.zip", site.put("a.zip", CONTENT, *["cut"] * 4)), tmp_path) == CONTENT
 
@@ -174,7 +172,7 @@ def test_complete_part_of_a_killed_process_is_used(site: Site, tmp_path: Path) -
     assert [status for _, _, status in site.log] == [416]
 
 
-def test_damaged_part_is_found_by_its_checksum_and_fetched_anew(site: Site, tmp_path: Path) -> None:
+def test_damaged_part_is_detected_by_checksum_and_fetched_again(site: Site, tmp_path: Path) -> None:
     url = site.put("a.zip", CONTENT)
     (tmp_path / ".a.zip.part").write_bytes(b"x" * 1000)
     assert get(Source("a.zip", url, md5=MD5), tmp_path) == CONTENT
@@ -182,7 +180,7 @@ def test_damaged_part_is_found_by_its_checksum_and_fetched_anew(site: Site, tmp_
 
 
 @pytest.mark.parametrize("fault", ["missing", "garbage", "html"])
-def test_archive_address_takes_over(site: Site, tmp_path: Path, fault: str) -> None:
+def test_the_archive_address_is_used_next(site: Site, tmp_path: Path, fault: str) -> None:
     first = site.put("first.zip", CONTENT, fault)
     if fault == "missing":
         del site.files["first.zip"]
@@ -213,24 +211,24 @@ def test_wrong_file_leaves_nothing(site: Site, tmp_path: Path, facts: dict, faul
     assert not (tmp_path / "checksums.json").exists()
 
 
-def test_address_that_keeps_failing_is_given_up(site: Site, tmp_path: Path) -> None:
+def test_address_that_keeps_failing_is_an_error(site: Site, tmp_path: Path) -> None:
     url = site.put("a.zip", CONTENT, *["500"] * 9)
     with pytest.raises(DownloadError, match=r"HTTP 500 .*gave up after 3 retries"):
         get(Source("a.zip", url), tmp_path)
     assert len(site.log) == 4
 
 
-def test_nobody_at_the_address(tmp_path: Path) -> None:
+def test_no_server_at_the_address(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="gave up after 3 retries"):
         get(Source("a.zip", "http://127.0.0.1:9/a.zip"), tmp_path)
 
 
-def test_disk_too_small_is_told_before_anything_is_written(site: Site, tmp_path: Path, monkeypatch) -> None:
+def test_a_small_disk_is_an_error_before_anything_is_written(site: Site, tmp_path: Path, monkeypatch) -> None:
     usage = disk.shutil.disk_usage(tmp_path)._replace(free=disk.RESERVE + 1000)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
     for source in (
         Source("a.zip", site.put("a.zip", CONTENT), bytes=len(CONTENT)),  # known from the catalog
-        Source("a.zip", site.put("a.zip", CONTENT), archive_url=site.put("b.zip", CONTENT)),  # told by the server
+        Source("a.zip", site.put("a.zip", CONTENT), archive_url=site.put("b.zip", CONTENT)),  # known from the server
     ):
         with pytest.raises(DataError, match=r"68\.2 MB of room needed, 67\.1 MB free"):
             get(source, tmp_path)
@@ -238,10 +236,10 @@ def test_disk_too_small_is_told_before_anything_is_written(site: Site, tmp_path:
     assert left_in(tmp_path) == []
 
 
-def test_disk_that_fills_up_meanwhile_is_named(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_named(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
-        pytest.skip("no /dev/full here")
+        pytest.skip("no /dev/full")
     with pytest.raises(DataError, match="the disk is full; make room"), disk.naming_full_disk(tmp_path):
         full.write_bytes(b"1")
 
@@ -273,8 +271,8 @@ def test_recorded_checksum_is_enforced(site: Site, tmp_path: Path, stated: dict)
     )
 
 
-def test_full_checksum_of_the_catalog_outweighs_an_old_record(site: Site, tmp_path: Path) -> None:
-    """A checksum corrected in the catalog must not be blocked by what was seen before."""
+def test_full_checksum_of_the_catalog_overrides_an_old_record(site: Site, tmp_path: Path) -> None:
+    """An old record must not block a checksum corrected in the catalog."""
     url = site.put("a.zip", b"before")
     get(Source("a.zip", url), tmp_path)
     (tmp_path / "a.zip").unlink()
@@ -306,7 +304,7 @@ def test_killed_in_the_middle_of_fetch(site: Site, tmp_path: Path) -> None:
     assert site.log[-1][2] == 206, "the part was used"
 
 
-def test_two_at_once_download_once(site: Site, tmp_path: Path) -> None:
+def test_concurrent_fetches_download_once(site: Site, tmp_path: Path) -> None:
     source = Source("a.zip", site.put("a.zip", CONTENT, "slow"), sha256=SHA256)
     found: list[bytes] = []
     threads = [threading.Thread(target=lambda: found.append(get(source, tmp_path))) for _ in range(3)]
@@ -333,7 +331,7 @@ def drive(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return site
 
 
-def test_google_drive_gives_the_file_or_the_reason(drive: Site, tmp_path: Path) -> None:
+def test_google_drive_file_or_reason(drive: Site, tmp_path: Path) -> None:
     drive.put("uc?id=gone", CONTENT, *["quota"] * 9)
     drive.put("uc?id=here", CONTENT, "cut")
     assert get(Source("a.pth", "gdrive:gone", archive_url="gdrive:here", md5=MD5), tmp_path) == CONTENT
@@ -343,7 +341,7 @@ def test_google_drive_gives_the_file_or_the_reason(drive: Site, tmp_path: Path) 
     assert left_in(tmp_path) == ["a.pth"]
 
 
-def test_google_drive_is_continued_only_with_a_checksum(drive: Site, tmp_path: Path) -> None:
+def test_google_drive_is_resumed_only_with_a_checksum(drive: Site, tmp_path: Path) -> None:
     for name, facts, resumed in (("a", {"md5": MD5}, True), ("b", {}, False)):
         drive.put(f"uc?id={name}", CONTENT, "cut", *["nothing"] * 9)
         with pytest.raises(DownloadError, match="incomplete"):
@@ -361,13 +359,13 @@ def test_a_disk_too_small_for_a_file_of_google_drive(drive: Site, tmp_path: Path
         get(Source("a.pth", "gdrive:here"), tmp_path)
 
 
-def test_a_silent_google_drive_is_asked_again(drive: Site, tmp_path: Path, monkeypatch) -> None:
+def test_a_silent_google_drive_is_retried(drive: Site, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.5)
     drive.put("uc?id=here", CONTENT, "silent")
     assert get(Source("a.pth", "gdrive:here"), tmp_path) == CONTENT
 
 
-def test_hugging_face_is_asked_at_the_users_endpoint_with_the_users_token(
+def test_hugging_face_uses_the_users_endpoint_and_token(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.put("datasets/a/b/resolve/0123/m.zip", CONTENT, "cut")
@@ -380,7 +378,7 @@ def test_hugging_face_is_asked_at_the_users_endpoint_with_the_users_token(
     assert site.tokens[2:] == [""], "nobody else gets the token"
 
 
-def test_a_busy_server_is_asked_after_the_pause_that_it_wants(site: Site, tmp_path: Path, monkeypatch) -> None:
+def test_retry_after_of_a_busy_server_is_respected(site: Site, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(download, "LONGEST_PAUSE", 60.0)
     pauses: list[float] = []
     monkeypatch.setattr(download.time, "sleep", pauses.append)
@@ -388,7 +386,7 @@ def test_a_busy_server_is_asked_after_the_pause_that_it_wants(site: Site, tmp_pa
     assert [pause for pause in pauses if pause] == [0.01, 7.0]
 
 
-def test_a_file_system_without_locks_is_told_and_used(
+def test_a_file_system_without_locks_is_used_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuses(*_: object) -> None:
@@ -400,7 +398,7 @@ def test_a_file_system_without_locks_is_told_and_used(
     assert "no locks (Function not implemented); start one process at a time" in caplog.text
 
 
-def test_a_log_shows_how_far_a_download_is(drive: Site, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_log_shows_the_progress_of_a_download(drive: Site, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("deflect.progress.PAUSE", 0.0)
     drive.put("uc?id=here", CONTENT)
     for name, url in (("a.zip", drive.put("a.zip", CONTENT)), ("b.pth", "gdrive:here")):

@@ -1,4 +1,4 @@
-"""Fetching datasets: a folder of raw data is whole and verified, or not there; status says which."""
+"""A folder of raw data is complete and verified or does not exist; the status shows which."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def published(site: Site, monkeypatch):
     return site
 
 
-def test_dataset_appears_whole_with_its_manifest(published: Site, tmp_path: Path) -> None:
+def test_dataset_is_complete_with_a_manifest(published: Site, tmp_path: Path) -> None:
     folder = fetch("mados", tmp_path)
     assert (folder / "Scene_0/10/x.tif").read_bytes() == CONTENT
-    assert (folder / "splits/train_X.txt").exists(), "the single top folder is left out"
+    assert (folder / "splits/train_X.txt").exists(), "the single top folder is removed"
     assert verify("mados", tmp_path) == "mados: 2 files, 1.0 MB, all as recorded"
     assert (tmp_path / "archives/MADOS.zip").exists()
     assert fetch("mados", tmp_path) == folder
     assert len(published.log) == 1
 
 
-def test_a_dataset_is_away_until_it_is_unpacked(published: Site, tmp_path: Path) -> None:
+def test_a_dataset_is_missing_until_it_is_unpacked(published: Site, tmp_path: Path) -> None:
     assert status(tmp_path, tmp_path, "paper")[0].raw == "no"
     published.put("m.zip", b"not an archive", "cut", *["500"] * 9)
     with pytest.raises(DownloadError, match=r"m\.zip"):
@@ -85,7 +85,7 @@ def test_archive_placed_by_hand_is_used(published: Site, tmp_path: Path) -> None
     assert not (tmp_path / "archives/m.zip").exists()
 
 
-def test_room_for_unpacking_is_asked_for_before_the_download(published: Site, tmp_path: Path, monkeypatch) -> None:
+def test_room_for_unpacking_is_checked_before_the_download(published: Site, tmp_path: Path, monkeypatch) -> None:
     usage = disk.shutil.disk_usage(tmp_path)._replace(free=disk.RESERVE + (1 << 20))
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DataError):
@@ -93,7 +93,7 @@ def test_room_for_unpacking_is_asked_for_before_the_download(published: Site, tm
     assert published.log == []
 
 
-def test_verify_names_what_changed(published: Site, tmp_path: Path) -> None:
+def test_verify_names_changed_files(published: Site, tmp_path: Path) -> None:
     folder = fetch("mados", tmp_path)
     image = folder / "Scene_0/10/x.tif"
     image.write_bytes(b"?" + CONTENT[1:])
@@ -107,7 +107,9 @@ def test_verify_names_what_changed(published: Site, tmp_path: Path) -> None:
         verify("forestnet", tmp_path)
 
 
-def test_a_log_shows_how_far_unpacking_and_verifying_are(published: Site, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_log_shows_the_progress_of_unpacking_and_verifying(
+    published: Site, tmp_path: Path, monkeypatch, capsys
+) -> None:
     monkeypatch.setattr("deflect.progress.PAUSE", 0.0)
     folder = fetch("mados", tmp_path)
     assert "\nunpacking MADOS.zip: 1.05M of 2.10M B in 00:00" in capsys.readouterr().err
@@ -172,7 +174,7 @@ def test_a_study_may_keep_no_archives(
     caplog.set_level(logging.INFO)
     assert main(["--study", "paper", "data", "fetch", "mados"]) == 0
     assert Path("data/raw/archives/MADOS.zip").exists() is keep
-    assert "study paper takes about 8" in caplog.text, "what is needed is told before the first download"
+    assert "study paper takes about 8" in caplog.text, "the needed space is logged before the first download"
     caplog.clear()
     assert main(["--study", "paper", "data", "fetch", "mados"]) == 0
     assert "takes about" not in caplog.text

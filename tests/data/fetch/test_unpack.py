@@ -1,4 +1,4 @@
-"""Unpacking: hostile or damaged archives leave nothing, and a killed process leaves nothing that looks whole."""
+"""Unpacking: hostile or damaged archives leave nothing, and a killed process leaves nothing that looks complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from deflect.data import disk
 from deflect.data.fetch.sources import Source
 from deflect.data.fetch.unpack import unpack
-from deflect.data.manifest import content_faults, read_manifest
+from deflect.data.manifest import content_errors, read_manifest
 from deflect.errors import DataError
 
 SOURCE = Source("a", "https://example.org/a", version="7", unpacked_bytes=10_000, layout="geotiff")
@@ -43,7 +43,7 @@ def refused(archive: Path, folder: Path, message: str, source: Source = SOURCE) 
     with pytest.raises(DataError, match=message) as caught:
         unpack(archive, folder / "out", source)
     assert "\n" not in str(caught.value)
-    assert sorted(path.name for path in folder.iterdir()) == [archive.name], "something was left behind"
+    assert sorted(path.name for path in folder.iterdir()) == [archive.name], "files were left"
 
 
 def tar_member(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
@@ -53,7 +53,7 @@ def tar_member(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_files_arrive_with_their_checksums(tmp_path: Path, make) -> None:
+def test_files_are_unpacked_with_checksums(tmp_path: Path, make) -> None:
     archive = make(tmp_path / "a.bin", [("training/a.tif", b"1" * 100), ("validation/b.tif", b"")])
     unpack(archive, tmp_path / "out", SOURCE)
     assert (tmp_path / "out/training/a.tif").read_bytes() == b"1" * 100
@@ -63,18 +63,18 @@ def test_files_arrive_with_their_checksums(tmp_path: Path, make) -> None:
         "training/a.tif": 100,
         "validation/b.tif": 0,
     }
-    assert content_faults(tmp_path / "out") == []
+    assert content_errors(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_single_top_folder_is_left_out(tmp_path: Path, make) -> None:
+def test_single_top_folder_is_removed(tmp_path: Path, make) -> None:
     archive = make(tmp_path / "a.bin", [("MADOS/splits/train_X.txt", b"x"), ("./MADOS/Scene_0/y.tif", b"y")])
     unpack(archive, tmp_path / "out", SOURCE)
-    assert content_faults(tmp_path / "out") == []
+    assert content_errors(tmp_path / "out") == []
     assert sorted(read_manifest(tmp_path / "out")["files"]) == ["Scene_0/y.tif", "splits/train_X.txt"]
 
 
-def test_resource_forks_of_a_mac_are_skipped(tmp_path: Path) -> None:
+def test_resource_forks_of_macos_are_skipped(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "a.zip", [("M/a.tif", b"a"), ("__MACOSX/M/._a.tif", b"fork")])
     unpack(archive, tmp_path / "out", SOURCE)
     assert list(read_manifest(tmp_path / "out")["files"]) == ["a.tif"]
@@ -82,7 +82,7 @@ def test_resource_forks_of_a_mac_are_skipped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil", "a\\..\\evil", "C:evil"])
-def test_path_out_of_the_folder_is_refused(tmp_path: Path, make, name: str) -> None:
+def test_path_outside_the_folder_is_refused(tmp_path: Path, make, name: str) -> None:
     archive = make(tmp_path / "a.bin", [("good.tif", b"good"), (name, b"evil")])
     refused(archive, tmp_path, "would be written outside its folder")
     assert not (tmp_path.parent / "evil").exists()
@@ -114,10 +114,10 @@ def test_link_in_a_zip_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 def test_archive_that_expands_beyond_its_stated_size_is_refused(tmp_path: Path, make) -> None:
     archive = make(tmp_path / "a.bin", [(f"{i}.tif", bytes(8000)) for i in range(3)])
-    refused(archive, tmp_path, r"expands beyond 15\.0 kB, more than the catalog says")
+    refused(archive, tmp_path, r"expands beyond 15\.0 kB, more than in the catalog")
 
 
-def test_zip_that_lies_about_a_member_is_refused(tmp_path: Path) -> None:
+def test_zip_with_a_wrong_size_of_a_member_is_refused(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "a.zip", [("a.tif", bytes(9000))])
     stored = archive.read_bytes()
     size, lie = (9000).to_bytes(4, "little"), (90).to_bytes(4, "little")
@@ -128,8 +128,8 @@ def test_zip_that_lies_about_a_member_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_name_that_stands_twice_is_refused(tmp_path: Path, make) -> None:
-    refused(make(tmp_path / "a.bin", [("a.tif", b"1"), ("./a.tif", b"2")]), tmp_path, "two members are called a.tif")
+def test_repeated_name_is_refused(tmp_path: Path, make) -> None:
+    refused(make(tmp_path / "a.bin", [("a.tif", b"1"), ("./a.tif", b"2")]), tmp_path, "two members have the name a.tif")
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
@@ -184,5 +184,5 @@ def test_killed_in_the_middle_of_unpack(tmp_path: Path) -> None:
     assert not out.exists()
     unpack(archive, out, SOURCE)
     assert len(list(out.glob("*.tif"))) == 60
-    assert content_faults(out) == []
+    assert content_errors(out) == []
     assert not aside.exists()

@@ -1,4 +1,4 @@
-"""A user's own GeoTIFFs: read as the card says, by band name, with splits that stay."""
+"""A user's own GeoTIFFs are read as described by the card, by band name, with stable splits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_class_folders_give_labels_and_ids(tmp_path: Path) -> None:
     assert len(found) == 16
 
 
-def test_drawn_splits_are_by_class_and_do_not_move_when_an_image_joins(tmp_path: Path) -> None:
+def test_random_splits_are_by_class_and_stay_when_an_image_is_added(tmp_path: Path) -> None:
     write_folders(tmp_path)
     before = {split: set(read("own", tmp_path, split).ids) for split in ("train", "val", "test")}
     assert sum(name.startswith("field/") for name in before["train"]) == 4
@@ -88,7 +88,7 @@ def test_masks_with_ignored_value_and_nodata(tmp_path: Path) -> None:
     assert set(np.unique(mask)) == {-1, 0, 1}
 
 
-def test_bands_are_kept_by_name(tmp_path: Path) -> None:
+def test_bands_are_selected_by_name(tmp_path: Path) -> None:
     write_folders(tmp_path, use=["B08", "B04", "B03", "B02"])
     dataset = read("own", tmp_path, "train")
     assert dataset.sheet.bands.names == ["B08", "B04", "B03", "B02"]
@@ -112,7 +112,7 @@ def test_offset_is_added_before_scale_and_leaves_nodata_zero(tmp_path: Path) -> 
     np.testing.assert_array_equal(changed, pixels)
 
 
-def test_a_sensor_of_ones_own(tmp_path: Path) -> None:
+def test_a_sensor_with_all_facts_of_its_bands(tmp_path: Path) -> None:
     facts = [("blue", "B", 490), ("green", "G", 565), ("red", "R", 665), ("nir", "N", 865)]
     bands = [{"name": n, "role": r, "wavelength": w, "width": 40, "gsd": 3} for n, r, w in facts]
     write_folders(tmp_path, sensor="planetscope", bands=bands, gsd=3)
@@ -134,41 +134,44 @@ def test_band_names_in_the_file_must_agree_with_the_card(tmp_path: Path) -> None
         dataset.load(0)
 
 
-def test_the_card_of_the_documentation_is_right_and_own_data_is_real_in_every_study(tmp_path: Path) -> None:
+def test_the_card_of_the_documentation_is_valid_and_own_data_is_real_in_every_study(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "your_own_dataset.md").read_text()
     write_folders(tmp_path / "raw")
     (tmp_path / "raw" / "card.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
     card = prepare("fields", tmp_path / "raw", tmp_path / "store", simulated=True)
     assert not card.simulated
     assert [card.splits[split]["n"] for split in ("train", "val", "test")] == [10, 2, 4]
-    for field in OwnDataCard.__dataclass_fields__:
+    for field in OwnDataCard.model_fields:
         assert f"| `{field}` |" in page, f"the page does not explain {field}"
 
 
 WRONG_CARDS = {
     "misspelt": ({"clases": ["a", "b"]}, "unknown key 'clases'; did you mean 'classes'"),
-    "missing": ({"scale": None}, "key 'scale' is missing; add it"),
-    "task": ({"task": "regression"}, "task must be classification or segmentation, found 'regression'"),
-    "scale": ({"scale": "1e-4"}, "scale must be a positive number, found '1e-4'"),
-    "gsd": ({"gsd": -10}, "gsd must be metres per pixel, found -10"),
+    "missing": ({"scale": None}, "scale: missing; add it"),
+    "task": ({"task": "regression"}, "task: unknown value 'regression'; known: classification, segmentation"),
+    "scale": ({"scale": "1e-4"}, "scale: expected a valid number, found '1e-4'"),
+    "gsd": ({"gsd": -10}, "gsd: expected greater than 0, found -10"),
     "unknown band": ({"bands": ["B02", "B20"]}, "no band 'B20'; this set has B01"),
     "band twice": ({"bands": ["B02", "B02"]}, "occurs more than once"),
     "unknown sensor": ({"sensor": "sentinel3"}, "sensor 'sentinel3' is not one of sentinel2, landsat8, hls_s30"),
     "band fact": ({"bands": [{"name": "x", "roll": "B"}]}, "bands: .*'roll'"),
     "use": ({"use": ["B11"]}, "use: .*no band 'B11'"),
     "no red": ({"use": ["B02", "B03", "B08"]}, "use: sentinel2: no red band among B02, B03, B08"),
-    "one class": ({"classes": ["a"]}, "classes must be a list of two or more different names"),
-    "equal classes": ({"classes": ["a", "a"]}, "classes must be a list of two or more different names"),
-    "labels": ({"labels": "masks"}, r"labels must be folders or the name of a \.csv file"),
-    "fractions": ({"splits": {"seed": 0, "fractions": [0.8, 0.3, 0.1]}}, "three shares that add up to 1"),
-    "seed": ({"splits": {"seed": "x", "fractions": [0.5, 0.25, 0.25]}}, "splits.seed must be a whole number"),
-    "splits": ({"splits": {"train": "a", "validation": "b", "test": "c"}}, "splits must be {seed, fractions}, or"),
-    "column": ({"splits": "column"}, "splits must be {seed, fractions}, or"),
-    "nodata": ({"nodata": "none"}, "nodata must be a number or a list of numbers"),
-    "ignore": ({"ignore": 2.5}, "ignore must be a whole number"),
+    "one class": ({"classes": ["a"]}, "classes: expected a list of two or more different names"),
+    "equal classes": ({"classes": ["a", "a"]}, "classes: expected a list of two or more different names"),
+    "labels": ({"labels": "masks"}, r"labels: expected folders or the name of a \.csv file"),
+    "fractions": ({"splits": {"seed": 0, "fractions": [0.8, 0.3, 0.1]}}, "expected three fractions that add up to 1"),
+    "seed": ({"splits": {"seed": "x", "fractions": [0.5, 0.25, 0.25]}}, "splits: expected a whole number as seed"),
+    "splits": ({"splits": {"train": "a", "validation": "b", "test": "c"}}, "splits: expected {seed, fractions}, or"),
+    "column": ({"splits": "column"}, "splits: expected {seed, fractions}, or"),
+    "nodata": ({"nodata": "none"}, "nodata: expected a valid number or a valid list, found 'none'"),
+    "ignore": ({"ignore": 2.5}, "ignore: expected a valid integer, found 2.5"),
     "exponent": ({"nodata": "-3.4e38"}, r"found '-3.4e38' \(YAML takes 1e-4 for text: write 1.0e-4"),
-    "task list": ({"task": ["segmentation"]}, "task must be classification or segmentation"),
-    "split lists": ({"splits": {"train": ["a"], "val": ["b"], "test": ["c"]}}, "splits must be {seed, fractions}, or"),
+    "task list": ({"task": ["segmentation"]}, "task: unknown value ..segmentation.."),
+    "split lists": (
+        {"splits": {"train": ["a"], "val": ["b"], "test": ["c"]}},
+        "splits: expected {seed, fractions}, or",
+    ),
     "role": (
         {"bands": [{"name": "nir", "role": "NIR", "wavelength": 865, "width": 40, "gsd": 3}]},
         "nir: role must be one of A, B, G, .* found 'NIR'",
@@ -179,13 +182,13 @@ WRONG_CARDS = {
     ),
     "classes of masks": (
         {"task": "segmentation", "labels": "masks", "classes": [f"c{i}" for i in range(150)]},
-        "classes must be at most 128 for masks, found 150",
+        "classes: expected at most 128 with masks, found 150",
     ),
 }
 
 
 @pytest.mark.parametrize("name", WRONG_CARDS)
-def test_a_wrong_card_is_one_line_with_the_key(tmp_path: Path, name: str) -> None:
+def test_an_error_in_a_card_is_one_line_with_the_key(tmp_path: Path, name: str) -> None:
     changes, message = WRONG_CARDS[name]
     write_card(tmp_path, **changes)
     with pytest.raises(DataError, match=r"card\.yaml: .*" + message) as error:
@@ -194,14 +197,14 @@ def test_a_wrong_card_is_one_line_with_the_key(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("text", ["task: [", "- a\n- b", "", "task: classification\n\ttabs: 1"])
-def test_a_card_that_is_no_mapping(tmp_path: Path, text: str) -> None:
+def test_a_card_that_is_not_a_mapping(tmp_path: Path, text: str) -> None:
     (tmp_path / "card.yaml").write_text(text)
     with pytest.raises(DataError, match=r"card\.yaml: (cannot be read as YAML|expected keys and values)") as error:
         sheet_for("own", tmp_path)
     assert "\n" not in str(error.value)
 
 
-def test_size_cuts_the_middle_of_images_and_masks_alike(tmp_path: Path) -> None:
+def test_size_crops_the_middle_of_images_and_masks(tmp_path: Path) -> None:
     write_card(tmp_path, task="segmentation", labels="masks", size=8)
     for index, (height, width) in enumerate([(8, 8), (12, 9), (9, 15), (20, 20)]):
         pixels = np.zeros((4, height, width), np.uint16) + 500
@@ -249,7 +252,7 @@ def test_real_bigearthnet_images_by_table(tmp_path: Path) -> None:
     rows = ["image,label,split"]
     for index, name in enumerate(names):
         copy = shutil.copy(source / f"{name}.tif", tmp_path / "raw" / "images")
-        with rasterio.open(copy, "r+") as file:  # these copies say 60 m, of a band that was not the first
+        with rasterio.open(copy, "r+") as file:  # these copies state 60 m, of another band
             file.transform = rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)
         rows.append(f'{name},"{facts[name]["labels"][0]}",{("train", "train", "val", "test")[index % 4]}')
     (tmp_path / "raw" / "labels.csv").write_text("\n".join(rows))
@@ -264,7 +267,7 @@ def test_real_bigearthnet_images_by_table(tmp_path: Path) -> None:
     assert 0.8 < mean["B8A"] / mean["B08"] < 1.3
 
 
-def test_a_nodata_value_of_the_file_must_stand_in_the_card(tmp_path: Path) -> None:
+def test_a_nodata_value_of_the_file_must_be_in_the_card(tmp_path: Path) -> None:
     write_folders(tmp_path)
     pixels = image(0)
     pixels[:, 3, 4] = 7
@@ -278,7 +281,7 @@ def test_a_nodata_value_of_the_file_must_stand_in_the_card(tmp_path: Path) -> No
     assert sum(len(dataset.load(index)[0]) for dataset in every for index in range(len(dataset))) == 16 * len(BANDS)
 
 
-def test_hidden_files_are_no_images_and_images_in_no_split_are_told(
+def test_hidden_files_are_skipped_and_images_in_no_split_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_masks(tmp_path)

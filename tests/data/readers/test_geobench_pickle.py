@@ -1,4 +1,4 @@
-"""Labels come out of GEO-Bench's pickles, and nothing in them is ever executed."""
+"""Labels are read from GEO-Bench's pickles without executing anything."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ def test_malformed_attributes_are_refused(name: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_deep_and_shared_values_cost_nothing() -> None:
+def test_deeply_nested_values_are_read() -> None:
     deep = b"(" + b"\x8c\x01x" + b"]" * 200_000 + b"a" * 199_999 + b"\x8c\x05labelK\x05u."
     assert read_label(str(b"\x80\x04}" + deep), PATH) == 5
 
 
-def test_a_key_that_would_take_for_ever_to_hash() -> None:
+def test_a_key_that_takes_forever_to_hash() -> None:
     # t0 = (); t(i+1) = (t(i), t(i)); the dict is {t60: 1, "label": 5}
     doubled = b"".join(b"h" + bytes([i]) + b"\x86\x94" for i in range(60))
     assert read_label(str(b"\x80\x04}()\x94" + doubled + b"K\x01\x8c\x05labelK\x05u."), PATH) == 5

@@ -1,4 +1,4 @@
-"""Names, lists and tables of a user's own dataset, as users have them: read rightly, or refused in one line."""
+"""Names, lists and tables of a user's own dataset are read correctly or refused in one line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ids(folder: Path) -> dict[str, list[str]]:
 LEFT_OUT: dict[str, tuple[Change, str]] = {
     "deeper folder": (lambda f: write_tiff(f / "field/2020/a.tif", image(50)), "1 in other folders (field/2020/a.tif)"),
     "another ending": (lambda f: (f / "forest/b.jp2").write_bytes(b""), "1 not named .tif or .tiff (forest/b.jp2)"),
-    "beside the classes": (lambda f: write_tiff(f / "c.TIFF", image(50)), "1 in other folders (c.TIFF)"),
+    "next to the classes": (lambda f: write_tiff(f / "c.TIFF", image(50)), "1 in other folders (c.TIFF)"),
     "hidden": (lambda f: (f / "field/._d.tif").write_bytes(b""), "1 hidden (field/._d.tif)"),
     "many": (lambda f: [(f / f"field/{i}.nc").touch() for i in range(5)], "5 not named .tif or .tiff (field/0.nc, "),
 }
@@ -43,7 +43,7 @@ LEFT_OUT: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path, caplog, name: str) -> None:
     caplog.set_level("WARNING")
-    change, said = LEFT_OUT[name]
+    change, expected = LEFT_OUT[name]
     write_folders(tmp_path)
     (tmp_path / "field/field_0.tif.aux.xml").touch()
     (tmp_path / "README.md").touch()
@@ -52,11 +52,11 @@ def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path, caplog, n
     change(tmp_path)
     assert sum(map(len, ids(tmp_path).values())) == 16
     [record] = caplog.records
-    assert said in record.getMessage()
+    assert expected in record.getMessage()
 
 
 @pytest.mark.parametrize("sign", ["\n", "\u2028", "\x85", "\udce9"])
-def test_names_that_are_no_line_of_text_are_refused(tmp_path: Path, sign: str) -> None:
+def test_names_that_are_not_one_line_of_text_are_refused(tmp_path: Path, sign: str) -> None:
     write_folders(tmp_path)
     (tmp_path / "field/field_0.tif").rename(tmp_path / f"field/a{sign}b.tif")
     with pytest.raises(DataError, match=r"has a line break|is not UTF-8") as error:
@@ -66,7 +66,7 @@ def test_names_that_are_no_line_of_text_are_refused(tmp_path: Path, sign: str) -
 
 @pytest.mark.parametrize(("files", "lists"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
 @pytest.mark.parametrize("labels", ["table", "masks", "folders"])
-def test_composed_and_decomposed_names_are_one(tmp_path: Path, files: str, lists: str, labels: str) -> None:
+def test_composed_and_decomposed_names_are_equal(tmp_path: Path, files: str, lists: str, labels: str) -> None:
     {"table": write_table, "masks": write_masks, "folders": write_folders}[labels](tmp_path)
     moved = "forest" if labels == "folders" else "tile_2"
     for path in sorted(tmp_path.rglob(f"{moved}*"), reverse=True):
@@ -79,7 +79,7 @@ def test_composed_and_decomposed_names_are_one(tmp_path: Path, files: str, lists
     )
 
 
-def test_names_with_signs_of_other_tools_reach_the_store(tmp_path: Path) -> None:
+def test_names_with_special_characters_are_kept_in_the_store(tmp_path: Path) -> None:
     names = ["{site}_0", "a b", "100%", "x#1", "水田", "$a$", "b;c", "Tile_0"]
     write_table(tmp_path / "raw")
     for index, name in enumerate(names):
@@ -109,7 +109,7 @@ CHANGES: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_every_change_of_a_folder_changes_its_hash(tmp_path: Path, name: str) -> None:
+def test_any_change_in_a_folder_changes_its_hash(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "fields"
     write_folders(folder, per_class=2)
     (tmp_path / "elsewhere").mkdir()
@@ -132,7 +132,7 @@ def test_hidden_files_and_the_manifest_do_not_change_the_hash(tmp_path: Path) ->
 # ---------------------------------------------------------------------- splits
 
 
-def test_a_folder_per_split_is_read_as_the_split(tmp_path: Path) -> None:
+def test_class_folders_in_a_folder_per_split(tmp_path: Path) -> None:
     for split, label, index in [(s, c, i) for s in ("train", "val", "test") for c in CARD["classes"] for i in range(2)]:
         write_tiff(tmp_path / split / label / f"{index}.tif", image(index))
     write_card(tmp_path)
@@ -167,11 +167,11 @@ def test_too_few_images_for_the_splits_are_counted(tmp_path: Path, splits: objec
     (tmp_path / "a.txt").write_text("field/field_0\nfield/field_1\nforest/forest_0\nforest/forest_1\n")
     for empty in ("b.txt", "c.txt"):
         (tmp_path / empty).touch()
-    with pytest.raises(DataError, match=f"too few images: the splits of card.yaml give its 4 images to {counts}"):
+    with pytest.raises(DataError, match=f"each split needs one or more images, found {counts};"):
         ids(tmp_path)
 
 
-def test_a_column_of_splits_that_the_card_does_not_use_is_told(tmp_path: Path, caplog) -> None:
+def test_an_unused_column_of_splits_is_logged(tmp_path: Path, caplog) -> None:
     write_table(tmp_path, n=16)
     write_card(tmp_path, labels="labels.csv", splits=DRAWN)
     assert ids(tmp_path)
@@ -216,7 +216,7 @@ WRONG_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "UTF-16": (lambda path: path.write_bytes(path.read_text().encode("utf-16")), "found bytes of UTF-16 in line 1"),
     "comma in a cell": (
         rewritten(lambda text: text.replace("tile_0.tif,field", "tile_0.tif,field, wet")),
-        "has 4 cells and the head 3; put a cell that holds ',' in quotes",
+        "has 4 cells and the header 3; put a cell that contains ',' in quotes",
     ),
     "column twice": (rewritten(lambda text: text.replace("image,label,", "image,label,label,")), "have one name"),
     "open quote": (rewritten(lambda text: text.replace("tile_6", '"tile_6')), "no table of text"),
@@ -228,7 +228,7 @@ WRONG_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG_TABLES)
-def test_a_wrong_table_is_one_line_that_says_what_was_found(tmp_path: Path, name: str) -> None:
+def test_an_error_in_a_table_is_one_line_with_what_was_found(tmp_path: Path, name: str) -> None:
     change, message = WRONG_TABLES[name]
     write_table(tmp_path)
     change(tmp_path / "labels.csv")
@@ -249,25 +249,25 @@ def test_images_without_mask_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", ["[yes, no]", "[1, 2]", "[2020-01-01, 2021-01-01]", "[on, forest]", "[~, forest]"])
-def test_classes_that_yaml_takes_for_values_need_quotes(tmp_path: Path, classes: str) -> None:
+def test_class_names_that_yaml_reads_as_values_need_quotes(tmp_path: Path, classes: str) -> None:
     write_card(tmp_path, classes="@")
     path = tmp_path / "card.yaml"
     path.write_text(path.read_text().replace("'@'", classes))
-    with pytest.raises(DataError, match=r"classes must be names of one line, found .*put a name in quotes"):
+    with pytest.raises(DataError, match=r"classes: expected names of one line of text, found .*put a name in quotes"):
         sheet_for("own", tmp_path)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"title": 2020}, "title must be one line, found 2020 .*in quotes"),
-        ({"title": "a\nb"}, "title must be one line"),
-        ({"classes": ["a", "b\u2028"]}, "classes must be names of one line"),
+        ({"title": 2020}, "title: expected one line of text, found 2020 .*in quotes"),
+        ({"title": "a\nb"}, "title: expected one line"),
+        ({"classes": ["a", "b\u2028"]}, "classes: expected names of one line"),
         ({"classes": ["é", "e\u0301"]}, "two or more different names"),
-        ({"splits": "folders", "labels": "labels.csv"}, "splits must be"),
+        ({"splits": "folders", "labels": "labels.csv"}, "splits: expected"),
     ],
 )
-def test_names_of_a_card_are_lines_of_text(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_names_in_a_card_are_lines_of_text(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     write_card(tmp_path, **changes)
     with pytest.raises(DataError, match=message):
         sheet_for("own", tmp_path)

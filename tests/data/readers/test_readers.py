@@ -1,4 +1,4 @@
-"""Every published layout is read by band identity, with the labels, splits and nodata that its publisher means."""
+"""Every published layout is read by band identity, with the publisher's labels, splits and nodata."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_contract_of_torchgeo(raw: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_splits_are_disjoint_and_the_top_folder_of_an_archive_may_stand(raw: Path, name: str, tmp_path: Path) -> None:
+def test_splits_are_disjoint_and_an_archives_top_folder_is_allowed(raw: Path, name: str, tmp_path: Path) -> None:
     ids = [read(name, raw / name, split).ids for split in ("train", "val", "test")]
     assert len(set().union(*ids)) == sum(map(len, ids)) == 11
     own = raw / name / "MADOS" if name == "mados" else raw / name
@@ -78,7 +78,7 @@ def test_brick_kiln_as_published_keeps_thirteen_bands_in_stored_order() -> None:
     assert dataset.sheet.bands.names[5:] == ["B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
 
 
-def test_burn_scars_validation_split_is_that_of_scikit_learn() -> None:
+def test_burn_scars_validation_split_equals_scikit_learns() -> None:
     """Values of train_test_split(np.arange(n), test_size=0.1, random_state=23) of scikit-learn 1.9."""
     assert [sorted(validation_indices(n)) for n in (7, 10, 11, 17)] == [[6], [5], [5, 7], [0, 10]]
     assert sorted(validation_indices(540))[:5] == [19, 45, 46, 63, 64]
@@ -127,7 +127,7 @@ def test_mados_bands_are_sorted_and_labels_shifted(raw: Path) -> None:
     assert (mask == -1).any()
 
 
-def test_mados_pixels_that_are_no_number_keep_their_label(raw: Path, tmp_path: Path) -> None:
+def test_mados_nan_pixels_keep_their_label(raw: Path, tmp_path: Path) -> None:
     dataset = read("mados", copy(raw / "mados", tmp_path / "mados"), "val")
     before = dataset.load(0)[1]
     (path,) = [

@@ -1,1 +1,1 @@
-"""Downloads: where published files are, one verified file, one unpacked dataset, and what is there already."""
+"""Downloads: sources, verified files, unpacked datasets and their status."""

@@ -1,7 +1,7 @@
-"""Download the file at one address: HTTP that retries and resumes, Google Drive through gdown.
+"""Download from one address: HTTP with retries and resuming, Google Drive through gdown.
 
-Neither pooch nor huggingface_hub continues the file of a killed process, and archives of several GB need that. From
-huggingface_hub come the user's endpoint (``HF_ENDPOINT``) and token.
+Archives of several GB have to be resumed after a killed process, which neither pooch nor huggingface_hub does;
+huggingface_hub provides the user's endpoint (``HF_ENDPOINT``) and token.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 RETRIES = 4  # in a row without a new byte
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a retry; the pause doubles from the first to the second
-TIMEOUT, SLOWEST = 60.0, 1000.0  # a connection that brings fewer bytes a second for so many seconds is broken
-CHUNK = 1 << 16  # bytes that a broken connection costs at most
-MOST = 20_000_000_000  # bytes of a file whose size nobody states; the largest published one has 4 GB
-PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+TIMEOUT, SLOWEST = 60.0, 1000.0  # a connection below SLOWEST bytes per second for TIMEOUT seconds is broken
+CHUNK = 1 << 16  # bytes
+MOST = 20_000_000_000  # maximum bytes of a file of unknown size; the largest published one has 4 GB
+TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 HUGGING_FACE = "https://huggingface.co/"
 
 
 def download(url: str, part: Path, *, size: int | None, checked: bool) -> None:
-    """Write the file at ``url`` to ``part``, continuing the part of an earlier call.
+    """Write the file at ``url`` to ``part``, resuming an earlier download.
 
     Args:
         size: expected bytes, if known.
-        checked: the caller compares a checksum afterwards. Without one, the part of an earlier call is deleted: it may
-            belong to another version of the file.
+        checked: the caller compares a checksum afterwards. Otherwise an earlier part is deleted, since it may belong
+            to another version of the file.
 
     Raises:
-        DownloadError: this address does not give the file; the message is the reason alone.
+        DownloadError: the address does not give the file; the message is only the reason.
         DataError: the disk has no room for it.
     """
     for old in [] if checked else part.parent.glob(f"{escape(part.name)}*"):
@@ -77,7 +77,7 @@ def _download_over_http(url: str, part: Path, size: int | None, checked: bool) -
 
 
 def _of_hugging_face(url: str) -> tuple[str, dict[str, str]]:
-    """The address at the user's endpoint, and the header with the user's token, if there is one."""
+    """The address at the user's endpoint, and a header with the user's token if there is one."""
     from huggingface_hub import constants, get_token
 
     token = get_token()
@@ -85,26 +85,25 @@ def _of_hugging_face(url: str) -> tuple[str, dict[str, str]]:
 
 
 def _validator(response: requests.Response) -> str:
-    """Names this version of the file when its rest is asked for (RFC 9110, 13.1.5); empty where none can."""
+    """The validator of this version of the file for a range request (RFC 9110, 13.1.5); empty if there is none."""
     tag = response.headers.get("ETag", "")
-    if "Content-Encoding" in response.headers:  # ranges count compressed bytes, the part has others
+    if "Content-Encoding" in response.headers:  # ranges count compressed bytes
         return ""
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
 def _retry_after(error: Exception) -> float:
-    """Seconds that the server asks to wait."""
     response = getattr(error, "response", None)
     stated = "" if response is None else response.headers.get("Retry-After", "")
     return float(stated) if stated.isdigit() else 0.0
 
 
 def _receive(response: requests.Response, part: Path, size: int | None) -> None:
-    """Write what the server sends: all of the file, or its rest.
+    """Write the response: the whole file, or the rest of it.
 
     Raises:
-        requests.RequestException, urllib3.exceptions.HTTPError: worth a retry.
-        DownloadError: a retry would bring the same.
+        requests.RequestException, urllib3.exceptions.HTTPError: a retry may help.
+        DownloadError: a retry would not help.
     """
     import requests
 
@@ -116,12 +115,12 @@ def _receive(response: requests.Response, part: Path, size: int | None) -> None:
     if status in (206, 416) and not offered.startswith(f"bytes {start}-"):
         part.unlink(missing_ok=True)
         raise requests.ConnectionError(f"rest of the file expected from byte {start}, the server offers {offered!r}")
-    if status in PASSING_STATUS:
+    if status in TRANSIENT_STATUS:
         raise requests.HTTPError(f"HTTP {status} {response.reason}", response=response)
     if status not in (200, 206):
         raise DownloadError(f"HTTP {status} {response.reason}")
     if headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise DownloadError("a web page instead of the file (moved, or it wants a login)")
+        raise DownloadError("a web page instead of the file (moved, or it needs a login)")
     length = "" if "Content-Encoding" in headers else headers.get("Content-Length", "")
     total = start + int(length) if length.isdecimal() else size
     if size is not None and total != size:
@@ -133,12 +132,12 @@ def _receive(response: requests.Response, part: Path, size: int | None) -> None:
 
 
 def _write(response: requests.Response, part: Path, start: int, total: int | None) -> int:
-    """Append the body to the part, not beyond ``total`` bytes and not slower than ``SLOWEST``; returns its size."""
+    """Append the body to the part, at most to ``total`` bytes and at least at ``SLOWEST``; returns the size."""
     import requests
 
     done, mark, since = start, start, time.monotonic()
     with naming_full_disk(part.parent), open(part, "ab" if start else "wb") as file, _bar(part, total, start) as shown:
-        # read1 gives what has come; iter_content waits for a whole chunk, however slowly it comes
+        # read1 returns what has arrived; iter_content would wait for a whole chunk
         while chunk := response.raw.read1(CHUNK, decode_content=True):
             done += len(chunk)
             if done > (total or MOST):
@@ -151,7 +150,7 @@ def _write(response: requests.Response, part: Path, start: int, total: int | Non
                     raise requests.Timeout(f"fewer than {SLOWEST:.0f} bytes a second for {elapsed:.0f} s")
                 mark, since = done, time.monotonic()
         file.flush()
-        os.fsync(file.fileno())  # or a power cut could leave a renamed file without its content
+        os.fsync(file.fileno())  # a power cut must not leave a renamed file without content
     return done
 
 
@@ -164,7 +163,7 @@ def _size(part: Path) -> int:
 
 
 def _download_from_drive(file_id: str, part: Path, resume: bool) -> None:
-    """A file of Google Drive. gdown retries, and keeps an unfinished file as ``part`` with a suffix of its own."""
+    """Download with gdown, which retries and keeps an unfinished file as ``part`` with another suffix."""
     import gdown
 
     with _bar(part, None) as shown:
@@ -178,15 +177,8 @@ def _download_from_drive(file_id: str, part: Path, resume: bool) -> None:
 
         try:
             with naming_full_disk(part.parent):
-                gdown.download(
-                    id=file_id,
-                    output=str(part),
-                    quiet=True,
-                    resume=resume,
-                    retries=RETRIES,
-                    timeout=TIMEOUT,
-                    progress=progress,
-                )
+                settings: dict[str, Any] = {"retries": RETRIES, "timeout": TIMEOUT, "progress": progress}
+                gdown.download(id=file_id, output=str(part), quiet=True, resume=resume, **settings)
         except (gdown.exceptions.DownloadError, OSError) as error:
             raise DownloadError(f"Google Drive gives no file ({flat(error)})") from error
     if not part.exists():

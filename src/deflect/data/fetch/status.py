@@ -1,4 +1,4 @@
-"""What is fetched, verified and prepared, and the command that gets what is missing."""
+"""Which datasets are fetched, verified and prepared, and the next command for each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from deflect.data.card import CARD
 from deflect.data.catalog import DATASETS, dataset_sheet
 from deflect.data.disk import human
 from deflect.data.fetch.dataset import ARCHIVES, is_present
-from deflect.data.manifest import MANIFEST, read_manifest, size_faults
+from deflect.data.manifest import MANIFEST, read_manifest, size_errors
 
 USER_CARD = "card.yaml"
 
 
 @dataclass(frozen=True)
 class Status:
-    """One row of the table. ``next`` is the command that gets what is missing; empty where nothing is."""
+    """One row of the table; ``next`` is the next command, empty if nothing is missing."""
 
     dataset: str
     raw: str
@@ -27,11 +27,11 @@ class Status:
 
 
 def status(raw_root: Path, prepared_root: Path, study: str, simulated_root: Path | None = None) -> list[Status]:
-    """One row per dataset of the catalog, and per dataset of a user's own below ``raw_root``.
+    """One row per dataset of the catalog, and per own dataset in ``raw_root``.
 
     Args:
-        prepared_root: folder of all studies; the stores of ``study`` are in ``prepared_root/study``.
-        simulated_root: where the simulator writes, for a study on simulated data; None for one on real data.
+        prepared_root: the stores of ``study`` are in ``prepared_root/study``.
+        simulated_root: the simulator's files, for a study on simulated data; None for one on real data.
     """
     stores, published, simulated = prepared_root / study, simulated_root or raw_root, simulated_root is not None
     own = sorted({card.parent.name for card in raw_root.glob(f"*/{USER_CARD}")} - set(DATASETS))
@@ -40,7 +40,7 @@ def status(raw_root: Path, prepared_root: Path, study: str, simulated_root: Path
 
 
 def status_table(raw_root: Path, prepared_root: Path, study: str, simulated_root: Path | None = None) -> str:
-    """:func:`status` as text with aligned columns, and below it what archives and unfinished files take."""
+    """:func:`status` as text with aligned columns, then the size of archives and unfinished files."""
     found = status(raw_root, prepared_root, study, simulated_root)
     rows = [[field.name for field in fields(Status)], *([value or "-" for value in astuple(row)] for row in found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -73,16 +73,16 @@ def _row(name: str, folder: Path, store: Path, simulated: bool) -> Status:
 
 
 def _fetched(name: str, folder: Path) -> tuple[str, str]:
-    """How a present dataset came here, and what is known about its content."""
+    """The layout or origin of a present dataset, and whether its files are as recorded."""
     if not (folder / MANIFEST).exists():
         return ("by hand" if name in DATASETS else "own"), ""
-    manifest, faults = read_manifest(folder), size_faults(folder)
+    manifest, errors = read_manifest(folder), size_errors(folder)
     known = "yes" if manifest["sources"] else "recorded"
-    return manifest["layout"], f"{len(faults)} wrong" if faults else known
+    return manifest["layout"], f"{len(errors)} wrong" if errors else known
 
 
 def _begun(name: str, raw_root: Path) -> str:
-    """How far the download of an absent dataset is."""
+    """The progress of the download of a missing dataset."""
     archive = raw_root / ARCHIVES / dataset_sheet(name).source.name
     if archive.exists():
         return "archive only"

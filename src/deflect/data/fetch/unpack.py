@@ -1,8 +1,8 @@
-"""Unpacking: a folder that is whole, or no folder.
+"""Unpack archives safely and atomically.
 
-An archive is data from the net. Its members may only become plain files below one folder: absolute paths, ``..``,
-links, devices and repeated names are refused, and so is an archive that holds far more than the catalog says. All is
-written to a hidden folder, which gets the final name by one rename at the end.
+Members may only become plain files below one folder: absolute paths, ``..``, links, devices and repeated names are
+refused, and so are archives that are far larger than in the catalog. The files are written to a hidden folder, which is
+renamed at the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
@@ -28,8 +27,8 @@ from deflect.errors import DataError, flat
 from deflect.progress import bar
 
 CHUNK = 1 << 20
-LONGEST_HEADER = 4 << 20  # headers take a few hundred bytes
-TOLERANCE = 1.5  # the catalog's sizes are partly computed; a bomb is larger by orders of magnitude
+LONGEST_HEADER = 4 << 20  # bytes; usual headers have a few hundred
+TOLERANCE = 1.5  # the catalog's sizes are approximate; a bomb is larger by orders of magnitude
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
 
@@ -42,14 +41,9 @@ class _File(NamedTuple):
 
 
 def unpack(archive: Path, target: Path, source: Source) -> None:
-    """Unpack a .zip or .tar(.gz) archive into ``target``, with a manifest. A single top folder is left out.
-
-    Raises:
-        DataError: the archive is damaged or unsafe; nothing of it is left.
-        DataError: there is no room.
-    """
+    """Unpack a .zip or .tar(.gz) archive into ``target``, with a manifest. A single top folder is removed."""
     aside = target.with_name(f".{target.name}.unpacking")
-    shutil.rmtree(aside, ignore_errors=True)  # of a killed process
+    shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     expected = source.unpacked_bytes or archive.stat().st_size * 20
     require_space(target.parent, expected)
     aside.mkdir(parents=True)
@@ -59,14 +53,14 @@ def unpack(archive: Path, target: Path, source: Source) -> None:
         top = entries[0] if len(entries) == 1 and entries[0].is_dir() else aside
         write_manifest(top, source, {(aside / path).relative_to(top).as_posix(): files[path] for path in files})
         if target.is_dir():
-            target.rmdir()  # an empty one; rename refuses to replace a full one
+            target.rmdir()  # it is empty; rename cannot replace a full one
         os.replace(top, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _extract(archive: Path, aside: Path, expected: int) -> dict[PurePosixPath, dict[str, Any]]:
-    """Write every member below ``aside``; returns size and SHA-256 by path."""
+    """Write every member below ``aside``; returns its size and SHA-256 by path."""
     found: dict[PurePosixPath, dict[str, Any]] = {}
     with open(archive, "rb") as opened:
         members = _zip_members if opened.read(2) == b"PK" else _tar_members
@@ -76,15 +70,15 @@ def _extract(archive: Path, aside: Path, expected: int) -> dict[PurePosixPath, d
             for file in members(archive):
                 written += file.size
                 if written > limit:
-                    raise DataError(f"{archive}: expands beyond {human(limit)}, more than the catalog says; refused")
+                    raise DataError(f"{archive}: expands beyond {human(limit)}, more than in the catalog; refused")
                 if file.path in found:
-                    raise DataError(f"{archive}: two members are called {file.path}; refused")
+                    raise DataError(f"{archive}: two members have the name {file.path}; refused")
                 found[file.path] = _copy(file, aside / file.path)
                 shown.update(file.size)
     except DAMAGE as error:
         raise DataError(f"{archive}: cannot be unpacked ({flat(error)}); delete it and fetch again") from error
     if not found:
-        raise DataError(f"{archive}: holds no file; delete it and fetch again")
+        raise DataError(f"{archive}: contains no file; delete it and fetch again")
     return found
 
 
@@ -99,27 +93,21 @@ def _zip_members(archive: Path) -> Iterator[_File]:
 
 
 def _tar_members(archive: Path) -> Iterator[_File]:
-    with _open_tar(archive) as opened:
-        for member in opened:
-            path = _safe_path(member.name, member.isreg() or member.isdir(), archive)
-            content = opened.extractfile(member)
-            if content is not None:
-                yield _File(path, member.size, content)
-
-
-@contextmanager
-def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """A plain or gzipped tar archive, for reading its members in order; no header may take the machine's memory."""
-    with open(path, "rb") as plain:
+    """Members of a plain or gzipped archive, in order, with headers of limited size."""
+    with open(archive, "rb") as plain:
         zipped = plain.read(2) == b"\x1f\x8b"
         plain.seek(0)
-        content = gzip.GzipFile(fileobj=plain) if zipped else plain
-        with tarfile.open(fileobj=_Bounded(content), mode="r:") as archive:  # type: ignore[call-overload, arg-type]
-            yield archive
+        bounded = _Bounded(gzip.GzipFile(fileobj=plain) if zipped else plain)  # type: ignore[arg-type]
+        with tarfile.open(fileobj=bounded, mode="r:") as opened:  # type: ignore[call-overload]
+            for member in opened:
+                path = _safe_path(member.name, member.isreg() or member.isdir(), archive)
+                content = opened.extractfile(member)
+                if content is not None:
+                    yield _File(path, member.size, content)
 
 
 class _Bounded:
-    """A file that refuses long reads. ``tarfile`` reads a pax or GNU header whole, whatever length it states."""
+    """A file that refuses long reads, since ``tarfile`` reads pax and GNU headers of any stated length."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -132,19 +120,19 @@ class _Bounded:
 
 
 def _safe_path(name: str, plain: bool, archive: Path) -> PurePosixPath:
-    """The name of a member as a path that stays below the folder it is unpacked into."""
+    """The name of a member as a path inside the target folder."""
     path = PurePosixPath(name)
     if not plain:
         raise DataError(f"{archive}: {name} is a link or a device; refused")
     if path.name in (MANIFEST, MARKER):
-        raise DataError(f"{archive}: member {name!r} has the name of a file that deflect itself writes; refused")
+        raise DataError(f"{archive}: member {name!r} has the name of a file that deflect writes; refused")
     if not name or path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0"):
         raise DataError(f"{archive}: member {name!r} would be written outside its folder; refused")
     return path
 
 
 def _copy(file: _File, target: Path) -> dict[str, Any]:
-    """Write one member as a plain file; a longer or shorter one than the archive states is refused."""
+    """Write one member as a plain file of exactly the size that the archive states."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, written = hashlib.sha256(), 0
     with open(target, "xb") as out:

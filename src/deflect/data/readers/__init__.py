@@ -1,4 +1,4 @@
-"""Readers of published files, one per on-disk format; ``read`` finds the one that fits.
+"""Readers of published files, one per on-disk format; ``read`` selects the reader.
 
 dataset = read("mados", Path("data/raw/mados"), "train")
 dataset[0]["image"], dataset[0]["mask"]
@@ -18,7 +18,7 @@ from deflect.data.readers.own_data_card import CARD, sheet_of
 from deflect.errors import DataError
 from deflect.settings import SPLITS
 
-__all__ = ["DataError", "RawDataset", "read", "sheet_for"]
+__all__ = ["RawDataset", "read", "sheet_for"]
 
 READERS: dict[str, type[RawDataset]] = {
     "so2sat": GeoBench,
@@ -30,17 +30,13 @@ READERS: dict[str, type[RawDataset]] = {
 
 
 def sheet_for(name: str, folder: Path) -> DatasetSheet:
-    """The data sheet of ``name``: from the catalog, or from the card of a user's own dataset.
-
-    Raises:
-        DataError: the catalog does not know the name and the folder has no card.
-    """
+    """The data sheet of ``name``: from the catalog, or from the card of a user's own dataset."""
     if name in DATASETS:
         return DATASETS[name]
     if not (folder / CARD).exists():
         known = ", ".join(DATASETS)
         raise DataError(
-            f"{folder / CARD}: missing; {name!r} is none of {known}: so describe it: docs/your_own_dataset.md"
+            f"{folder / CARD}: missing; {name!r} is none of {known}; describe it (docs/your_own_dataset.md)"
         )
     return sheet_of(name, folder)
 
@@ -50,10 +46,10 @@ def read(name: str, folder: Path | str, split: str, sheet: DatasetSheet | None =
 
     Args:
         name: a dataset of the catalog, or the name of a user's own.
-        folder: its files, or the folder above the archive's top folder.
+        folder: its files, or the parent of the archive's top folder.
         split: ``train``, ``val`` or ``test``.
-        sheet: the data sheet, if not the one of the catalog; ``catalog.AS_PUBLISHED["brick_kiln"]`` reads Brick Kiln
-            under its published, wrong, band names.
+        sheet: the default is that of the catalog; ``catalog.AS_PUBLISHED["brick_kiln"]`` reads Brick Kiln with its
+            published, wrong band names.
     """
     if split not in SPLITS:
         raise DataError(f"split must be train, val or test, found {split!r}")

@@ -1,20 +1,19 @@
-"""What all readers of published files share: checked samples, the samples of torchgeo, and a picture.
+"""The base class of all readers: checked samples, samples for torchgeo, and plots.
 
-A reader knows one on-disk layout: the ``ids`` of a split, the ``path`` of an image, and ``_read``. The checks are the
-same for all. Torch is imported only where a sample is asked for as tensors, so that preparing data starts quickly.
+A subclass reads one on-disk layout: the ``ids`` of a split, the ``path`` of an image, and ``_read``. The checks are
+shared. Torch is imported only where a sample is returned as tensors, so that preparing data starts quickly.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deflect.data.catalog import DatasetSheet
-from deflect.data.readers.faults import IGNORE, check_class, check_mask, find_root, narrow, reading, refuse_repeated
+from deflect.data.readers.checks import IGNORE, check_class, check_mask, find_root, narrow, reading, refuse_repeated
 from deflect.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,15 +28,12 @@ class RawDataset(ABC):
     Follows the contract of ``torchgeo.datasets.NonGeoDataset`` (``len``, dict samples, ``plot``) without importing it.
 
     Args:
-        folder: the dataset's files, or the folder that holds the archive's single top folder.
+        folder: the dataset's files, or the folder that contains the archive's single top folder.
         split: ``train``, ``val`` or ``test``.
-        sheet: the facts of the dataset: bands, classes, units, nodata.
-
-    Raises:
-        DataError: a file that the layout asks for is missing.
+        sheet: bands, classes, units and nodata of the dataset.
     """
 
-    #: A file or folder that every copy of this layout has; it tells the dataset's own folder from its parent.
+    #: A file or folder that every copy of this layout has.
     marker: str
     #: Whether pixels without data lose their label as well.
     ignore_nodata = True
@@ -51,21 +47,21 @@ class RawDataset(ABC):
 
     @abstractmethod
     def _list_ids(self) -> list[str]:
-        """The published identity of every image of this split, in a fixed order."""
+        """The published id of every image of this split, in a fixed order."""
 
     @abstractmethod
     def path(self, index: int) -> Path:
-        """The file (or one of the files) of image ``index``, for messages."""
+        """The file (or one of the files) of an image, for error messages."""
 
     def label_path(self, index: int) -> Path:
-        """The file that holds the label of image ``index``."""
+        """The file that contains the label of an image."""
         return self.path(index)
 
     @abstractmethod
     def _read(self, index: int) -> Sample:
-        """Image (C, H, W) and label as stored, with the classes counted from 0 and -1 for none.
+        """Image (C, H, W) as stored, and label with classes counted from 0 and -1 for none.
 
-        A ``MaskedArray`` masks pixels without a measurement; else they have one of the sheet's nodata values.
+        A ``MaskedArray`` masks pixels without a measurement; otherwise they have one of the sheet's nodata values.
         """
 
     def load(self, index: int) -> Sample:
@@ -73,7 +69,7 @@ class RawDataset(ABC):
         return self.load_measured(index)[:2]
 
     def load_measured(self, index: int) -> tuple[np.ndarray, np.ndarray | int, np.ndarray]:
-        """What ``load`` gives, and where the image holds a measurement: (C, H, W) bool.
+        """The sample of ``load``, and a bool array (C, H, W) that is True where the image has a measurement.
 
         Raises:
             DataError: the file is damaged, or its bands, shape, values or label contradict the data sheet.
@@ -84,10 +80,10 @@ class RawDataset(ABC):
         image = narrow(image, path)
         if image.ndim != 3 or len(image) != len(sheet.bands) or image.shape[1] != image.shape[2]:
             expected = f"a square image of {len(sheet.bands)} bands"
-            raise DataError(f"{path}: expected {expected}, found shape {image.shape}; cut it anew")
+            raise DataError(f"{path}: expected {expected}, found shape {image.shape}; cut it to a square")
         missing, image = self._missing(image), np.ma.getdata(image)
         if missing.all():
-            raise DataError(f"{path}: every pixel is nodata or not finite; take the image out of split {self.split}")
+            raise DataError(f"{path}: every pixel is nodata or not finite; remove the image from split {self.split}")
         if missing.any():
             image = np.where(missing, 0, image)
         if sheet.task == "classification":
@@ -102,7 +98,7 @@ class RawDataset(ABC):
         return [path for index in range(len(self)) for path in {self.path(index), self.label_path(index)}]
 
     def signature(self) -> list[list[int]]:
-        """Size and time of change of every file, to recognise the files of an earlier run."""
+        """Size and modification time of every file, to recognise the files of an earlier run."""
         states = []
         for path in sorted(self.files()):
             with reading(path):
@@ -110,9 +106,8 @@ class RawDataset(ABC):
         return [[state.st_size, state.st_mtime_ns] for state in states]
 
     def _missing(self, image: np.ndarray) -> np.ndarray:
-        """Where the image holds no measurement, (C, H, W) bool."""
         pixels = np.ma.getdata(image)
-        missing = ~np.isfinite(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, bool)
+        missing = ~np.isfinite(pixels)
         if isinstance(image, np.ma.MaskedArray):
             return missing | np.ma.getmaskarray(image)
         for value in self.sheet.nodata:
@@ -132,9 +127,6 @@ class RawDataset(ABC):
         key = "label" if self.sheet.task == "classification" else "mask"
         return {"image": torch.from_numpy(image.astype(np.float32)), key: torch.tensor(label, dtype=torch.int64)}
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[index] for index in range(len(self)))
-
     def __str__(self) -> str:
         return f"{type(self).__name__} Dataset\n    type: NonGeoDataset\n    size: {len(self)}"
 
@@ -144,8 +136,9 @@ class RawDataset(ABC):
 
         rgb = sample["image"][list(self.sheet.bands.rgb)].numpy().transpose(1, 2, 0)
         low, high = np.percentile(rgb, (2, 98))
-        figure = Figure(figsize=(4 * (1 + ("mask" in sample)), 4), layout="constrained")
-        axes = figure.subplots(1, 1 + ("mask" in sample), squeeze=False)[0]
+        columns = 1 + ("mask" in sample)
+        figure = Figure(figsize=(4 * columns, 4), layout="constrained")
+        axes = figure.subplots(1, columns, squeeze=False)[0]
         axes[0].imshow(np.clip((rgb - low) / max(high - low, 1e-9), 0, 1))
         if "mask" in sample:
             axes[1].imshow(sample["mask"], vmin=IGNORE, vmax=len(self.sheet.classes) - 1, interpolation="none")
@@ -153,6 +146,6 @@ class RawDataset(ABC):
             axes[0].set_title(self.sheet.classes[int(sample["label"])], parse_math=False)
         for axis in axes:
             axis.axis("off")
-        if suptitle is not None:
+        if suptitle:
             figure.suptitle(suptitle)
         return figure

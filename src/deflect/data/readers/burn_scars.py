@@ -3,9 +3,9 @@
     training/, validation/   subsetted_512x512_HLS.S30.<tile>.<date>.v1.4_merged.tif   6 bands, float32 reflectance
                              subsetted_512x512_HLS.S30.<tile>.<date>.v1.4.mask.tif     1 burned, 0 not, -1 missing
 
-The publisher gives two folders. As PANGAEA does, a tenth of ``training`` is the validation split, cut by scikit-learn's
-``train_test_split(np.arange(n), test_size=0.1, random_state=23)`` over the sorted names, and ``validation`` is the test
-split.
+The publisher provides two folders. As in PANGAEA, a tenth of ``training`` is the validation split, drawn by
+scikit-learn's ``train_test_split(np.arange(n), test_size=0.1, random_state=23)`` over the sorted names, and
+``validation`` is the test split.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class BurnScars(RawDataset):
         masks = {path.name.removesuffix(MASK) for path in folder.glob(f"*{MASK}")}
         for alone, has, lacks in ((set(ids) - masks, IMAGE, MASK), (masks - set(ids), MASK, IMAGE)):
             if alone:
-                raise DataError(f"{folder / min(alone)}{has}: no {lacks} beside it; fetch the dataset again")
+                raise DataError(f"{folder / min(alone)}{has}: no {lacks} for it; fetch the dataset again")
         if self.split == "test":
             return ids
         held_out = set(validation_indices(len(ids)))
@@ -48,13 +48,12 @@ class BurnScars(RawDataset):
         return self.path(index).with_name(f"{self.ids[index]}{MASK}")
 
     def _read(self, index: int) -> Sample:
-        image, mask = self.path(index), self.label_path(index)
-        labels = read_tiff(mask).pixels
+        labels = read_tiff(self.label_path(index)).pixels
         if len(labels) != 1:
-            raise DataError(f"{mask}: expected one band, found {len(labels)}; fetch the file again")
-        return read_tiff(image).pixels, labels[0]
+            raise DataError(f"{self.label_path(index)}: expected one band, found {len(labels)}; fetch the file again")
+        return read_tiff(self.path(index)).pixels, labels[0]
 
 
 def validation_indices(n: int) -> list[int]:
-    """What ``sklearn.model_selection.train_test_split(np.arange(n), test_size=0.1, random_state=23)`` holds out."""
+    """The test part of ``sklearn.model_selection.train_test_split(np.arange(n), test_size=0.1, random_state=23)``."""
     return np.random.RandomState(SEED).permutation(n)[: math.ceil(SHARE * n)].tolist()

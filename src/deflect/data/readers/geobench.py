@@ -3,20 +3,19 @@
     default_partition.json   {"train": [ids], "valid": [ids], "test": [ids]}
     <id>.hdf5                one 2-D dataset per band, called by the band's name, or name and date; attribute ``pickle``
 
-Ids hold dots and minus signs (ForestNet). Bands are taken by name, never in the order of the keys: sorted, the
-Sentinel-1 and Sentinel-2 bands of So2Sat would alternate. ``task_specs.pkl`` is never read.
+Ids may contain dots and minus signs (ForestNet). Bands are selected by name, never by the order of the keys: sorted,
+the Sentinel-1 and Sentinel-2 bands of So2Sat would alternate. ``task_specs.pkl`` is never read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.faults import refuse_large, refuse_paths
+from deflect.data.readers.checks import refuse_large, refuse_paths
 from deflect.data.readers.geobench_pickle import read_label
 from deflect.errors import DataError
 from deflect.files import read_json, require_file
@@ -29,7 +28,7 @@ PARTITIONS = {"train": "train", "val": "valid", "test": "test"}
 
 
 class GeoBench(RawDataset):
-    """One split of a GEO-Bench dataset; the sheet's ``stored_names`` say which stored band is which true band."""
+    """One split of a GEO-Bench dataset; the sheet's ``stored_names`` map stored bands to true bands."""
 
     marker = PARTITION
 
@@ -51,35 +50,34 @@ class GeoBench(RawDataset):
         path = self.path(index)
         require_file(path)
         with h5py.File(path, "r") as file:
-            keys = self.keys(file, path)
-            planes = [plane(file, key, path) for key in keys]
+            planes = {key: _plane(file, key, path) for key in self._keys(list(file), path)}
             label = read_label(file.attrs.get("pickle"), path)
-        return stack(planes, keys, path), label  # type: ignore[return-value]
+        first = next(iter(planes))
+        for key, plane in planes.items():
+            if plane.ndim != 2 or plane.shape != planes[first].shape:
+                shapes = f"band {key!r} has shape {plane.shape}, {first!r} {planes[first].shape}"
+                raise DataError(f"{path}: {shapes}; fetch the file again")
+        return np.stack(list(planes.values())), label  # type: ignore[return-value]
 
-    def keys(self, stored: Iterable[str], path: Path) -> list[str]:
-        """The keys of the sheet's bands among those of a file, in the order of the bands.
-
-        Raises:
-            DataError: a band is missing or ambiguous, or the file holds one that the data sheet does not know.
-        """
-        stored = list(stored)
-        found = {name: [key for key in stored if key == name or key.startswith(name + "_")] for name in self._names}
-        for name in self.sheet.stored_names:
+    def _keys(self, stored: list[str], path: Path) -> list[str]:
+        """The keys of the sheet's bands among ``stored``, in the order of the bands."""
+        names = self.sheet.stored_names
+        found = {
+            name: [key for key in stored if key == name or key.startswith(name + "_")]
+            for name in (*names, *self.sheet.left_out)
+        }
+        for name in names:
             if len(found[name]) != 1:
                 what = f"no band {name!r}" if not found[name] else f"band {name!r} more than once"
                 raise DataError(f"{path}: {what} among {', '.join(stored)}; fetch the file again")
         unknown = sorted(set(stored).difference(*found.values()))
         if unknown:
             raise DataError(f"{path}: unknown band {unknown[0]!r}; this is not {self.sheet.name} as published")
-        return [found[name][0] for name in self.sheet.stored_names]
-
-    @property
-    def _names(self) -> list[str]:
-        return [*self.sheet.stored_names, *self.sheet.left_out]
+        return [found[name][0] for name in names]
 
 
-def plane(file: h5py.File, key: str, path: Path) -> np.ndarray:
-    """One band, stored in the file itself and of a size that an image can have."""
+def _plane(file: h5py.File, key: str, path: Path) -> np.ndarray:
+    """One band, stored in the file itself and not larger than an image."""
     import h5py
 
     found = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
@@ -88,11 +86,3 @@ def plane(file: h5py.File, key: str, path: Path) -> np.ndarray:
     for shape in (found.shape, found.chunks or ()):
         refuse_large(shape, found.dtype, path)
     return found[()]
-
-
-def stack(planes: list[np.ndarray], keys: list[str], path: Path) -> np.ndarray:
-    """Bands as one image (C, H, W); they must agree in shape."""
-    for key, plane in zip(keys, planes, strict=True):
-        if plane.ndim != 2 or plane.shape != planes[0].shape:
-            raise DataError(f"{path}: band {key!r} has shape {plane.shape}, {keys[0]!r} {planes[0].shape}; fetch again")
-    return np.stack(planes)

@@ -1,11 +1,11 @@
 """The ``pickle`` attribute of a GEO-Bench HDF5 file, read without importing or calling anything that it names.
 
 The label of a GEO-Bench sample is only in a pickled dict, stored as the text of a bytes literal. Unpickling it would
-run whatever the file says. Here Python's own unpickler gets the opcodes that GEO-Bench writes and no others, keeps a
-class as its name, a call as its arguments and a dict as its pairs, and drops the state of objects.
+run any code in the file. Here Python's own unpickler accepts only the opcodes that GEO-Bench writes, keeps a class as
+its name, a call as its arguments and a dict as its pairs, and drops the state of objects.
 
-``pickle.Unpickler``, written in C, with a restricted ``find_class`` is not as safe: it hashes the keys of dicts, which
-for nested tuples may never end, and takes memory for as many memo entries as a file claims to have.
+The C ``pickle.Unpickler`` with a restricted ``find_class`` is less safe: it hashes the keys of dicts, which may take
+forever for nested tuples, and allocates as many memo entries as the file claims.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from typing import Any, ClassVar
 
 from deflect.errors import DataError, flat
 
-#: Longest attribute text accepted. ForestNet's largest pickle has 169,322 bytes, and escapes take up to 4 characters.
+#: Maximum length of the attribute. ForestNet's largest pickle has 169,322 bytes; an escape takes up to 4 characters.
 LONGEST = 1 << 20
-#: Every class in the attributes of the published files, with the older module names of GEO-Bench (ccb.io, geobench.io).
+#: Classes in the attributes of the published files, under the old module names of GEO-Bench too (ccb.io, geobench.io).
 KNOWN = re.compile(
     r"(geobench|geobench\.io|ccb\.io|geobench\.dataset|geobench\.io\.dataset|ccb\.io\.dataset) [A-Z]\w*"
     r"|affine Affine|datetime (date|datetime)|rasterio\.crs CRS|collections OrderedDict"
     r"|numpy\.(core|_core)\.multiarray (_reconstruct|scalar)|numpy (dtype|ndarray)"
 )
-#: What Python's unpickler raises on bytes that are no pickle, or that end too soon.
+#: Errors of Python's unpickler on bytes that are not a pickle or are truncated.
 MALFORMED = pickle.UnpicklingError, struct.error, EOFError, ValueError, TypeError, LookupError, AttributeError
-#: The opcodes that GEO-Bench writes and that mean here what they mean to Python.
+#: Opcodes that GEO-Bench writes and that are handled as Python does.
 OPCODES = (
     "PROTO STOP MARK MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET GLOBAL STACK_GLOBAL NONE NEWTRUE NEWFALSE BININT "
     "BININT1 BININT2 LONG1 BINFLOAT SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES EMPTY_LIST APPEND APPENDS "
@@ -49,14 +49,14 @@ class _Class:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """A call that is not made."""
+    """A function and its arguments, never called."""
 
     function: Any
     arguments: Any
 
 
 class _Pairs:
-    """A dict as pairs: keys are never hashed, so that a hostile key costs nothing."""
+    """A dict as pairs; keys are never hashed, since hashing a hostile key may take forever."""
 
     def __init__(self) -> None:
         self.pairs: list[tuple[Any, Any]] = []
@@ -77,16 +77,16 @@ def _note_call(reader: Any) -> None:
 
 
 class _Reader(pickle._Unpickler):
-    """Python's unpickler with its own table of opcodes, as joblib has one."""
+    """Python's unpickler with a restricted table of opcodes."""
 
     stack: list[Any]
     metastack: list[list[Any]]
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         code: pickle._Unpickler.dispatch[code] for code in (getattr(pickle, name)[0] for name in OPCODES.split())
     }
-    dispatch[pickle.FRAME[0]] = lambda self: self.read(8)  # the length; frames only speed up the reading of files
+    dispatch[pickle.FRAME[0]] = lambda self: self.read(8)  # skip the length; frames only speed up reading from files
     dispatch[pickle.EMPTY_DICT[0]] = lambda self: self.append(_Pairs())
-    dispatch[pickle.BUILD[0]] = lambda self: self.stack.pop()  # the state of an object that is never made
+    dispatch[pickle.BUILD[0]] = lambda self: self.stack.pop()  # drop the state; the object is never created
     dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = _note_call
 
     def find_class(self, module: str, name: str) -> _Class:
@@ -96,13 +96,13 @@ class _Reader(pickle._Unpickler):
 
 
 def read_label(text: Any, path: Path) -> int | None:
-    """The class out of the attribute ``text`` of the file ``path``; ``None`` where the label is an image.
-
-    Raises:
-        DataError: the text is too long, cut short, no bytes literal, or holds anything but what GEO-Bench writes.
-    """
+    """The class in the attribute ``text`` of the file ``path``; ``None`` if the label is an image."""
     try:
-        record = _unpickle(_literal(text))
+        file = io.BytesIO(_literal(text))
+        reader = _Reader(file)
+        record = reader.load()
+        if file.read(1) or reader.stack or reader.metastack:
+            raise ValueError("something follows the record")
         if not isinstance(record, _Pairs):
             raise ValueError("the record is not a dict")
         return _integer(record.get("label"))
@@ -126,18 +126,8 @@ def _literal(text: Any) -> bytes:
     return raw
 
 
-def _unpickle(raw: bytes) -> Any:
-    """The object that ``raw`` describes, to its last byte."""
-    file = io.BytesIO(raw)
-    reader = _Reader(file)
-    record = reader.load()
-    if file.read(1) or reader.stack or reader.metastack:
-        raise ValueError("something follows the record")
-    return record
-
-
 def _integer(value: Any) -> int | None:
-    """An integer as Python or as NumPy pickles it; ``None`` where there is no label."""
+    """An integer as pickled by Python or NumPy; ``None`` stays ``None``."""
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     match value:

@@ -5,7 +5,7 @@
     Scene_<i>/10/Scene_<i>_L2R_cl_<crop>.tif    0 unlabelled, 1 to 15 classes
 
 Sentinel-2A and 2B differ by a few nm in the file names, so a file belongs to the band of the nearest wavelength. Bands
-of 20 and 60 m are repeated to 10 m. Pixels that are not a number become 0; their label stays, as published.
+of 20 and 60 m are repeated to 10 m. NaN pixels become 0 and keep their label, as published.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.faults import refuse_paths
+from deflect.data.readers.checks import refuse_paths
 from deflect.data.readers.tiff import read_tiff
 from deflect.errors import DataError
 from deflect.files import read_text
 
 GSDS = (10, 20, 60)
-#: How far the wavelength in a file name may be from the band's, in nm. 2A and 2B differ from the nominal by 12 at most.
+#: Maximum distance of the wavelength in a file name from the band's, in nm; 2A and 2B are within 12 of the nominal.
 NEAR = 20.0
 
 
@@ -47,40 +47,36 @@ class Mados(RawDataset):
         return super().files() + [path for index in range(len(self)) for path in self._bands(index)]
 
     def _read(self, index: int) -> Sample:
-        labels = read_tiff(self.path(index)).pixels[0]
-        planes = [self._plane(path, labels.shape) for path in self._bands(index)]
-        sheet = self.sheet
+        labels, sheet = read_tiff(self.path(index)).pixels[0], self.sheet
+        image = np.stack([_plane(path, labels.shape) for path in self._bands(index)])
         classes = labels.astype(np.int16) + sheet.label_shift
-        return np.stack(planes), np.where(labels == sheet.unlabelled, sheet.ignore_index, classes)
+        return image, np.where(labels == sheet.unlabelled, sheet.ignore_index, classes)
 
     def _bands(self, index: int) -> list[Path]:
         """The file of each band, in the order of the bands."""
         scene, crop = self.ids[index].rsplit("_", 1)
-        found: dict[str, Path] = {}
-        for gsd in GSDS:
-            for path in sorted((self.folder / scene / str(gsd)).glob(f"{scene}_L2R_rhorc_*_{crop}.tif")):
-                band = self._band_at(path)
-                if band in found:
-                    raise DataError(f"{path}: a second file of band {band} beside {found[band].name}; fetch it again")
-                found[band] = path
-        for wanted in self.sheet.bands:
+        bands, found = self.sheet.bands, dict[str, Path]()
+        folders = [self.folder / scene / str(gsd) for gsd in GSDS]
+        for path in [path for folder in folders for path in sorted(folder.glob(f"{scene}_L2R_rhorc_*_{crop}.tif"))]:
+            wavelength = float(path.name.split("_")[-2])
+            distances = np.abs(np.subtract(bands.wavelengths, wavelength))
+            band = bands.names[int(distances.argmin())]
+            if distances.min() > NEAR:
+                raise DataError(f"{path}: no band of MADOS near {wavelength:g} nm; fetch or place the dataset again")
+            if band in found:
+                raise DataError(f"{path}: a second file of band {band}, after {found[band].name}; fetch it again")
+            found[band] = path
+        for wanted in bands:
             if wanted.name not in found:
                 what = f"crop {crop} has no file near {wanted.wavelength:g} nm ({wanted.name})"
                 raise DataError(f"{self.folder / scene}: {what}; fetch or place the dataset again")
-        return [found[name] for name in self.sheet.bands.names]
+        return [found[name] for name in bands.names]
 
-    def _band_at(self, path: Path) -> str:
-        wavelength = float(path.name.split("_")[-2])
-        nearest = min(self.sheet.bands, key=lambda band: abs(band.wavelength - wavelength))
-        if abs(nearest.wavelength - wavelength) > NEAR:
-            raise DataError(f"{path}: no band of MADOS near {wavelength:g} nm; fetch or place the dataset again")
-        return str(nearest.name)
 
-    @staticmethod
-    def _plane(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-        """A band at 10 m: every pixel of a coarser file repeated."""
-        pixels = read_tiff(path).pixels[0]
-        factor = int(path.parent.name) // GSDS[0]
-        if tuple(side * factor for side in pixels.shape) != shape:
-            raise DataError(f"{path}: {pixels.shape} pixels do not fit a label image of {shape}; fetch the file again")
-        return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+def _plane(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A band at 10 m, the pixels of a coarser file repeated."""
+    pixels = read_tiff(path).pixels[0]
+    factor = int(path.parent.name) // GSDS[0]
+    if tuple(side * factor for side in pixels.shape) != shape:
+        raise DataError(f"{path}: {pixels.shape} pixels do not fit a label image of {shape}; fetch the file again")
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)

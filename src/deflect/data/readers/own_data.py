@@ -1,11 +1,11 @@
 """A user's own data: GeoTIFFs and a ``card.yaml``.
 
     labels: folders      <class>/<name>.tif
-    labels: labels.csv   images/<name>.tif and a table with the columns image, label and, if it makes the splits, split
+    labels: labels.csv   images/<name>.tif and a table with columns image, label and, with splits: column, split
     labels: masks        images/<name>.tif and masks/<name>.tif, values 0, 1, ... or the card's ``ignore``
 
-With ``splits: folders`` each of train/, val/ and test/ holds this. The card names the band of each channel; where a
-file names its own bands, the two must agree.
+With ``splits: folders``, train/, val/ and test/ each have this layout. The card names the band of each channel; if a
+file names its bands as well, the two must agree.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.faults import reading
+from deflect.data.readers.checks import reading
 from deflect.data.readers.own_data_card import CARD, read_card, stored_bands
-from deflect.data.readers.own_data_files import composed, few, find, note_left_out, tiffs
-from deflect.data.readers.own_data_statements import check_image, check_nodata, check_place, equal, unstated
-from deflect.data.readers.own_data_tables import drawn, read_ids, read_table, refuse_empty
+from deflect.data.readers.own_data_files import composed, few, find, members_of, note_left_out, read_table, tiffs
+from deflect.data.readers.own_data_metadata import check_image, check_nodata, check_place, equal, unstated
 from deflect.data.readers.tiff import Tiff, read_tiff
 from deflect.errors import DataError
 from deflect.settings import SPLITS
@@ -40,17 +39,13 @@ class OwnData(RawDataset):
         self._labels: dict[str, int] = {}
         self._masks: dict[str, Path] = {}
         self._split_of: dict[str, str] = {}
-        if self.card.labels == "folders":
-            self._files = self._class_files()
-        else:
-            self._files = self._images("images")
-            if self.card.labels == "masks":
-                self._masks = self._mask_files()
-            else:
-                table, with_split = self.folder / self.card.labels, self.card.splits == "column"
-                self._labels, self._split_of = read_table(table, self._files, self.sheet.classes, with_split)
-        members = self._members()
-        refuse_empty(members, self.folder)
+        self._files = self._class_files() if self.card.labels == "folders" else self._images("images")
+        if self.card.labels == "masks":
+            self._masks = self._mask_files()
+        elif self.card.labels != "folders":
+            table, with_split = self.folder / self.card.labels, self.card.splits == "column"
+            self._labels, self._split_of = read_table(table, self._files, self.sheet.classes, with_split)
+        members = members_of(self.card.splits, self.folder, self._files, self._labels, self._split_of)
         if self.split == SPLITS[0]:
             self._note(members)
         return sorted(members[self.split])
@@ -70,24 +65,20 @@ class OwnData(RawDataset):
         image = read_tiff(path)
         check_image(image, self.card, self.stored, self.channels, path)
         check_nodata(image, self.sheet.nodata, "nodata", path)
-        pixels = self._measured(image)
-        label = self._labels.get(name)
-        return self._middle(pixels, path), label if label is not None else self._middle(self._mask(name, image), path)
+        pixels = self._middle(self._measured(image), path)
+        return pixels, self._labels[name] if name in self._labels else self._middle(self._mask(name, image), path)
 
     def _middle(self, pixels: np.ndarray, path: Path) -> np.ndarray:
-        """The card's ``size`` of square pixels from the middle of (..., H, W); everything where it gives none."""
+        """The square of the card's ``size`` in the middle of (..., H, W); all of a square image if it sets none."""
         height, width = pixels.shape[-2:]
-        size = self.card.size
-        if size is None and height == width:
-            return pixels
-        if size is None or min(height, width) < size:
-            largest = min(height, width)
-            raise DataError(f"{path}: {height} x {width} pixels; cut it anew, or set size: {largest} or less in {CARD}")
+        largest, size = min(height, width), self.card.size or max(height, width)
+        if size > largest:
+            raise DataError(f"{path}: {height} x {width} pixels; crop it, or set size: {largest} or less in {CARD}")
         top, left = (height - size) // 2, (width - size) // 2
         return pixels[..., top : top + size, left : left + size]
 
     def _measured(self, image: Tiff) -> np.ma.MaskedArray:
-        """Stored value + offset of the channels in use; masked by the stored values and by the file's own mask."""
+        """Stored value + offset of the channels in use, with nodata and the pixels that the file masks masked."""
         pixels = image.pixels[self.channels]
         missing = equal(pixels, self.sheet.nodata)
         if image.hidden is not None:
@@ -99,9 +90,10 @@ class OwnData(RawDataset):
     def _mask(self, name: str, image: Tiff) -> np.ndarray:
         path = self._masks[name]
         mask = read_tiff(path)
-        if len(mask.pixels) != 1 or mask.pixels.shape[1:] != image.pixels.shape[1:]:
-            shapes = f"{image.pixels.shape[1:]} pixels but its mask {mask.pixels.shape}"
-            raise DataError(f"{path}: the image has {shapes}; cut both to the same pixels, the mask with one band")
+        shape = image.pixels.shape[1:]
+        if mask.pixels.shape != (1, *shape):
+            shapes = f"expected a mask of shape {(1, *shape)} like its image, found {mask.pixels.shape}"
+            raise DataError(f"{path}: {shapes}; cut both to the same pixels, the mask with one band")
         check_place(mask, image, path)
         ignored = () if self.card.ignore is None else (self.card.ignore,)
         check_nodata(mask, ignored, "ignore", path)
@@ -114,7 +106,7 @@ class OwnData(RawDataset):
         return np.where(unlabelled, self.sheet.ignore_index, labels.astype(np.int32))
 
     def _places(self) -> dict[str, Path]:
-        """Prefix of ids -> the folder that their files are in: the dataset's own, or one per split."""
+        """Prefix of ids -> the folder of their files: that of the dataset, or one per split."""
         folders = {path.name for path in self.folder.glob("[!.]*") if path.is_dir()}
         if self.card.splits == "folders":
             if not folders.issuperset(SPLITS):
@@ -130,13 +122,13 @@ class OwnData(RawDataset):
         return {"": self.folder}
 
     def _images(self, folder: str, before: str = "") -> dict[str, Path]:
-        """The GeoTIFFs of one folder in every place, by id; val and test may lack a class."""
+        """The GeoTIFFs of a subfolder of every place, by id; val and test may lack a class."""
         places = {prefix: find(place / folder) for prefix, place in self._places().items()}
         read = {prefix: tiffs(path) for prefix, path in places.items() if prefix in ("", "train/") or path.exists()}
         return {f"{prefix}{before}{name}": path for prefix, images in read.items() for name, path in images.items()}
 
     def _class_files(self) -> dict[str, Path]:
-        """``class/name`` -> file; every folder must be a class and every class a folder."""
+        """``class/name`` -> file; folders and classes must be the same."""
         folders = (path for place in self._places().values() for path in sorted(place.glob("[!.]*")) if path.is_dir())
         for folder in folders:
             if composed(folder.name) not in self.sheet.classes:
@@ -151,35 +143,20 @@ class OwnData(RawDataset):
     def _mask_files(self) -> dict[str, Path]:
         masks, images = self._images("masks"), self._files
         for files, has, lacks in ((masks, "mask", "image"), (images, "image", "mask")):
-            alone = [files[name] for name in sorted(files.keys() ^ (masks.keys() & images))]
+            alone = [files[name].name for name in sorted(files.keys() - (masks.keys() & images))]
             if alone:
-                count = f"{len(alone)} {has}s" if len(alone) > 1 else has
-                raise DataError(
-                    f"{alone[0]}: {count} without {lacks} ({few([path.name for path in alone])}); "
-                    f"add {lacks}s/{alone[0].name} or remove the {has}"
-                )
+                found = f"{len(alone)} {has}s without {lacks} ({few(alone)})"
+                raise DataError(f"{self.folder}: {found}; add the {lacks}s or remove the {has}s")
         return masks
 
-    def _members(self) -> dict[str, set[str]]:
-        """The ids of every split."""
-        splits = self.card.splits
-        if splits == "column":
-            return {split: {name for name in self._files if self._split_of[name] == split} for split in SPLITS}
-        if splits == "folders":
-            return {split: {name for name in self._files if name.startswith(f"{split}/")} for split in SPLITS}
-        if "seed" in splits:
-            return drawn(self._labels or dict.fromkeys(self._files), splits["seed"], splits["fractions"])
-        return {split: read_ids(self.folder / splits[split], self._files) for split in SPLITS}
-
     def _note(self, members: dict[str, set[str]]) -> None:
-        """What a user may have meant otherwise, one line each in the log."""
-        read = [*self._files.values(), *self._masks.values(), self.folder / CARD]
-        note_left_out(self.folder, read)
+        """Log what may be a mistake, one line each."""
+        note_left_out(self.folder, {*self._files.values(), *self._masks.values()})
         first = self._files[min(members["train"])]
         with reading(first):
             left = unstated(read_tiff(first))
         if left:
-            log.info("%s: the file does not state %s; %s is taken at its word", first, ", ".join(left), CARD)
+            log.info("%s: the file does not state %s; the values of %s are used", first, ", ".join(left), CARD)
         unused = sorted(set(self._files).difference(*members.values()))
         if unused:
             log.warning("%s: %d images are in no split, e.g. %s", self.folder, len(unused), unused[0])

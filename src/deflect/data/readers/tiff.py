@@ -1,4 +1,4 @@
-"""Reading GeoTIFFs: pixels, and everything that the file states about them."""
+"""Read GeoTIFFs: pixels and metadata."""
 
 from __future__ import annotations
 
@@ -9,31 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from deflect.data.readers.faults import reading, refuse_large
+from deflect.data.readers.checks import reading, refuse_large
 from deflect.files import require_file
 
 
 @dataclass(frozen=True)
 class Tiff:
-    """A GeoTIFF and what it states about itself, band by band."""
+    """A GeoTIFF and its metadata."""
 
     pixels: np.ndarray  # (C, H, W) as stored
     names: tuple[str, ...]  # descriptions, "" where there is none
     colours: tuple[str, ...]  # colour interpretations, e.g. "red", "gray", "undefined", "alpha"
-    scales: tuple[float, ...]  # stored value * scale + offset is the quantity; 1 and 0 without such tags
+    scales: tuple[float, ...]  # stored value * scale + offset is the physical value; 1 and 0 without such tags
     offsets: tuple[float, ...]
     nodata: float | None  # stored value of pixels without a measurement
-    hidden: np.ndarray | None  # (H, W), True where a mask in the file or in a file of its own rules the pixel out
-    crs: Any  # coordinate system or None
+    hidden: np.ndarray | None  # (H, W), True where a mask in the file or next to it excludes the pixel
+    crs: Any  # coordinate system, or None
     transform: Any  # from columns and rows to coordinates; the identity where the file has none
 
 
 def read_tiff(path: Path) -> Tiff:
-    """Read a whole GeoTIFF. No other format is opened: a VRT, say, would read other files or ask servers.
-
-    Raises:
-        DataError: the file is missing, damaged, cut short, no GeoTIFF, or far larger than an image.
-    """
+    """Read a whole GeoTIFF. No other format is opened: a VRT, for example, could read other files or servers."""
     import rasterio
     from rasterio.enums import MaskFlags
     from rasterio.errors import NotGeoreferencedWarning

@@ -1,4 +1,4 @@
-"""What GeoTIFFs state about themselves is held against the card: a contradiction is refused in one line."""
+"""The metadata of GeoTIFFs is compared with the card; a contradiction is refused in one line."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_other_bands_are_refused(names: list[str], card: dict[str, Any], tmp_pat
         (["blue", "green", "red", "nir"], {"bands": ["B02", "B03", "B04", "B8A"]}),
     ],
 )
-def test_the_same_bands_in_another_spelling_are_read(names: list[str], card: dict[str, Any], tmp_path: Path) -> None:
+def test_other_spellings_of_the_same_bands_are_read(names: list[str], card: dict[str, Any], tmp_path: Path) -> None:
     one_file(tmp_path, names=names, card=card).load(0)
 
 
@@ -112,23 +112,23 @@ def test_a_contradiction_is_refused(card: dict[str, Any], stated: dict[str, Any]
         ({"gsd": 3}, {"crs": None}),
     ],
 )
-def test_files_that_agree_are_read(card: dict[str, Any], stated: dict[str, Any], tmp_path: Path) -> None:
+def test_files_that_agree_with_the_card_are_read(card: dict[str, Any], stated: dict[str, Any], tmp_path: Path) -> None:
     one_file(tmp_path, card=card, **stated).load(0)
 
 
 @pytest.mark.parametrize(("scale", "offset", "hint"), [(1e-4, -0.1, "-1000"), (2.75e-5, -0.2, "-7272.73")])
 def test_an_offset_in_reflectance_is_refused(scale: float, offset: float, hint: str, tmp_path: Path) -> None:
     write_folders(tmp_path, scale=scale, offset=offset)
-    with pytest.raises(DataError, match=f"offset must be in the unit of stored values.*write {hint}"):
+    with pytest.raises(DataError, match=f"offset: expected in the unit of stored values.*write {hint}"):
         read("own", tmp_path, "train")
 
 
-def test_an_offset_of_reflectance_that_is_stored_is_taken(tmp_path: Path) -> None:
+def test_an_offset_of_stored_reflectance_is_accepted(tmp_path: Path) -> None:
     write_folders(tmp_path, scale=1, offset=-0.1)
     read("own", tmp_path, "train")
 
 
-def test_nodata_is_of_stored_values_only(tmp_path: Path) -> None:
+def test_nodata_is_compared_before_the_offset(tmp_path: Path) -> None:
     write_masks(tmp_path, offset=-1000)
     dataset = read("own", tmp_path, "train")
     pixels = np.full((4, 16, 16), 2000, np.uint16)
@@ -145,7 +145,7 @@ def test_nodata_is_of_stored_values_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float(np.finfo("float32").min), float(np.float32(-9999.9))])
 @pytest.mark.parametrize("digits", [".6g", ".17g"])
-def test_a_nodata_value_as_printed_is_taken(value: float, digits: str, tmp_path: Path) -> None:
+def test_a_rounded_nodata_value_is_accepted(value: float, digits: str, tmp_path: Path) -> None:
     pixels = (image(0) / 1e4).astype(np.float32)
     pixels[:, :3] = value
     card = {"scale": 1, "nodata": float(f"{value:{digits}}")}
@@ -153,14 +153,14 @@ def test_a_nodata_value_as_printed_is_taken(value: float, digits: str, tmp_path:
     assert (loaded[:, :3] == 0).all()
 
 
-def test_pixels_that_the_file_masks_are_no_measurement(tmp_path: Path) -> None:
+def test_masked_pixels_of_an_image_are_not_measurements(tmp_path: Path) -> None:
     hidden = np.zeros((16, 16), bool)
     hidden[:4] = True
     _, _, measured = one_file(tmp_path, hidden=hidden).load_measured(0)
     assert np.array_equal(measured, np.broadcast_to(~hidden, (4, 16, 16)))
 
 
-def test_pixels_that_a_mask_file_masks_have_no_label(tmp_path: Path) -> None:
+def test_masked_pixels_of_a_mask_file_have_no_label(tmp_path: Path) -> None:
     write_masks(tmp_path)
     dataset = read("own", tmp_path, "train")
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(dataset.label_path(0), "r+") as file:
@@ -169,7 +169,7 @@ def test_pixels_that_a_mask_file_masks_have_no_label(tmp_path: Path) -> None:
     assert (dataset.load(0)[1][8:] != -1).any()
 
 
-def test_a_class_that_a_mask_file_calls_nodata_is_refused(tmp_path: Path) -> None:
+def test_a_class_that_is_the_nodata_value_of_a_mask_file_is_refused(tmp_path: Path) -> None:
     write_masks(tmp_path)
     dataset = read("own", tmp_path, "train")
     write_tiff(dataset.label_path(0), np.ones((1, 16, 16), np.uint8), nodata=1)
@@ -190,12 +190,12 @@ DEGREES = rasterio.Affine(2.7e-6, 0, 5, 0, -2.7e-6, 45)
         (rasterio.Affine.translation(0, 16) @ rasterio.Affine.scale(1, -1), "16"),
     ],
 )
-def test_a_mask_elsewhere_is_refused(crs: str | None, change: Any, shift: str, tmp_path: Path) -> None:
+def test_a_shifted_mask_is_refused(crs: str | None, change: Any, shift: str, tmp_path: Path) -> None:
     write_masks(tmp_path, gsd=0.3)
     dataset = read("own", tmp_path, "train")
     write_tiff(dataset.path(0), image(0), crs=crs, transform=DEGREES)
     write_tiff(dataset.label_path(0), np.ones((1, 16, 16), np.uint8), crs=crs, transform=DEGREES @ change)
-    with pytest.raises(DataError, match=f"a corner lies {shift} pixels from that of its image"):
+    with pytest.raises(DataError, match=f"a corner is {shift} pixels from that of its image"):
         dataset.load(0)
     write_tiff(dataset.label_path(0), np.ones((1, 16, 16), np.uint8), crs=crs, transform=DEGREES)
     dataset.load(0)
@@ -211,9 +211,9 @@ def test_other_pixel_types_are_named(tmp_path: Path) -> None:
         prepare("own", tmp_path, tmp_path / "store")
 
 
-def test_what_files_do_not_state_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_files_do_not_state_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_folders(tmp_path)
     caplog.set_level(logging.INFO)
     prepare("own", tmp_path, tmp_path / "store")
     (line,) = [record.message for record in caplog.records if "does not state" in record.message]
-    assert "the order of bands, scale and offset, nodata; card.yaml is taken at its word" in line
+    assert "the order of bands, scale and offset, nodata; the values of card.yaml are used" in line

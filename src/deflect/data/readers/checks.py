@@ -1,4 +1,4 @@
-"""Faults of published files, each reported in one line with the file and the remedy, and the checks that find them."""
+"""Checks of published files and their samples. Each error is one line with the file and what to do."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ import numpy as np
 
 from deflect.errors import DataError
 
+#: The label of pixels that are not scored.
 IGNORE = -1
-#: Most bytes of one image in memory; the largest published one (HLS Burn Scars) has 6.3 MB.
+#: Maximum size in bytes of one image in memory; the largest published one (HLS Burn Scars) has 6.3 MB.
 LARGEST = 256 << 20
 
 
 def find_root(folder: Path, marker: str, name: str) -> Path:
-    """``folder`` if it holds ``marker``, else the one folder in it that does: archives bring a top folder."""
+    """``folder`` if it contains ``marker``, else its only subfolder that does: archives have a top folder."""
     if (folder / marker).exists():
         return folder
     inside = sorted(path.parent for path in folder.glob(f"*/{marker}"))
     if len(inside) != 1:
-        found = "several folders with it" if inside else "nothing like it"
-        raise DataError(f"{folder}: expected {marker}, found {found}; run `deflect data fetch {name}` or place them")
+        found = "several folders with it" if inside else "no such file or folder"
+        raise DataError(f"{folder}: expected {marker}, found {found}; run `deflect data fetch {name}` or add the files")
     return inside[0]
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what the file libraries raise on a missing or damaged file into one line that names it."""
+    """Turn an ``OSError`` of a file library about a missing or damaged file into a one-line ``DataError``."""
     try:
         yield
     except FileNotFoundError as error:
@@ -42,7 +43,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def refuse_large(shape: Sequence[int], dtype: Any, path: Path) -> None:
-    """A file of a few kB can state a size that no memory holds; asked before its pixels are read."""
+    """Call before reading pixels: a file of a few kB can state a size that fits in no memory."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size > LARGEST:
         stated = " x ".join(map(str, shape))
@@ -50,14 +51,13 @@ def refuse_large(shape: Sequence[int], dtype: Any, path: Path) -> None:
 
 
 def refuse_repeated(ids: Sequence[str], where: str) -> None:
-    """An id that is listed twice would be trained on, or counted, twice."""
     if len(set(ids)) < len(ids):
         repeated = next(name for name, count in Counter(ids).items() if count > 1)
         raise DataError(f"{where} lists {repeated!r} more than once; remove the repeated line or file")
 
 
 def refuse_paths(ids: Sequence[str], where: Path) -> None:
-    """An id becomes a file name; one that is a path could name a file outside the dataset."""
+    """Ids become file names; a path could point outside the dataset."""
     if paths := [name for name in ids if name in ("", ".", "..") or any(sign in name for sign in "/\\\0")]:
         raise DataError(f"{where}: expected names of samples, found {paths[0]!r}; fetch the file again")
 
@@ -84,7 +84,7 @@ def check_mask(mask: Any, classes: int, shape: tuple[int, ...], path: Path) -> n
 
 
 def narrow(image: np.ndarray, path: Path) -> np.ndarray:
-    """Integers up to 16 bits as they are, any float as float32."""
+    """Floats as float32, integers of up to 16 bits unchanged."""
     if image.dtype.kind == "f":
         return image.astype(np.float32, copy=False)
     if image.dtype not in (np.uint8, np.int8, np.uint16, np.int16):

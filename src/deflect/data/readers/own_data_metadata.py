@@ -1,7 +1,4 @@
-"""Compares what a GeoTIFF states about itself with ``card.yaml``.
-
-A file that contradicts the card is refused in one line. What a file does not state is taken from the card.
-"""
+"""Compare the metadata of a GeoTIFF with ``card.yaml``. What a file does not state is taken from the card."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from deflect.data.readers.own_data_card import CARD, OwnDataCard
 from deflect.data.readers.tiff import Tiff
 from deflect.errors import DataError
 
-#: Roles (letters of Spyndex) -> what people call a band that has one of them, without spaces and signs.
+#: Roles (letters of Spyndex) -> common names of bands with one of them, without spaces and punctuation.
 NAMES = {
     "A": "coastal coastalaerosol",
     "B": "blue",
@@ -31,24 +28,21 @@ NAMES = {
     "S2": "swir2 swir22",
 }
 ROLES_OF = {name: roles.split() for roles, names in NAMES.items() for name in names.split()}
-#: Side of a pixel on the ground over the card's ``gsd``: degrees and projections stretch it a little.
+#: Allowed ratio of the pixel size on the ground to the card's ``gsd``; degrees and projections distort it a little.
 GSD_RATIO = (0.8, 1.25)
-#: Reflectance that the largest stored number must reach.
+#: Minimum reflectance of the largest value of the pixel type.
 BRIGHT = 0.05
-#: Largest distance between the corners of a mask and its image, in pixels.
+#: Maximum distance between the corners of a mask and its image, in pixels.
 SHIFT = 0.1
-UNTAGGED = "(gdal_edit.py changes what a file states)"
+UNTAGGED = "(gdal_edit.py changes the metadata of a file)"
 
 
 def check_image(image: Tiff, card: OwnDataCard, bands: BandSet, channels: list[int], path: Path) -> None:
     """Compare an image with the card.
 
     Args:
-        bands: those of all channels of the file, in the card's order.
+        bands: of all channels of the file.
         channels: those that the dataset uses.
-
-    Raises:
-        DataError: one of the statements contradicts the card.
     """
     if len(image.pixels) != len(bands):
         raise DataError(f"{path}: {CARD} lists {len(bands)} bands, the file has {len(image.pixels)}; correct either")
@@ -59,7 +53,7 @@ def check_image(image: Tiff, card: OwnDataCard, bands: BandSet, channels: list[i
 
 
 def check_nodata(image: Tiff, known: tuple[float, ...], key: str, path: Path) -> None:
-    """A value that the file calls nodata and the card does not would pass for a measurement, or for a class."""
+    """Refuse pixels of a value that the file calls nodata and the card does not."""
     value = image.nodata
     if value is None or equal(np.asarray(value), known).any() or not equal(image.pixels, (value,)).any():
         return
@@ -71,7 +65,7 @@ def check_nodata(image: Tiff, known: tuple[float, ...], key: str, path: Path) ->
 
 
 def check_place(mask: Tiff, image: Tiff, path: Path) -> None:
-    """A mask's corners against its image's, in pixels, so that the unit of the coordinates does not matter."""
+    """Compare the corners of a mask with those of its image, in pixels, whatever the unit of the coordinates."""
     if mask.crs and image.crs and mask.crs != image.crs:
         raise DataError(f"{path}: coordinate system differs from its image's; warp the mask to the image's grid")
     if mask.transform.is_identity or image.transform.is_identity:
@@ -81,12 +75,12 @@ def check_place(mask: Tiff, image: Tiff, path: Path) -> None:
         column, row = ~image.transform @ (mask.transform @ corner)
         shift = max(abs(column - corner[0]), abs(row - corner[1]))
         if not shift <= SHIFT:
-            found = f"a corner lies {shift:.3g} pixels from that of its image"
+            found = f"a corner is {shift:.3g} pixels from that of its image"
             raise DataError(f"{path}: {found}; warp the mask to the image's grid")
 
 
 def unstated(image: Tiff) -> list[str]:
-    """What the file leaves to the card."""
+    """The facts that the file does not state."""
     tagged = image.scales != (1,) * len(image.scales) or image.offsets != (0,) * len(image.offsets)
     facts = {
         "the order of bands": any(map(_word, image.names)),
@@ -98,7 +92,7 @@ def unstated(image: Tiff) -> list[str]:
 
 
 def equal(pixels: np.ndarray, values: tuple[float, ...]) -> np.ndarray:
-    """Where pixels have one of the values; floats to 6 digits, because people copy a printed -3.40282e+38."""
+    """Where pixels have one of the values; floats to 6 digits, since cards contain a printed -3.40282e+38."""
     found = np.zeros(pixels.shape, bool)
     for value in values:
         found |= np.isclose(pixels, value, rtol=1e-5, atol=0) if pixels.dtype.kind == "f" else pixels == value
@@ -115,7 +109,7 @@ def _word(text: str) -> str:
 
 
 def _agrees(text: str, band: Band, bands: BandSet) -> bool:
-    """Whether a description may be of this band; one that fits no band of the sensor may."""
+    """Whether a description may mean this band; one that matches no band of the sensor may mean any."""
     everything = [*bands, *SENSORS.get(bands.sensor, ())]
     word, plain = _word(text), _plain(text)
     meant = [each.name for each in everything if plain == _plain(each.name)]
@@ -129,7 +123,7 @@ def _plain(text: str) -> str:
 
 
 def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
-    """By the names of bands; of a file without names by its colours, which writers set unasked."""
+    """Compare the names of bands or, in a file without names, its colours."""
     if any(image.names):
         what, stated = "names its bands", image.names
     else:
@@ -156,8 +150,8 @@ def _check_scale(image: Tiff, card: OwnDataCard, channels: list[int], path: Path
         own = card.offset * card.scale
         if not (np.isclose(scale, card.scale, rtol=1e-3) and abs(offset - own) < max(card.scale, 1e-6)):
             raise DataError(
-                f"{path}: the file says stored * {scale:.9g} {offset:+.9g} is the quantity, {CARD} says (stored "
-                f"{card.offset:+.9g}) * {card.scale:.9g}; for reflectance by the file set scale: {scale:.9g} and "
+                f"{path}: the file has the value stored * {scale:.9g} {offset:+.9g}, {CARD} (stored "
+                f"{card.offset:+.9g}) * {card.scale:.9g}; to use the file's, set scale: {scale:.9g} and "
                 f"offset: {offset / scale:.9g} {UNTAGGED}"
             )
 
@@ -183,7 +177,7 @@ def _check_gsd(image: Tiff, card: OwnDataCard, path: Path) -> None:
 
 
 def _metres(image: Tiff) -> float | None:
-    """The longer side of the middle pixel on the ground, whatever the unit of the coordinates; None if not stated."""
+    """The longer side of the middle pixel in metres, whatever the unit of the coordinates; None if not stated."""
     if not image.crs or image.transform.is_identity:
         return None
     from rasterio.errors import RasterioError
@@ -193,7 +187,7 @@ def _metres(image: Tiff) -> float | None:
     points = [image.transform @ place for place in ((column, row), (column + 1, row), (column, row + 1))]
     try:
         east, north = transform(image.crs, "EPSG:4326", *zip(*points, strict=True))
-    except RasterioError:  # a local system without a place on Earth
+    except RasterioError:  # a local coordinate system
         return None
     x = np.radians(np.subtract(east[1:], east[0])) * np.cos(np.radians(north[0]))
     y = np.radians(np.subtract(north[1:], north[0]))
