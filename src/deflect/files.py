@@ -1,4 +1,4 @@
-"""Read and write small files: no partial file gets its final name, and damaged files are detected."""
+"""Read and write files: no partial file gets its final name, and damaged files are detected."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from deflect.errors import DeflectError
+from deflect.errors import DeflectError, flat
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Maximum size in bytes of a text file. Objects parsed from JSON take up to 30 times the memory of their text.
 LONGEST_TEXT = 32 << 20
@@ -25,7 +28,7 @@ MOST_NODES = 100_000
 #: Key of a sealed JSON file that holds the hash of all other keys.
 SEAL = "seal"
 CHUNK = 4 << 20
-#: Smaller files are hashed each time; this takes a few milliseconds.
+#: Size from which the hash of a file is kept; smaller ones take a few milliseconds.
 WORTH_NOTING = 4 << 20
 #: A file changed more recently (in nanoseconds) may change again without a new time stamp.
 TOO_NEW = 2_000_000_000
@@ -75,13 +78,14 @@ def sha256_once(path: Path) -> str:
     The hash is kept in the user's cache folder. If that cannot be written, every process reads the file.
     """
     state = _state(path)
-    note = _cache_folder() / f"{sha256_json(str(Path(path).resolve()))[:32]}.json"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deflect" / "sha256"
+    note = cache / f"{sha256_json(str(Path(path).resolve()))[:32]}.json"
     with suppress(OSError, ValueError):
         noted = read_json(note)
         if noted["state"] == state:
             return str(noted["sha256"])
     found = sha256_file(path)
-    if state == _state(path) and state["bytes"] >= WORTH_NOTING and time.time_ns() - state["changed_ns"] > TOO_NEW:
+    if state == _state(path) and state["size"] >= WORTH_NOTING and time.time_ns() - state["ctime_ns"] > TOO_NEW:
         with suppress(OSError):
             write_json(note, {"path": str(path), "state": state, "sha256": found}, seal=True)
     return found
@@ -90,17 +94,7 @@ def sha256_once(path: Path) -> str:
 def _state(path: Path) -> dict[str, int]:
     """What changes whenever a file is written. Programs cannot reset ``ctime``."""
     found = Path(path).stat()
-    return {
-        "bytes": found.st_size,
-        "modified_ns": found.st_mtime_ns,
-        "changed_ns": found.st_ctime_ns,
-        "inode": found.st_ino,
-        "device": found.st_dev,
-    }
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deflect" / "sha256"
+    return {name: getattr(found, f"st_{name}") for name in ("size", "mtime_ns", "ctime_ns", "ino", "dev")}
 
 
 def sha256_json(value: Any) -> str:
@@ -175,6 +169,24 @@ def read_json(path: Path) -> Any:
             f'its entry "{SEAL}")'
         )
     return value
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file. It gets the mode of the user's umask; safetensors allows only the owner to read it.
+
+    Raises:
+        DeflectError: the file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
+    except SafetensorError as error:
+        raise DeflectError(f"{path}: cannot be written ({flat(error)}); make room and start again") from error
+    path.chmod(mode)
 
 
 def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:

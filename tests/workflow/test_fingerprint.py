@@ -14,7 +14,7 @@ from deflect.fingerprint import PACKAGE, STEPS, code_sha256, deciding, is_in
 
 #: What every step may import and no result depends on: files, messages, how settings are read; their values count.
 PLUMBING = """
-    *__init__.py cli.py config.py errors.py files.py fingerprint.py progress.py tensors.py workflow.py
+    *__init__.py config.py errors.py files.py fingerprint.py progress.py workflow.py
     settings/fields.py settings/reading.py settings/study.py"""
 #: What a step imports from another step's code: names of files, checks, the file formats of what it reads.
 BORROWED = {
@@ -73,11 +73,11 @@ CHANGES = {
     "settings/training.py": {"train"},
     "training/loop.py": {"train"},
     "analysis/tables.py": {"report"},
-    "report.py": {"report"},
+    "cli/report.py": {"report"},
 }
 NOTHING = (
-    "cli.py config.py errors.py workflow.py data/fetch/status.py data/manifest.py gfms/fetch.py settings/fields.py "
-    "training/grid.py training/needs.py training/tracking.py"
+    "cli/data.py config.py errors.py workflow.py data/fetch/status.py data/manifest.py gfms/fetch.py "
+    "settings/fields.py training/grid.py training/needs.py training/tracking.py"
 )
 
 

@@ -30,13 +30,12 @@ import torch
 
 from deflect.data.disk import require_space
 from deflect.data.store import Store
-from deflect.files import sha256_file, sha256_json, sha256_once
+from deflect.files import save_tensors, sha256_file, sha256_json, sha256_once
 from deflect.gfms import card_of
 from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
 from deflect.settings import METRICS
-from deflect.tensors import save_tensors
 from deflect.training import provenance
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context, choose_device, process_group, run_lock

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-from deflect import doctor
-from deflect.cli import main
-from deflect.places import KEPT, LONGEST, make_usable
+from deflect.cli import doctor, main
+from deflect.cli.machine import KEPT, LONGEST, make_usable
 
 
 @pytest.fixture(autouse=True)
@@ -91,32 +90,32 @@ def test_doctor_shows_what_was_missing(monkeypatch, capsys):
 
 def test_doctor_names_a_missing_git(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    ((level, line),) = doctor.git()
-    assert (level, "`dvc repro` fails" in line) == ("fault", True)
+    level, line = doctor.git()
+    assert (level, "`dvc repro` fails" in line) == ("error", True)
 
 
 def test_doctor_names_a_folder_that_is_no_clone(tmp_path):
-    ((level, line),) = doctor.git(tmp_path)
+    level, line = doctor.git(tmp_path)
     assert (level, "not a git repository" in line, "\n" in line) == ("note", True, False)
-    assert next(doctor.git(ROOT))[0] == "ok"
+    assert doctor.git(ROOT)[0] == "ok"
 
 
 def test_doctor_names_certificates_of_an_institute(tmp_path, monkeypatch):
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    assert next(doctor.certificates([f"{tmp_path}/*.crt"]))[0] == "ok"
+    assert doctor.certificates([f"{tmp_path}/*.crt"])[0] == "ok"
     (tmp_path / "institute.crt").touch()
-    ((level, line),) = doctor.certificates([f"{tmp_path}/*.crt"])
+    level, line = doctor.certificates([f"{tmp_path}/*.crt"])
     assert (level, "institute.crt" in line, "REQUESTS_CA_BUNDLE" in line) == ("note", True, True)
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, "system.crt")
-    assert next(doctor.certificates([f"{tmp_path}/*.crt"]))[0] == "ok"
+    assert doctor.certificates([f"{tmp_path}/*.crt"])[0] == "ok"
 
 
 def test_doctor_names_a_locale_that_is_not_utf8(monkeypatch):
     monkeypatch.setattr(doctor.locale, "getencoding", lambda: "ISO-8859-1")
-    ((level, line),) = doctor._encoding()
-    assert (level, "PYTHONUTF8=1" in line) == ("fault", True)
+    level, line = doctor.encoding()
+    assert (level, "PYTHONUTF8=1" in line) == ("error", True)
 
 
 @pytest.fixture
