@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StrictBool, create_model, model_validator
 
@@ -20,7 +21,7 @@ VariantName = Annotated[str, Field(pattern=r"^[a-z_]+\+[a-z0-9_=.]+$")]
 
 
 class Variant(Settings):
-    """One run beside the main grid, e.g. for the ablation."""
+    """A method with other settings, e.g. for the ablation."""
 
     method: Method = Field(description="Method that runs.")
     settings: dict[str, Any] = Field(
@@ -34,13 +35,13 @@ class Variant(Settings):
 
 
 class Variants(Settings):
-    """Named runs beside the main grid, and the part of the study on which they run."""
+    """Runs in addition to the main grid, and the part of the study on which they run."""
 
     datasets: Distinct[Name] = Field(default=(), description="A part of the study's datasets.")
     gfms: Distinct[GFM] = Field(default=(), description="A part of its GFMs.")
-    seeds: OneOrMore[Natural] | None = Field(default=None, description="The study's own if left out.")
+    seeds: OneOrMore[Natural] | None = Field(default=None, description="By default those of the study.")
     settings: dict[VariantName, Variant] = Field(
-        default_factory=dict, description="By name: the method, `+`, and what differs, e.g. `deflect+no_indices`."
+        default_factory=dict, description="By name: the method, `+` and what differs, e.g. `deflect+no_indices`."
     )
 
     @model_validator(mode="after")
@@ -61,7 +62,7 @@ class PublishedSizes(Settings):
 class StudySettings(Settings):
     """Which runs a study has and how they train."""
 
-    data: Literal["simulated", "real"] = Field(description="Published files, or files that the simulator writes.")
+    data: Literal["simulated", "real"] = Field(description="Files that the simulator writes, or published files.")
     datasets: OneOrMore[Name] = Field(description="Datasets of the catalog, or your own under data/raw/.")
     gfms: OneOrMore[GFM] = Field(description="GFMs that are adapted.")
     gfm_size: Literal["mini", "full"] = Field(description="Mini GFMs are pretrained here, full ones fetched.")
@@ -97,7 +98,7 @@ class StudySettings(Settings):
     as_published: Distinct[Literal["brick_kiln"]] = Field(
         default=(), description="Datasets whose bands keep the publisher's wrong names."
     )
-    variants: Variants = Field(default=Variants(), description="Runs beside the main grid.")
+    variants: Variants = Field(default=Variants(), description="Runs in addition to the main grid.")
 
     @model_validator(mode="after")
     def _every_task_has_training(self) -> StudySettings:
@@ -107,8 +108,17 @@ class StudySettings(Settings):
         return self
 
 
+class RunName(NamedTuple):
+    """One run of a study; ``method`` is the name of a method or of a variant."""
+
+    dataset: str
+    gfm: str
+    method: str
+    seed: int
+
+
 class Study(StudySettings):
-    """One study by its name, and where its files are."""
+    """A study with its name, its runs and the paths of its files."""
 
     name: str
 
@@ -116,14 +126,20 @@ class Study(StudySettings):
     def simulated(self) -> bool:
         return self.data == "simulated"
 
+    def runs(self) -> list[RunName]:
+        """Every run of the study: the main grid, then the variants."""
+        part = self.variants
+        main = itertools.product(self.datasets, self.gfms, self.methods, self.seeds)
+        variants = itertools.product(part.datasets, part.gfms, part.settings, part.seeds or self.seeds)
+        return [RunName(*run) for run in itertools.chain(main, variants)]
+
     def raw(self, dataset: str) -> Path:
         """Folder of a dataset's raw files. A user's own dataset is real in every study."""
-        own = dataset not in DATASETS
-        return Path("data/simulated" if self.simulated and not own else "data/raw") / dataset
+        simulated = self.simulated and dataset in DATASETS
+        return Path("data/simulated" if simulated else "data/raw") / dataset
 
     @property
     def rgb_images(self) -> Path:
-        """Simulated RGB images on which mini GFMs are pretrained."""
         return Path("data/simulated/rgb.npy")
 
     def prepared(self, dataset: str) -> Path:
@@ -133,7 +149,7 @@ class Study(StudySettings):
         return Path("weights") / self.name / f"{gfm}.safetensors"
 
     def size_of(self, gfm: str) -> str:
-        """Which size of the GFM the study uses: the published one that it names, else ``gfm_size``."""
+        """The published size that `weights` names, else ``gfm_size``."""
         return self.weights.get(gfm, self.gfm_size)
 
     @property
@@ -141,12 +157,12 @@ class Study(StudySettings):
         return Path("results") / self.name
 
     def keeps_weights(self, seed: int) -> bool:
-        """Whether a run keeps its adapter and head, by which it can be evaluated again."""
+        """Whether a run keeps its adapter and head, which evaluating it again needs."""
         return self.keep_weights == "all" or seed == self.seeds[0]
 
-    def training_of(self, dataset: str, task: str) -> dict[str, Any]:
-        """Training settings of a dataset: its task's, and over them its own."""
-        return self.training[task] | self.training.get(dataset, {})
+    def training_of(self, dataset: str, task: str) -> TrainSettings:
+        """Training settings of a dataset: those of its task, updated by its own."""
+        return TrainSettings.from_dict(self.training[task] | self.training.get(dataset, {}))
 
     def run(self, dataset: str, gfm: str, method: str, seed: int) -> Path:
         """Folder of one run; ``method`` may be a variant's name."""
@@ -154,11 +170,11 @@ class Study(StudySettings):
 
 
 class Wandb(Settings):
-    """Where runs are mirrored."""
+    """Copies of the runs at Weights & Biases."""
 
     mode: WandbMode = Field(default="disabled", description="The variable WANDB_MODE wins.")
     project: str = Field(default="deflect", description="Project on the server.")
-    entity: str | None = Field(default=None, description="Team or user; your own if left out.")
+    entity: str | None = Field(default=None, description="Team or user; by default your own.")
 
 
 #: The settings of each method of a study.
@@ -176,7 +192,7 @@ class ConfigFile(Settings):
         default_factory=dict, description="Settings of the methods that differ from their defaults."
     )
     wandb: Annotated[dict[str, Any], Some(Wandb)] = Field(
-        default_factory=dict, description="Mirror of the runs at Weights & Biases."
+        default_factory=dict, description="Copies of the runs at Weights & Biases."
     )
 
 
