@@ -112,8 +112,8 @@ def test_saved_weights_reproduce_the_test_metrics_to_the_last_bit(finished: dict
     ("loss", "agrees", "said"),
     [
         (1.0, True, "mIoU 0.500000, identical to the record"),
-        (1.009, True, "mIoU 0.500000, the record says 0.500000 (another rounding)"),
-        (1.02, False, "loss 1.02, the record says 1: more than rounding, so these are not the weights of the record"),
+        (1.009, True, "mIoU 0.500000, in the record 0.500000 (another rounding)"),
+        (1.02, False, "loss 1.02, in the record 1: more than rounding, so these are not the weights of the record"),
     ],
 )
 def test_what_an_evaluation_says(loss: float, agrees: bool, said: str) -> None:
@@ -122,10 +122,12 @@ def test_what_an_evaluation_says(loss: float, agrees: bool, said: str) -> None:
     assert said in str(found)
 
 
-def test_evaluation_refuses_other_data(finished: dict[str, RunSpec], tmp_path: Path) -> None:
-    tiny_store(tmp_path / "other", "classification", classes=4)
+def test_evaluation_refuses_other_data(tmp_path: Path) -> None:
+    spec = tiny_spec(tmp_path, epochs=1)
+    train(spec)
+    tiny_store(spec.store, "classification", classes=4)
     with pytest.raises(ModelError, match=r"other data: expected sha256 \w+, found \w+"):
-        evaluate(finished["classification"].out, store=tmp_path / "other")
+        evaluate(spec.out)
 
 
 def save_weights(path: Path, seed: int) -> Path:

@@ -7,13 +7,14 @@ from argparse import Namespace
 
 from deflect.config import load
 from deflect.errors import DeflectError, one_line
+from deflect.settings.study import RunName
 from deflect.training import evaluate as evaluation
 from deflect.training.grid import grid, train_all
 
 
 def train(args: Namespace) -> int:
-    config = load(args.config, args.study)
-    return train_all(grid(config, args.dataset, args.gfm, args.method, args.seed, args.device, args.threads))
+    chosen = {field: getattr(args, field) for field in RunName._fields}
+    return train_all(grid(load(args.config, args.study), chosen, args.device, args.threads))
 
 
 def evaluate(args: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""All of config.yaml: the studies, what runs in each, and where its files are."""
+"""The content of config.yaml: studies with their runs and the paths of their files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ class Variant(Settings):
     """A method with other settings, e.g. for the ablation."""
 
     method: Method = Field(description="Method that runs.")
-    settings: dict[str, Any] = Field(
-        default_factory=dict, description="Its settings that differ from those of `methods`."
-    )
+    settings: dict[str, Any] = Field(default_factory=dict, description="Settings that differ from those in `methods`.")
 
     @model_validator(mode="after")
     def _settings_fit_the_method(self) -> Variant:
@@ -47,32 +45,26 @@ class Variants(Settings):
     @model_validator(mode="after")
     def _run_somewhere(self) -> Variants:
         if self.settings and not (self.datasets and self.gfms):
-            raise ValueError("expected datasets and gfms, on which the variants run")
+            raise ValueError("expected datasets and gfms on which the variants run")
         return self
 
 
 class PublishedSizes(Settings):
-    """The published size of each GFM."""
-
     scale_mae: Literal["full"] = Field(default="full", description="ViT-L/16.")
     dino_mc: Literal["full"] = Field(default="full", description="ViT-S/8.")
     cross_scale_mae: Literal["full", "large"] = Field(default="full", description="ViT-B/16, or the larger ViT-L/16.")
 
 
 class StudySettings(Settings):
-    """Which runs a study has and how they train."""
-
     data: Literal["simulated", "real"] = Field(description="Files that the simulator writes, or published files.")
     datasets: OneOrMore[Name] = Field(description="Datasets of the catalog, or your own under data/raw/.")
     gfms: OneOrMore[GFM] = Field(description="GFMs that are adapted.")
     gfm_size: Literal["mini", "full"] = Field(description="Mini GFMs are pretrained here, full ones fetched.")
     methods: OneOrMore[Method] = Field(description="Methods that adapt them.")
     seeds: OneOrMore[Natural] = Field(description="Every run is repeated with each seed.")
-    share_process: StrictBool = Field(
-        description="One job trains all runs of a method (many short runs), or every run is a job (a cluster)."
-    )
+    share_process: StrictBool = Field(description="One job per method (many short runs), or one per run (a cluster).")
     training: dict[str, Annotated[dict[str, Any], Some(TrainSettings)]] = Field(
-        description="Training by task, and by dataset what differs there.",
+        description="Settings by task, and by dataset those that differ.",
         json_schema_extra={"required": ["classification", "segmentation"]},
     )
     simulation: Annotated[dict[str, Any], Some(Simulation)] = Field(
@@ -86,14 +78,13 @@ class StudySettings(Settings):
     )
     keep_weights: Literal["all", "first_seed"] = Field(
         default="all",
-        description="Which runs keep adapter and head, so that they can be tested again: all, or those of the first "
-        "seed. Figures need the adapters of DEFLECT, which are always kept.",
+        description="Runs that keep adapter and head, so that they can be tested again: all, or those of the first "
+        "seed. The adapters of DEFLECT are always kept, because a figure needs them.",
     )
     keep_archives: StrictBool = Field(default=True, description="`false` deletes a download once it is unpacked.")
     unchecked: Distinct[Dataset] = Field(
         default=(),
-        description="Published datasets whose sizes and statistics may differ from the published ones; records and "
-        "the summary say so.",
+        description="Datasets whose sizes and statistics may differ from the published ones; the summary names them.",
     )
     as_published: Distinct[Literal["brick_kiln"]] = Field(
         default=(), description="Datasets whose bands keep the publisher's wrong names."
@@ -170,8 +161,6 @@ class Study(StudySettings):
 
 
 class Wandb(Settings):
-    """Copies of the runs at Weights & Biases."""
-
     mode: WandbMode = Field(default="disabled", description="The variable WANDB_MODE wins.")
     project: str = Field(default="deflect", description="Project on the server.")
     entity: str | None = Field(default=None, description="Team or user; by default your own.")
@@ -198,15 +187,13 @@ class ConfigFile(Settings):
 
 @dataclass(frozen=True)
 class Config:
-    """config.yaml with one study chosen."""
+    """The chosen study of config.yaml, and what all studies share."""
 
     study: Study
     methods: dict[str, dict[str, Any]]
     wandb: dict[str, Any]
 
     def method(self, name: str) -> Variant:
-        """The method and settings behind the name of a method or of a variant."""
-        if name in self.study.variants.settings:
-            variant = self.study.variants.settings[name]
-            return Variant(method=variant.method, settings=self.methods.get(variant.method, {}) | variant.settings)
-        return Variant(method=name, settings=self.methods.get(name, {}))  # type: ignore[arg-type]
+        """The method of a method's or variant's name, with all its settings."""
+        variant = self.study.variants.settings.get(name) or Variant(method=name)  # type: ignore[arg-type]
+        return Variant(method=variant.method, settings=self.methods.get(variant.method, {}) | variant.settings)

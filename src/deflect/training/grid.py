@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from deflect.data.store import Store
 from deflect.errors import ConfigError, DeflectError, one_line
@@ -42,30 +42,23 @@ def train_all(specs: Sequence[RunSpec]) -> int:
     return int(failed > 0)
 
 
-def grid(
-    config: Config,
-    datasets: Sequence[str] | None = None,
-    gfms: Sequence[str] | None = None,
-    methods: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-    device: str = "auto",
-    threads: int = 0,
-) -> list[RunSpec]:
-    """The chosen runs of a study; ``None`` chooses all.
+def grid(config: Config, chosen: Mapping[str, Sequence | None], device: str, threads: int) -> list[RunSpec]:
+    """The chosen runs of a study.
+
+    Args:
+        chosen: names by field of ``RunName``; ``None`` chooses all.
 
     Raises:
         ConfigError: the study has no such run.
     """
     runs = config.study.runs()
-    chosen = {"dataset": datasets, "gfm": gfms, "method": methods, "seed": seeds}
-    for option, names in chosen.items():
-        known = dict.fromkeys(getattr(run, option) for run in config.study.runs())
+    for field, names in chosen.items():
+        known = dict.fromkeys(getattr(run, field) for run in config.study.runs())
         if unknown := [name for name in names or () if name not in known]:
-            raise ConfigError(f"--{option}: {unknown[0]!r} is not in this study; it has {', '.join(map(str, known))}")
-        runs = [run for run in runs if not names or getattr(run, option) in names]
+            raise ConfigError(f"--{field}: {unknown[0]!r} is not in this study; it has {', '.join(map(str, known))}")
+        runs = [run for run in runs if not names or getattr(run, field) in names]
     if not runs:
-        given = " ".join(f"--{option} {' '.join(map(str, names))}" for option, names in chosen.items() if names)
-        raise ConfigError(f"{given}: no run of this study has all of these; variants run on a part of the study only")
+        raise ConfigError("no run of this study has all that was chosen; variants run on a part of the study")
     return [_spec(config, run, device, threads) for run in runs]
 
 
