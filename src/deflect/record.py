@@ -48,7 +48,7 @@ FIELDS = {
         "(null where a class occurs neither in truth nor in prediction)",
     ),
     "metrics.val": Field(dict, "the same on the validation split"),
-    "best_epoch": Field(int, "epoch with the best validation score, from 1; the run's files hold its weights"),
+    "best_epoch": Field(int, "epoch with the best validation score, from 1; the run's files have its weights"),
     "epochs": Field(int, "epochs trained"),
     "confusion": Field(list, "confusion matrix on the test split, rows: truth"),
     "classes": Field(list, "names of the classes"),

@@ -161,7 +161,7 @@ class Study(StudySettings):
 
 
 class Wandb(Settings):
-    mode: WandbMode = Field(default="disabled", description="The variable WANDB_MODE wins.")
+    mode: WandbMode = Field(default="disabled", description="The variable WANDB_MODE has priority.")
     project: str = Field(default="deflect", description="Project on the server.")
     entity: str | None = Field(default=None, description="Team or user; by default your own.")
 
