@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,13 +126,8 @@ def run_file(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
 
 
 def get(record: Mapping[str, Any], key: str) -> Any:
-    """The value under a dotted key. Raises KeyError."""
-    value: Any = record
-    for part in key.split("."):
-        if not isinstance(value, Mapping):
-            raise KeyError(key)
-        value = value[part]
-    return value
+    """The value under a dotted key."""
+    return reduce(getitem, key.split("."), record)
 
 
 def check(record: Any, path: Path, complete: bool = False) -> None:
@@ -167,7 +164,7 @@ def _check_field(record: Mapping[str, Any], key: str, field: Field, path: Path, 
     expected = type_name(field.type)
     try:
         value = get(record, key)
-    except KeyError:
+    except (KeyError, TypeError):
         if needed:
             raise DataError(f"{path}: key {key}: expected {expected}, found nothing; {REMEDY}") from None
         return

@@ -53,7 +53,7 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_the_hash_of_a_large_file_is_cached_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change is detected even if size and modification time stay the same."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "WORTH_NOTING", 0)
+    monkeypatch.setattr(files, "WORTH_CACHING", 0)
     monkeypatch.setattr(files, "TOO_NEW", -1)
     read: list[Path] = []
     monkeypatch.setattr(files, "sha256_file", lambda path: (read.append(path), sha256_file(path))[1])
@@ -70,7 +70,7 @@ def test_the_hash_of_a_large_file_is_cached_until_it_changes(tmp_path: Path, mon
 
 def test_the_hash_of_a_new_file_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "WORTH_NOTING", 0)
+    monkeypatch.setattr(files, "WORTH_CACHING", 0)
     (tmp_path / "new").write_bytes(b"1")
     sha256_once(tmp_path / "new")
     assert not (tmp_path / "cache").exists()

@@ -28,7 +28,7 @@ class Progress:
 
     def __init__(self, title: str, epochs: int, show: bool = True) -> None:
         self.title, self.epochs, self.show = title, epochs, show
-        self.bar: Any = bar(title, epochs, unit="epochs") if show and sys.stderr.isatty() else None
+        self.bar = bar(title, epochs, unit="epochs") if show and sys.stderr.isatty() else None
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Show a row of the history."""
