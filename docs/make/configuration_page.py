@@ -1,4 +1,4 @@
-"""docs/configuration.md and workflow/schemas/config.schema.json, made from the settings."""
+"""docs/configuration.md and workflow/schemas/config.schema.json, generated from the settings."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ SCHEMA = ConfigFile.model_json_schema()
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
 HEAD = """# Configuration
 
-Every key of `config.yaml`, generated from the code by `make docs`. Keys left out take the default; unknown
-keys are refused. `studies.NAME` stands for `studies.mini`, `studies.paper` or a study of your own.
+All keys of `config.yaml`, generated from the code by `make docs`. Missing keys have the default; unknown keys are
+an error. `studies.NAME` is `studies.mini`, `studies.paper` or your own study.
 
 """
 
 
 def schema() -> str:
-    """The JSON schema of config.yaml, with which editors complete and check its keys."""
+    """The JSON schema of config.yaml, for editors."""
     return json.dumps(SCHEMA, indent=2) + "\n"
 
 
 def configuration_page() -> str:
-    """Every key of config.yaml with its type, default and meaning."""
+    """All keys of config.yaml with type, default and meaning."""
     return HEAD + pipe_table(["key", "type", "default", "meaning"], _keys(SCHEMA, ""))
 
 
 def _keys(node: dict[str, Any], path: str) -> Iterator[tuple[str, str, str, str]]:
-    """Rows of the table for a node of the schema and those below it."""
+    """Rows of the table for a node of the schema and the nodes below it."""
     if "$ref" in node:
         node = SCHEMA["$defs"][node["$ref"].rpartition("/")[2]]
     inner = {f".{name}": child for name, child in node.get("properties", {}).items()}

@@ -1,6 +1,6 @@
 """DEFLECT: adapt RGB geospatial foundation models to multispectral images by deflecting their patch embeddings.
 
-The public names below are loaded on first use, so that ``import deflect`` and the command line start at once.
+The public names are loaded on first use, so that ``import deflect`` and the command line start quickly.
 """
 
 from __future__ import annotations

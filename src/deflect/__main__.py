@@ -1,4 +1,4 @@
-"""``python -m deflect`` is the command ``deflect``."""
+"""``python -m deflect``."""
 
 import sys
 

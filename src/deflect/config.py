@@ -1,7 +1,4 @@
-"""Reading config.yaml. Which keys it has and what they mean is in ``deflect.settings``.
-
-Importing this module takes milliseconds; pydantic is imported when a configuration is read.
-"""
+"""Read config.yaml, whose keys are in ``deflect.settings``. Pydantic is imported when a configuration is read."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ from deflect.settings import DATASETS, TASKS
 if TYPE_CHECKING:
     from deflect.settings.study import Config, Study
 
-#: The folder of the project where the package runs from a checkout.
+#: The project's folder, if the package runs from a checkout.
 CHECKOUT = Path(__file__).parents[2]
-#: What to do where a package is missing.
+#: What to do if a package is missing.
 INSTALL = "run `make env` in a clone of the project, or `pip install 'deflect-gfm[study]'`"
 
 
@@ -39,17 +36,16 @@ def read(path: Path | None = None) -> dict[str, Any]:
 
 
 def load(path: Path | None = None, study: str | None = None) -> Config:
-    """Read and check the configuration; ``study`` overrides the one the file chooses.
+    """Read and validate the configuration; ``study`` replaces the file's choice.
 
     Raises:
-        ConfigError: an unknown key, method, dataset, GFM or study; the message names it and the nearest known one.
+        ConfigError: the message has the wrong key or name and the nearest known one.
     """
-    raw = read(path)
-    return parse(raw | ({"study": study} if study else {}))
+    return parse(read(path) | ({"study": study} if study else {}))
 
 
 def parse(raw: Mapping[str, Any]) -> Config:
-    """The content of config.yaml as checked settings, with its study chosen."""
+    """The content of config.yaml as validated settings."""
     from deflect.settings import reading
     from deflect.settings.study import Config, ConfigFile, Study
 
@@ -65,7 +61,7 @@ def parse(raw: Mapping[str, Any]) -> Config:
 
 
 def _check_names(study: Study) -> None:
-    """Names that depend on files or on other keys: own datasets have a card, variants are inside the study."""
+    """Check names that depend on files or on other keys: own datasets have a card, variants are part of the study."""
     from deflect.settings.reading import hint
 
     where = f"studies.{study.name}"
@@ -81,17 +77,15 @@ def _check_names(study: Study) -> None:
             near = hint(name, (*TASKS, *study.datasets))
             raise ConfigError(f"{where}.training: {name!r} is neither a task nor a dataset{near}")
     for key in ("datasets", "gfms"):
-        outside = set(getattr(study.variants, key)) - set(getattr(study, key))
-        if outside:
-            names = ", ".join(sorted(outside))
-            raise ConfigError(f"{where}.variants.{key}: {names} not among the study's {key}")
+        if outside := set(getattr(study.variants, key)) - set(getattr(study, key)):
+            raise ConfigError(f"{where}.variants.{key}: {', '.join(sorted(outside))} not among the study's {key}")
 
 
 def of_project(path: str) -> Path:
-    """A file of the project, e.g. ``notebooks/tables.py``: that of the working directory, else that of the checkout.
+    """A file of the project, e.g. ``notebooks/tables.py``, in the working directory or else in the checkout.
 
     Raises:
-        ConfigError: neither has it, as with a wheel.
+        ConfigError: it is in neither, as with an installed wheel.
     """
     for found in (Path(path), Path(os.path.relpath(CHECKOUT / path))):
         if found.exists():

@@ -1,4 +1,4 @@
-"""Errors that a user can act on. The command line prints each as one line, without a traceback."""
+"""Errors that a user can act on. The command line prints each as one line without a traceback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ FULL, DENIED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.E
 
 
 class DeflectError(ValueError):
-    """The base class. The message names the file or key, what was expected, what was found and what to do."""
+    """The base class. The message has the file or key, what was expected, what was found and what to do."""
 
 
 class ConfigError(DeflectError):
@@ -28,17 +28,17 @@ class ModelError(DeflectError):
 
 
 def one_line(error: DeflectError | OSError) -> str:
-    """A fault in one line with what to do, also where it is the system's."""
+    """An error in one line, for errors of the system with what to do."""
     if isinstance(error, DeflectError) or error.errno is None:
         return str(error)
     where, what = error.filename or "a file", (error.strerror or type(error).__name__).lower()
     if error.errno in FULL:
         return f"{where}: {what}; make room and start again, what is finished stays"
     if error.errno in DENIED:
-        return f"{where}: {what}; give yourself the right to it, or use another folder"
+        return f"{where}: {what}; change its permissions, or use another folder"
     return f"{where}: {what}"
 
 
 def flat(error: Exception) -> str:
-    """The text of an error of some library without line breaks."""
+    """The message of an error without line breaks."""
     return " ".join(str(error).split())

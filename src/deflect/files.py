@@ -1,4 +1,4 @@
-"""Read and write small files: no partial file gets its final name, and damaged files are detected."""
+"""Read and write files: no partial file gets its final name, and damaged files are detected."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from deflect.errors import DeflectError
+from deflect.errors import DeflectError, flat
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Maximum size in bytes of a text file. Objects parsed from JSON take up to 30 times the memory of their text.
 LONGEST_TEXT = 32 << 20
@@ -25,9 +28,9 @@ MOST_NODES = 100_000
 #: Key of a sealed JSON file that holds the hash of all other keys.
 SEAL = "seal"
 CHUNK = 4 << 20
-#: Smaller files are hashed each time; this takes a few milliseconds.
-WORTH_NOTING = 4 << 20
-#: A file changed more recently (in nanoseconds) may change again without a new time stamp.
+#: Size from which hashes are cached; smaller files take a few milliseconds.
+WORTH_CACHING = 4 << 20
+#: Nanoseconds after a change in which a file may change again without a new time stamp.
 TOO_NEW = 2_000_000_000
 
 
@@ -46,7 +49,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         os.replace(aside, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which file
+        error.filename = error.filename or str(path)  # missing if the disk is full
         raise
     finally:
         if aside.is_dir():
@@ -57,12 +60,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal digits."""
-    from deflect.progress import bar  # tqdm takes 20 ms, which commands that hash nothing do without
+    from deflect.progress import bar  # tqdm takes 20 ms to import
 
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        with bar(f"reading {path}", size, unit="B", show=None if size >= WORTH_NOTING else False) as shown:
+        with bar(f"reading {path}", size, unit="B", show=None if size >= WORTH_CACHING else False) as shown:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
                 shown.update(len(chunk))
@@ -70,37 +73,25 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_once(path: Path) -> str:
-    """SHA-256 of a file that may be large: read once per state of the file (size, times, inode), whatever the process.
-
-    The hash is kept in the user's cache folder. If that cannot be written, every process reads the file.
-    """
+    """SHA-256 of a file, cached on disk until its size, times or inode change."""
     state = _state(path)
-    note = _cache_folder() / f"{sha256_json(str(Path(path).resolve()))[:32]}.json"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deflect" / "sha256"
+    entry = cache / f"{sha256_json(str(Path(path).resolve()))[:32]}.json"
     with suppress(OSError, ValueError):
-        noted = read_json(note)
-        if noted["state"] == state:
-            return str(noted["sha256"])
+        cached = read_json(entry)
+        if cached["state"] == state:
+            return str(cached["sha256"])
     found = sha256_file(path)
-    if state == _state(path) and state["bytes"] >= WORTH_NOTING and time.time_ns() - state["changed_ns"] > TOO_NEW:
+    if state == _state(path) and state["size"] >= WORTH_CACHING and time.time_ns() - state["ctime_ns"] > TOO_NEW:
         with suppress(OSError):
-            write_json(note, {"path": str(path), "state": state, "sha256": found}, seal=True)
+            write_json(entry, {"path": str(path), "state": state, "sha256": found}, seal=True)
     return found
 
 
 def _state(path: Path) -> dict[str, int]:
-    """What changes whenever a file is written. Programs cannot reset ``ctime``."""
+    """Changes whenever the file is written. Programs cannot reset ``ctime``."""
     found = Path(path).stat()
-    return {
-        "bytes": found.st_size,
-        "modified_ns": found.st_mtime_ns,
-        "changed_ns": found.st_ctime_ns,
-        "inode": found.st_ino,
-        "device": found.st_dev,
-    }
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deflect" / "sha256"
+    return {name: getattr(found, f"st_{name}") for name in ("size", "mtime_ns", "ctime_ns", "ino", "dev")}
 
 
 def sha256_json(value: Any) -> str:
@@ -122,8 +113,8 @@ def parse_yaml(text: str) -> Any:
     """The content of a YAML text.
 
     Raises:
-        yaml.YAMLError: not valid YAML, a key given twice (YAML itself would keep the last), or far too many values,
-            levels or aliases.
+        yaml.YAMLError: not valid YAML, a repeated key (YAML itself would keep the last), or too many values, levels or
+            aliases.
     """
     try:
         loader = _EachKeyOnce(text)
@@ -138,7 +129,7 @@ def parse_yaml(text: str) -> Any:
 def _nodes(node: yaml.Node, known: dict[int, int]) -> int:
     """Number of nodes below ``node``, aliases expanded."""
     if id(node) not in known:
-        known[id(node)] = MOST_NODES  # an alias inside its own anchor would never end
+        known[id(node)] = MOST_NODES  # for an alias inside its anchor
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         inner = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
         known[id(node)] = 1 + sum(_nodes(one, known) for one in inner)
@@ -160,7 +151,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file; the seal of a sealed one is checked and removed.
 
     Raises:
-        DeflectError: the file is not valid JSON, or it changed since it was sealed; the message names it.
+        DeflectError: the file is not valid JSON, or it changed since it was sealed.
         FileNotFoundError: there is no such file.
     """
     text = read_text(path)
@@ -175,6 +166,24 @@ def read_json(path: Path) -> Any:
             f'its entry "{SEAL}")'
         )
     return value
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file. It gets the mode of the user's umask; safetensors allows only the owner to read it.
+
+    Raises:
+        DeflectError: the file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
+    except SafetensorError as error:
+        raise DeflectError(f"{path}: cannot be written ({flat(error)}); make room and start again") from error
+    path.chmod(mode)
 
 
 def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:

@@ -1,4 +1,4 @@
-"""Which code decides the result of each step. Records of runs carry its hash, and rules of the workflow rerun by it."""
+"""Which code decides the result of each step. Its hash is in run records, and rules run again when it changes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 from deflect.files import sha256_file, sha256_json
 
 PACKAGE = Path(__file__).parent
-#: By step: files and folders of the package, "!" for what no result depends on. The last one that matches counts.
+#: Step -> files and folders of the package, with "!" those that no result depends on. The last match counts.
 STEPS = {
     "simulate": "bands.py data/simulate settings/simulation.py",
-    "prepare": """
-        bands.py data !data/simulate !data/fetch !data/disk.py !data/manifest.py !data/store.py""",
+    "prepare": "bands.py data !data/simulate !data/fetch !data/disk.py !data/manifest.py !data/store.py",
     "pretrain": "gfms !gfms/fetch.py !gfms/verify.py settings/pretraining.py",
     "convert": "gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py",
     "train": """
@@ -23,18 +22,18 @@ STEPS = {
         !gfms/convert.py !gfms/checkpoint.py !gfms/verify.py
         methods
         training !training/evaluate.py !training/grid.py !training/needs.py !training/tracking.py""",
-    "report": "analysis report.py record.py composite.py",
+    "report": "analysis cli/report.py record.py composite.py",
 }
 
 
 @lru_cache
 def code_sha256(step: str) -> str:
-    """Hash of the code that decides the result of a step, one of ``STEPS``."""
+    """Hash of the code that decides the result of a step."""
     return sha256_json({name: sha256_file(PACKAGE / name) for name in deciding(step)})
 
 
 def deciding(step: str) -> list[str]:
-    """The files that decide the result of a step, as paths in the package."""
+    """Paths in the package of the files that decide the result of a step."""
     names = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*") if path.is_file()]
     patterns = [*STEPS[step].split(), "!*__pycache__/*", "!.*", "!*/.*"]
     return sorted(name for name in names if _decides(name, patterns))
@@ -46,5 +45,5 @@ def _decides(name: str, patterns: list[str]) -> bool:
 
 
 def is_in(name: str, pattern: str) -> bool:
-    """Whether ``pattern`` is the file ``name`` or a folder that holds it."""
+    """Whether ``pattern`` is the file ``name`` or its folder."""
     return fnmatch(name, pattern) or name.startswith(f"{pattern}/")

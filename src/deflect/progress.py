@@ -1,4 +1,4 @@
-"""Progress: a bar in a terminal; in a log, a line every few seconds."""
+"""Progress: a bar in a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-#: Seconds between two lines in a log; shorter steps print none.
+#: Seconds between two lines in a log, and before the first.
 PAUSE = 4.0
 
 
 def bar(what: str, total: int | None, *, done: int = 0, unit: str = "it", show: bool | None = None) -> Any:
     """A tqdm bar over ``total`` steps, of which ``done`` are done; ``unit="B"`` counts bytes.
 
-    ``show``: True for a bar, False for nothing, None to decide by whether stderr is a terminal.
+    ``show``: True for a bar, False for nothing, None for a bar if stderr is a terminal and lines if not.
     """
     terminal = sys.stderr.isatty() if show is None else show
     kind, pause = (tqdm, 0.1) if terminal else (_Lines, PAUSE)

@@ -1,12 +1,11 @@
-"""The run record, ``record.json``: each of its entries with type and meaning.
-
-Training writes it, tables and figures read it, and docs/output.md lists it from here.
-"""
+"""The run record, ``record.json``: its entries with type and meaning, from which docs/output.md is generated."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,21 +14,21 @@ from deflect.files import read_json, sha256_once, write_json
 from deflect.settings import TASKS
 
 NAME = "record.json"
-#: Files of a run in the same folder, beyond the adapter's.
+#: Other files in the folder of a run, apart from the adapter's.
 HISTORY, PREDICTIONS, DEFLECTION, HEAD = "history.csv", "predictions.npz", "deflection.npz", "head.safetensors"
 SCHEMA = 1
 REMEDY = "delete the run's folder and train it again"
 
 
 class Field(NamedTuple):
-    """One entry. Every record written has it; a record that is read needs it where a table or figure depends on it."""
+    """One entry. Every new record has it; an older one may lack it if it is not ``needed`` by a table or figure."""
 
     type: Any
     meaning: str
     needed: bool = True
 
 
-#: By dotted key. Keys below an entry of type ``dict`` are free.
+#: Dotted key -> entry. An entry of type ``dict`` may have any keys.
 FIELDS = {
     "schema": Field(int, "version of this list"),
     "study": Field(str, "name of the study"),
@@ -51,7 +50,7 @@ FIELDS = {
         "(null where a class occurs neither in truth nor in prediction)",
     ),
     "metrics.val": Field(dict, "the same on the validation split"),
-    "best_epoch": Field(int, "epoch with the best validation score, from 1; the run's files hold its weights"),
+    "best_epoch": Field(int, "epoch with the best validation score, from 1; the run's files have its weights"),
     "epochs": Field(int, "epochs trained"),
     "confusion": Field(list, "confusion matrix on the test split, rows: truth"),
     "classes": Field(list, "names of the classes"),
@@ -62,12 +61,10 @@ FIELDS = {
     "parameters.modules": Field(dict, "tuned parameters by module, `*` for the block", needed=False),
     "settings.method": Field(dict, "every setting of the method"),
     "settings.training": Field(dict, "every setting of training"),
-    "fingerprint": Field(str, "hash of all that determines the result; a run with an equal one is not trained again"),
+    "fingerprint": Field(str, "hash of all that determines the result; a run with the same one is not trained again"),
     "data.store_sha256": Field(str, "hash of the prepared dataset"),
     "data.splits": Field(dict, "number of images by split", needed=False),
-    "data.unchecked": Field(
-        bool, "whether sizes and statistics were not compared with the published ones", needed=False
-    ),
+    "data.unchecked": Field(bool, "whether sizes and statistics were not compared with published ones", needed=False),
     "weights.name": Field(str, "the GFM", needed=False),
     "weights.size": Field(str, "`full`, `mini` or another published size", needed=False),
     "weights.sha256": Field(str | None, "hash of the weight file; null for random weights"),
@@ -85,17 +82,15 @@ FIELDS = {
     "time.train_s": Field(int | float, "seconds of training and validation"),
     "time.test_s": Field(int | float, "seconds of the test"),
     "time.step_ms": Field(int | float, "milliseconds per training step"),
-    "memory.peak_mb": Field(
-        int | float, "peak memory in MB: on a GPU allocated by torch, on a CPU of the whole process"
-    ),
+    "memory.peak_mb": Field(int | float, "peak memory in MB: on a GPU allocated by torch, on a CPU of the process"),
     "started": Field(str, "start of the run, UTC", needed=False),
     "finished": Field(str, "end of the run, UTC"),
-    "files": Field(dict, "hash of every other file of the run; a file that differs is refused by name", needed=False),
+    "files": Field(dict, "hash of every other file of the run; a file that differs is an error", needed=False),
 }
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write ``record.json`` atomically and with a seal, after checking that it has every entry and no other."""
+    """Check that ``record`` has every entry and no other, and write it atomically and with a seal."""
     path = Path(folder) / NAME
     check(record, path, complete=True)
     write_json(path, dict(record), seal=True)
@@ -105,23 +100,23 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Read and check the record in a run's folder.
 
     Raises:
-        DataError: the file is no record of this schema; the message names key, expected and found.
+        DataError: the file is not a record of this schema.
         FileNotFoundError: the run has not finished.
     """
     path = Path(folder) / NAME
     if not path.exists():
         raise FileNotFoundError(f"{path}: this run has not finished; train it with `deflect train`")
-    record = read_json(path)
+    record: dict[str, Any] = read_json(path)
     check(record, path)
-    return dict(record)
+    return record
 
 
 def run_file(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
     """The file ``name`` of a finished run, compared with its hash in the run's ``record``.
 
     Raises:
-        FileNotFoundError: there is no such file.
         DataError: the file changed since the run wrote it.
+        FileNotFoundError: it does not exist.
     """
     path = Path(folder) / name
     expected = record.get("files", {}).get(name)  # records of older versions hash no files
@@ -131,24 +126,17 @@ def run_file(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
 
 
 def get(record: Mapping[str, Any], key: str) -> Any:
-    """The value under a dotted key. Raises KeyError."""
-    value: Any = record
-    for part in key.split("."):
-        if not isinstance(value, Mapping):
-            raise KeyError(key)
-        value = value[part]
-    return value
+    """The value under a dotted key."""
+    return reduce(getitem, key.split("."), record)
 
 
 def check(record: Any, path: Path, complete: bool = False) -> None:
-    """Check a record against `FIELDS` and against itself.
+    """Check a record against `FIELDS` and its own values; ``path`` is its file, for the message.
 
-    Args:
-        path: its file, for the message.
-        complete: whether it must also have the entries that no table or figure needs, and no others.
+    ``complete``: it must have every entry and no other.
 
     Raises:
-        DataError: the message names file, key, what was expected and what was found.
+        DataError: the message has the key, what was expected and what was found.
     """
     if not isinstance(record, Mapping):
         raise DataError(f"{path}: expected a JSON object, found {type(record).__name__}; {REMEDY}")
@@ -168,7 +156,7 @@ def check(record: Any, path: Path, complete: bool = False) -> None:
 
 
 def type_name(kind: Any) -> str:
-    """``int``, or ``int or float`` for several types."""
+    """E.g. ``int or float``."""
     return kind.__name__ if isinstance(kind, type) else str(kind).replace(" | ", " or ")
 
 
@@ -176,7 +164,7 @@ def _check_field(record: Mapping[str, Any], key: str, field: Field, path: Path, 
     expected = type_name(field.type)
     try:
         value = get(record, key)
-    except KeyError:
+    except (KeyError, TypeError):
         if needed:
             raise DataError(f"{path}: key {key}: expected {expected}, found nothing; {REMEDY}") from None
         return

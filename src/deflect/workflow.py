@@ -1,4 +1,4 @@
-"""What the rules of the workflow take from the package, beside the commands that they run. Needs no torch."""
+"""Functions that the rules of the workflow use directly. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from deflect.settings import DATASETS
 if TYPE_CHECKING:
     from deflect.settings.study import Study
 
-#: Variable of the environment: set, the workflow reports on the runs that are there and can do nothing else.
+#: Environment variable with which the workflow reports on the finished runs and does nothing else.
 PRESENT_RUNS = "DEFLECT_PRESENT_RUNS"
-#: What a line of a log begins with that is a warning.
+#: Prefix of warnings in logs.
 WARNING = "warning: "
 
 
 def config_file(config: Mapping[str, Any], own: Path) -> Path:
-    """The file that commands read to work with ``config``, the configuration as Snakemake has it.
+    """The file from which commands read ``config``, the configuration as Snakemake has it.
 
-    It is ``own``, which Snakemake read first. Where options of Snakemake changed more than the study, which every
-    command is given by name, it is a copy of the whole configuration, named after its content.
+    It is ``own``, which Snakemake read, or, if options of Snakemake changed more than the study, a copy of the whole
+    configuration, named after its content. Commands are given the study by name.
     """
     if read(own) | {"study": config["study"]} == config:
         return own
@@ -42,10 +42,10 @@ def config_file(config: Mapping[str, Any], own: Path) -> Path:
 
 
 def shell_prefix(conda: bool) -> str:
-    """What every shell command of a rule starts with, so that ``python -m deflect`` is this very code.
+    """Start of every shell command of a rule, with which ``python -m deflect`` runs this code.
 
-    Snakemake takes PYTHONPATH away from jobs in a conda environment; set here, after the environment is active, it
-    stays. Without ``conda``, ``python`` is the interpreter that runs Snakemake, also where no environment is active.
+    Snakemake removes PYTHONPATH from jobs in a conda environment, so it is set after the environment is activated.
+    Without ``conda``, ``python`` is the interpreter that runs Snakemake, even if its environment is not activated.
     """
     source, programs = shlex.quote(str(CHECKOUT / "src")), shlex.quote(str(Path(sys.executable).parent))
     prefix = f'set -euo pipefail; export PYTHONPATH={source}"${{PYTHONPATH:+:$PYTHONPATH}}"; '
@@ -54,7 +54,7 @@ def shell_prefix(conda: bool) -> str:
 
 
 def grid(study: Study) -> dict[str, Any]:
-    """The runs that a study should have, so that a missing one shows as a gap, and the titles of own datasets."""
+    """The axes of a study's runs, by which missing runs are found, and the titles of a user's own datasets."""
     variants = study.variants
     names = {"names": list(variants.settings), "datasets": list(variants.datasets), "gfms": list(variants.gfms)}
     main: dict[str, Any] = {key: list(getattr(study, key)) for key in ("datasets", "gfms", "methods", "seeds")}
@@ -64,34 +64,33 @@ def grid(study: Study) -> dict[str, Any]:
 
 
 def segmentation_datasets(study: Study) -> list[str]:
-    """The study's segmentation datasets, of which maps are shown; of a user's own dataset the card says its task.
+    """The study's segmentation datasets, of which maps are shown.
 
-    In a report of the runs so far, those without a store are left out: one refused dataset must not keep the tables of
-    the others away.
+    A report on the finished runs leaves out those without a store, so that the others have their tables.
 
     Raises:
-        DeflectError: a card is not as docs/your_own_dataset.md describes it.
+        DeflectError: the card of a user's own dataset, which has its task, is not valid.
     """
-    tasks = {name: sheet.task for name, sheet in _own(study).items()}
-    published = ("burn_scars", "mados")
-    found = [name for name in study.datasets if tasks.get(name) == "segmentation" or name in published]
+    tasks = dict.fromkeys(("burn_scars", "mados"), "segmentation")
+    tasks |= {name: sheet.task for name, sheet in _own(study).items()}
+    found = [name for name in study.datasets if tasks.get(name) == "segmentation"]
     if os.environ.get(PRESENT_RUNS):
         found = [name for name in found if (study.prepared(name) / "store.json").exists()]
     return found
 
 
 def _own(study: Study) -> dict[str, Any]:
-    """The data sheets of a study's datasets that are a user's own."""
+    """The data sheets of a user's own datasets in a study."""
     names = [name for name in study.datasets if name not in DATASETS]
     if names:
-        from deflect.data.readers.own_data_card import sheet_of  # only now: the Snakefile starts faster without
+        from deflect.data.readers.own_data_card import sheet_of  # slow to import
 
         return {name: sheet_of(name, study.raw(name)) for name in names}
     return {}
 
 
 def write_index(study: Study) -> Path:
-    """List every finished run with the hash of its record: what tables and figures are made of, in one file."""
+    """Write a list of the finished runs with the hashes of their records."""
     runs = study.results / "runs"
     index = runs / "index.csv"
     records = sorted(runs.glob("*/*/*/seed*/record.json"))
@@ -102,7 +101,7 @@ def write_index(study: Study) -> Path:
 
 
 def warnings(study: Study) -> list[str]:
-    """What the jobs of a study warned of, in their logs; those that were not run again now included."""
+    """The warnings in the logs of a study, including jobs that were not run again."""
     logs = [Path(f"results/logs/prepare/{study.name}/{name}.log") for name in study.datasets]
     logs += sorted(Path(f"results/logs/notebooks/{study.name}").glob("*.log"))
     logs += [Path(f"results/logs/summary/{study.name}.log")]

@@ -35,8 +35,8 @@ from deflect.composite import composite
 from deflect.errors import DataError
 from deflect.files import read_json, write_json
 from deflect.record import read_record
-from deflect.report import segmentation_datasets
 from deflect.settings import METHODS
+from deflect.workflow import segmentation_datasets
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from deflect.analysis.records import StudyRuns, load_study
 from deflect.analysis.render import Cell, PrintedTable, html, latex, markdown
 from deflect.analysis.summary import summary
 from deflect.cli import main
-from deflect.report import grid
+from deflect.workflow import grid
 
 TITLE = "Crop fields $a$ | <b>50 %</b>"
 SIGNS = ["rent $<5 & >$_", r"_\frac{$_$"]

@@ -33,7 +33,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "settings": ("settings/*.py", ["config", "methods", "training"]),
     "spectral": ("spectral/*.py", ["spectral", "measured_pixels", "misuse", "deflect"]),
     "heads": ("heads/*.py", ["heads", "training"]),
-    "training": ("training/*.py", ["metrics", "batches", "training", "record", "training_faults", "resume"]),
+    "training": ("training/*.py", ["metrics", "batches", "training", "record", "training_errors", "resume"]),
     "data/checks": ("data/checks.py", ["checks", "prepare", "measured_pixels"]),
     "data/statistics": ("data/statistics.py", ["checks", "prepare", "measured_pixels"]),
     "analysis/scores": ("analysis/scores.py", ["tables", "ranks", "figures"]),

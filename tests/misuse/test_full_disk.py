@@ -134,7 +134,7 @@ def test_a_read_only_folder(
     assert mount("-o", "remount,size=50m,ro", str(small))
     line = error_of(step, source, small)
     assert "\n" not in line
-    assert "read-only file system; give yourself the right to it" in line
+    assert "read-only file system; change its permissions" in line
     assert mount("-o", "remount,rw", str(small))
     step(source, small)
     step(source, tmp_path / "elsewhere")

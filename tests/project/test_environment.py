@@ -43,7 +43,7 @@ STUDY_ONLY += ["snakemake", "dvc", "papermill", "requests", "gdown", "jsonschema
 
 
 def test_core_imports_where_only_the_core_packages_are_installed():
-    """A GPU machine may have the core packages alone: every import of the study's packages is blocked here."""
+    """A GPU machine may have only the core packages, so imports of the study's packages are blocked here."""
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys({STUDY_ONLY!r}))  # None there makes an import fail

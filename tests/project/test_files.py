@@ -1,4 +1,4 @@
-"""Whatever fails while a file is written, its name holds the former content or nothing."""
+"""If writing a file fails, its old content is kept; hashes and seals detect changes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def fails_halfway(path: Path, folder: bool) -> None:
 
 
 @pytest.mark.parametrize("folder", [False, True])
-def test_nothing_takes_the_name_after_an_error(tmp_path: Path, folder: bool) -> None:
+def test_no_file_is_created_after_an_error(tmp_path: Path, folder: bool) -> None:
     fails_halfway(tmp_path / "new", folder)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_former_content_survives_an_error(tmp_path: Path) -> None:
+def test_the_old_content_is_kept_after_an_error(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": 1})
     fails_halfway(tmp_path / "a.json", folder=False)
     assert read_json(tmp_path / "a.json") == {"a": 1}
@@ -50,10 +50,10 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["b", "new"]
 
 
-def test_a_large_file_is_read_once_per_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever writes it is seen, also if it puts size and time of change back."""
+def test_the_hash_of_a_large_file_is_cached_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change is detected even if size and modification time stay the same."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "WORTH_NOTING", 0)
+    monkeypatch.setattr(files, "WORTH_CACHING", 0)
     monkeypatch.setattr(files, "TOO_NEW", -1)
     read: list[Path] = []
     monkeypatch.setattr(files, "sha256_file", lambda path: (read.append(path), sha256_file(path))[1])
@@ -68,15 +68,15 @@ def test_a_large_file_is_read_once_per_state(tmp_path: Path, monkeypatch: pytest
     assert len(read) == 2
 
 
-def test_a_file_that_may_still_change_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hash_of_a_new_file_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "WORTH_NOTING", 0)
+    monkeypatch.setattr(files, "WORTH_CACHING", 0)
     (tmp_path / "new").write_bytes(b"1")
     sha256_once(tmp_path / "new")
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_seal_tells_of_changes_and_may_be_removed(tmp_path: Path) -> None:
+def test_a_seal_detects_changes_and_may_be_removed(tmp_path: Path) -> None:
     path = tmp_path / "card.json"
     write_json(path, {"b": [0.1, 1e-9], "a": {3: "x"}}, seal=True)
     assert read_json(path) == {"b": [0.1, 1e-9], "a": {"3": "x"}}

@@ -1,6 +1,6 @@
-"""Every command and every piece of Python in README.md and docs/ is held against what exists.
+"""Every command and every Python example in README.md and docs/ works.
 
-A new command fails until it is listed here with the test that runs it, or the reason why none does.
+A new command must be listed here with the test that runs it, or the reason why none does.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ COVERED = {
     "deflect data fetch NAME": "downloads; test_fetch_dataset.py has a server of its own",
     "deflect data prepare fields": "test_own_dataset_joins_the_study_as_the_page_says",
     "deflect data simulate": "test_a_small_study_reaches_its_report",
-    "deflect data status": "test_a_command_works_or_says_what_it_needs",
+    "deflect data status": "test_a_command_works_or_names_what_it_needs",
     "deflect doctor": "test_doctor_shows_what_was_missing",
-    "deflect evaluate RUN ...": "test_a_command_works_or_says_what_it_needs",
+    "deflect evaluate RUN ...": "test_a_command_works_or_names_what_it_needs",
     "deflect gfm pretrain NAME": "test_a_small_study_reaches_its_report",
-    "deflect notebook NAME": "test_a_command_works_or_says_what_it_needs",
+    "deflect notebook NAME": "test_a_command_works_or_names_what_it_needs",
     "deflect records": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect report": "test_deleted_results_come_back_byte_for_byte_without_training",
     "dvc metrics": "a family; `dvc metrics show` is run",
@@ -117,8 +117,8 @@ def arguments(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", sorted(FOUND))
-def test_the_program_knows_the_command(command):
-    """Its words are parsed by the program's own parser, or what they name is there."""
+def test_the_program_accepts_the_command(command):
+    """The program's parser accepts its words, or the named target exists."""
     program, words = command.split()[0], arguments(command)
     if program == "deflect":
         parser().parse_args(words)
@@ -148,7 +148,7 @@ def test_the_program_knows_the_command(command):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", sorted(command for command in FOUND if command.startswith("snakemake ")))
 def test_snakemake_plans_the_command(command, tmp_path):
-    """With `-n` in a fresh copy of the project; a report has nothing to show yet."""
+    """With `-n` in a new copy of the project."""
     if command == "snakemake --report":
         pytest.skip("reports on finished results alone")
     if "--use-conda" in command and not shutil.which("conda"):

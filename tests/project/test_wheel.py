@@ -1,4 +1,4 @@
-"""A wheel, installed where no checkout is: each command works, or says in one line what it needs."""
+"""A wheel without a checkout: each command works, or names in one line what it needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMANDS = [
     ("report", 2, "no finished runs"),
     ("doctor", 0, "config: study mini"),
 ]
-#: The same of commands that start with seconds of imports.
+#: Commands with slow imports.
 LONGER = [
     ("gfm convert scale_mae", 2, "run `deflect gfm fetch scale_mae`"),
     ("gfm verify scale_mae", 2, "no weights; make them"),
@@ -37,7 +37,7 @@ CASES = [*COMMANDS, *(pytest.param(*case, marks=pytest.mark.slow) for case in LO
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Runs the wheel's ``deflect`` in an empty folder; the packages that it needs are lent by this environment."""
+    """Runs the wheel's ``deflect`` in an empty folder, with the packages of this environment."""
     folder = tmp_path_factory.mktemp("wheel")
     before = Path.cwd()
     os.chdir(ROOT)
@@ -47,7 +47,7 @@ def run(tmp_path_factory):
         os.chdir(before)
     venv.create(folder / "venv", symlinks=True)
     packages = next((folder / "venv").glob("lib/python3*/site-packages"))
-    (packages / "lent.pth").write_text(sysconfig.get_path("purelib"))
+    (packages / "packages.pth").write_text(sysconfig.get_path("purelib"))
     uv = Path(sys.executable).with_name("uv")
     command = [uv, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", folder / "venv/bin/python", wheel]
     subprocess.run(command, check=True)
@@ -62,7 +62,7 @@ def run(tmp_path_factory):
     return run
 
 
-def test_a_command_without_config_file_says_so(run):
+def test_a_command_without_config_file_is_an_error(run):
     done = run("data status")
     assert (done.returncode, done.stderr) == (
         2,
@@ -72,7 +72,7 @@ def test_a_command_without_config_file_says_so(run):
 
 
 @pytest.mark.parametrize(("command", "code", "text"), CASES)
-def test_a_command_works_or_says_what_it_needs(run, command, code, text):
+def test_a_command_works_or_names_what_it_needs(run, command, code, text):
     (run.work / "config.yaml").write_text((ROOT / "config.yaml").read_text())
     done = run(command)
     assert done.returncode == code, done.stderr
@@ -82,7 +82,7 @@ def test_a_command_works_or_says_what_it_needs(run, command, code, text):
 
 
 def test_a_missing_package_is_named(tmp_path):
-    """A wheel without its extra packages has none of the study's."""
+    """A wheel without the extra packages of the study."""
     (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text())
     code = "import sys; sys.modules['earthlib'] = None; from deflect.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "data", "simulate", "so2sat"]

@@ -1,4 +1,4 @@
-"""Bad configurations end in one line that names the fault and the remedy, before anything runs."""
+"""Errors in the configuration are one line with the key and the remedy, before anything runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import yaml
 from configuration_page import configuration_page, schema
 from paths import ROOT
 
+from deflect.analysis.records import expected_runs
 from deflect.bands import bandset
 from deflect.config import load, parse
 from deflect.data import catalog
@@ -23,6 +24,7 @@ from deflect.settings import DATASETS, METHODS
 from deflect.settings.methods import CONFIGS
 from deflect.settings.study import PublishedSizes, StudySettings
 from deflect.settings.training import TrainSettings
+from deflect.workflow import grid
 
 GOOD = yaml.safe_load((ROOT / "config.yaml").read_text())
 
@@ -84,7 +86,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), BAD, ids=[f"{path} {value}" for path, value, _ in BAD])
-def test_fault_is_one_line_with_a_remedy(path, value, message):
+def test_error_is_one_line_with_a_remedy(path, value, message):
     with pytest.raises(ConfigError) as caught:
         parse(changed(path, value))
     assert message in str(caught.value)
@@ -107,6 +109,13 @@ def test_every_study_of_the_file_is_valid():
         assert len(config.study.datasets) == 5
 
 
+def test_runs_of_a_study_are_those_that_its_tables_expect():
+    study = load(ROOT / "config.yaml", "paper").study
+    names = ["{}/{}/{}/seed{}".format(*run) for run in study.runs()]
+    assert len(set(names)) == 5 * 3 * 8 * 3 + 5 * 11 * 3
+    assert names == expected_runs(grid(study))
+
+
 def test_variant_inherits_the_methods_settings():
     config = parse(changed("studies.mini.variants", VARIANT))
     assert config.method("lora+rank1").settings == {"rank": 1}
@@ -114,7 +123,7 @@ def test_variant_inherits_the_methods_settings():
 
 
 def test_paper_study_is_the_papers_protocol():
-    """Section 4 of the paper's reconstruction; what is not written in config.yaml comes from TrainSettings."""
+    """Section 4 of the paper's reconstruction; settings missing in config.yaml come from TrainSettings."""
     study = load(ROOT / "config.yaml", "paper").study
     classification = TrainSettings.from_dict(study.training["classification"])
     segmentation = TrainSettings.from_dict(study.training["segmentation"])
@@ -125,7 +134,7 @@ def test_paper_study_is_the_papers_protocol():
     assert (classification.batch_size, segmentation.batch_size, segmentation.upernet_channels) == (8, 8, 512)
 
 
-def test_settings_name_what_the_other_modules_have():
+def test_settings_have_the_names_of_the_other_modules():
     published = {(gfm, size) for gfm, size in CARDS if size != "mini"}
     assert {
         (gfm, size) for gfm, field in PublishedSizes.model_fields.items() for size in get_args(field.annotation)
@@ -147,7 +156,7 @@ def test_schema_is_the_one_that_the_code_generates():
 
 
 def test_schema_accepts_the_configuration_and_refuses_unknown_keys():
-    """As an editor checks the file."""
+    """As in an editor."""
     jsonschema = pytest.importorskip("jsonschema")  # comes with Snakemake
     validator = jsonschema.Draft202012Validator(json.loads(schema()))
     assert validator.is_valid(GOOD)

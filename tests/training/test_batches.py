@@ -17,7 +17,7 @@ from deflect.training.context import Context, Ranks
 
 
 class Coded:
-    """Images whose every pixel says which image and place it is; labels say the same."""
+    """Images and labels whose pixels encode the image and the position."""
 
     def __init__(self, n: int, size: int) -> None:
         place = torch.arange(size * size).view(1, size, size) % 97
@@ -69,7 +69,7 @@ def test_labels_stay_on_their_pixels(crop: str, augment: bool) -> None:
     assert len({int(t[0, 0]) % 97 for t in truth}) > 5  # windows and orientations differ
 
 
-def test_a_random_window_is_anywhere_alike() -> None:
+def test_random_windows_are_uniform() -> None:
     label = np.zeros((13, 13))
     edges = np.repeat(np.linspace(0, 1, 7), 2)[1:-1] + np.tile([1e-9, -1e-9], 6)  # both ends of six equal parts
     draws = np.stack([edges, edges[::-1]], axis=1)
@@ -79,7 +79,7 @@ def test_a_random_window_is_anywhere_alike() -> None:
     assert found == [((y, y + 8), (x, x + 8)) for y, x in zip(starts, starts[::-1], strict=True)]
 
 
-def test_augmentation_shows_each_of_the_eight_orientations_alike() -> None:
+def test_augmentation_gives_each_of_the_eight_orientations() -> None:
     image, label = torch.rand(1, 3, 4, 4).expand(8, -1, -1, -1), torch.rand(1, 4, 4).expand(8, -1, -1)
     draws = np.array([(0, 0, flip, turn) for flip in (0.49, 0.5) for turn in (0.24, 0.25, 0.5, 0.75)])
     images, labels = flipped(image, label, draws)
@@ -93,7 +93,7 @@ def test_augmentation_shows_each_of_the_eight_orientations_alike() -> None:
     assert torch.equal(labels, classes), "a class has no orientation"
 
 
-def test_focus_crop_holds_a_labelled_pixel() -> None:
+def test_focus_crop_contains_a_labelled_pixel() -> None:
     labels = np.full((64, 40, 40), -1)
     for i in range(64):
         labels[i, (7 * i) % 40, (11 * i) % 40] = 1

@@ -1,4 +1,4 @@
-"""Training on a GPU: `pytest -m gpu`. Each run there against the same run on the CPU."""
+"""Training on a GPU compared with the same run on the CPU: `pytest -m gpu`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tiny_store import tiny_spec
 from deflect.settings import METHODS
 from deflect.training.run import train
 
-#: DEFLECT_TEST_DEVICE=cpu tries the tests themselves where there is no GPU.
+#: DEFLECT_TEST_DEVICE=cpu runs these tests without a GPU.
 DEVICE = os.environ.get("DEFLECT_TEST_DEVICE", "cuda")
 pytestmark = [
     pytest.mark.gpu,
@@ -28,7 +28,7 @@ def trained(root: Path, device: str, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_float32_training_follows_the_cpu(tmp_path: Path, task: str, method: str) -> None:
-    """Windows, pinned batches, cached features of a frozen GFM: all end in the CPU's losses but for rounding."""
+    """Windows, pinned batches and cached features give the CPU's losses except for rounding."""
     changes = {"task": task, "method": method, "crop": "focus", "image_size": 16, "epochs": 1, "dropout": 0.0}
     here, there = (trained(tmp_path, device, **changes) for device in ("cpu", DEVICE))
     assert there["device"]["type"] == DEVICE

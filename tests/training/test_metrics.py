@@ -1,4 +1,4 @@
-"""Metrics against plain counting, and what must not count: unlabelled pixels and classes that do not occur."""
+"""Metrics compared with plain counting; unlabelled pixels and absent classes are ignored."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_headlines_are_among_the_metrics() -> None:
         assert 0 <= metrics[METRICS[task]] <= 1
 
 
-def test_confusions_per_image_sum_to_the_whole() -> None:
+def test_confusions_per_image_sum_to_the_confusion_matrix() -> None:
     truth, predicted = batches(7, 5, 6)
     truth[2] = -1
     found = confusions(predicted, truth, len(CLASSES))

@@ -1,4 +1,4 @@
-"""What a study is said to need against what is there in the end."""
+"""Estimated disk space and CPU time of a study."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def paper() -> Config:
     return load(ROOT / "config.yaml", "paper")
 
 
-def test_the_paper_study_is_said_to_need_what_was_computed_by_hand(paper: Config) -> None:
+def test_needs_of_the_paper_study_equal_those_computed_by_hand(paper: Config) -> None:
     """22 GB of stores are images x bands x pixels x bytes; the rest follows from files and models."""
     found = needs.disk_needs(paper)
     by_hand = 21_964 * 10 * 32**2 * 4 + 17_061 * 10 * 64**2 * 4 + 8_446 * 6 * 332**2
@@ -60,7 +60,7 @@ def test_the_size_of_a_run_is_that_of_its_files(tmp_path: Path, method: str) -> 
     assert small < needs.SMALL_FILES
 
 
-def test_a_run_without_weights_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluating_a_run_without_weights_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from deflect.cli import main
 
     spec = replace(tiny_spec(tmp_path, epochs=1), keep_weights=False)
@@ -75,5 +75,5 @@ def test_a_run_without_weights_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     assert (deflected.out / "adapter.safetensors").exists(), "a figure reads it"
 
 
-def test_catalog_knows_the_sizes_of_every_dataset() -> None:
+def test_catalog_has_the_size_of_every_dataset() -> None:
     assert all(needs.raw_bytes(sheet) > GB for sheet in DATASETS.values())

@@ -1,4 +1,4 @@
-"""The folder of a run: complete, consistent with itself, honest about what determined it, reproducible from disk."""
+"""The folder of a run: complete, consistent, with all that determined it, and reproducible from disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FILES = ["adapter.json", "adapter.safetensors", "head.safetensors", "history.csv
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunSpec]:
-    """A run of either task, both with DEFLECT."""
+    """A run of each task, both with DEFLECT."""
     root = tmp_path_factory.mktemp("finished")
     specs = {task: tiny_spec(root, task, "deflect") for task in ("classification", "segmentation")}
     for spec in specs.values():
@@ -108,23 +108,25 @@ def test_saved_weights_reproduce_the_test_metrics_to_the_last_bit(finished: dict
 
 
 @pytest.mark.parametrize(
-    ("loss", "agrees", "said"),
+    ("loss", "agrees", "message"),
     [
         (1.0, True, "mIoU 0.500000, identical to the record"),
-        (1.009, True, "mIoU 0.500000, the record says 0.500000 (another rounding)"),
-        (1.02, False, "loss 1.02, the record says 1: more than rounding, so these are not the weights of the record"),
+        (1.009, True, "mIoU 0.500000, in the record 0.500000 (another rounding)"),
+        (1.02, False, "loss 1.02, in the record 1: more than rounding, so these are not the weights of the record"),
     ],
 )
-def test_what_an_evaluation_says(loss: float, agrees: bool, said: str) -> None:
+def test_message_of_an_evaluation(loss: float, agrees: bool, message: str) -> None:
     found = Evaluation(Path("run"), "mIoU", {"mIoU": 0.5, "loss": loss}, {"mIoU": 0.5, "loss": 1.0})
     assert found.agrees is agrees
-    assert said in str(found)
+    assert message in str(found)
 
 
-def test_evaluation_refuses_other_data(finished: dict[str, RunSpec], tmp_path: Path) -> None:
-    tiny_store(tmp_path / "other", "classification", classes=4)
+def test_evaluation_refuses_other_data(tmp_path: Path) -> None:
+    spec = tiny_spec(tmp_path, epochs=1)
+    train(spec)
+    tiny_store(spec.store, "classification", classes=4)
     with pytest.raises(ModelError, match=r"other data: expected sha256 \w+, found \w+"):
-        evaluate(finished["classification"].out, store=tmp_path / "other")
+        evaluate(spec.out)
 
 
 def save_weights(path: Path, seed: int) -> Path:
@@ -150,7 +152,7 @@ def test_weights_are_part_of_the_run_and_evaluation_refuses_others(tmp_path: Pat
     assert train(spec)["fingerprint"] != record["fingerprint"]
 
 
-def test_missing_weights_are_told_before_training(tmp_path: Path) -> None:
+def test_missing_weights_are_an_error_before_training(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="deflect gfm pretrain"):
         train(tiny_spec(tmp_path, weights=tmp_path / "absent.safetensors"))
 
@@ -217,7 +219,7 @@ def test_output_page_lists_the_record_that_the_code_defines() -> None:
     assert output_page.PAGE.read_text() == output_page.output_page(), "run `make docs`"
 
 
-def test_wandb_is_off_by_default_the_variable_wins_and_a_misspelt_mode_is_told(
+def test_wandb_is_off_by_default_the_variable_wins_and_a_wrong_mode_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
@@ -230,7 +232,7 @@ def test_wandb_is_off_by_default_the_variable_wins_and_a_misspelt_mode_is_told(
         train(tiny_spec(tmp_path))
 
 
-def test_training_goes_on_where_wandb_is_missing_or_fails(
+def test_training_continues_if_wandb_is_missing_or_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -239,7 +241,7 @@ def test_training_goes_on_where_wandb_is_missing_or_fails(
     assert "goes on without it" in capsys.readouterr().err
 
 
-def test_wandb_offline_mirrors_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_offline_copies_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -285,7 +287,7 @@ def test_wandb_online_without_key_or_network_keeps_the_run_offline(
 
 
 def test_training_imports_only_the_core() -> None:
-    """Start-up time, and machines that have nothing else. (timm itself imports tqdm, and wandb where it is there.)"""
+    """For fast starts and machines without other packages. (timm imports tqdm, and wandb if installed.)"""
     heavy = {
         "h5py",
         "rasterio",

@@ -1,4 +1,4 @@
-"""A killed run goes on from its last epoch and ends as an unkilled one; a finished run is not repeated."""
+"""A killed run resumes from its last epoch with the result of an unkilled one; a finished run is not repeated."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ train(tiny_spec(Path(sys.argv[2]), task="segmentation", method="deflect", epochs
 
 
 def outcome(record: dict, folder: Path) -> tuple:
-    """Everything of a run that must not depend on its having been killed: all but times and memory."""
+    """The results of a run that must not change when it is killed: all but times and memory."""
     rows = [line.rsplit(",", 1)[0] for line in (folder / "history.csv").read_text().splitlines()]
     weights = [(folder / f"{name}.safetensors").read_bytes() for name in ("adapter", "head")]
     keys = ("metrics", "score", "confusion", "best_epoch", "epochs", "fingerprint", "parameters")
@@ -76,10 +76,10 @@ def test_a_second_start_waits_for_the_first(tmp_path: Path, unkilled: tuple) -> 
     tiny_spec(tmp_path, **SETTINGS)
     command = [sys.executable, "-c", CHILD, str(HELPERS), str(tmp_path)]
     started = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in "ab"]
-    told = "".join(process.communicate(timeout=120)[1] for process in started)
+    messages = "".join(process.communicate(timeout=120)[1] for process in started)
     assert [process.returncode for process in started] == [0, 0]
-    assert len(re.findall(r"seed0: waiting for process \d+ on \S+, which works on it", told)) == 1
-    assert told.count("epoch 12/12") == 1
+    assert len(re.findall(r"seed0: waiting for process \d+ on \S+, which works on it", messages)) == 1
+    assert messages.count("epoch 12/12") == 1
     out = tiny_spec(tmp_path, **SETTINGS).out
     assert outcome(read_record(out), out) == unkilled
 
@@ -93,7 +93,7 @@ def killed(spec: RunSpec, where: object, name: str, function: Callable) -> None:
 
 
 def test_killed_in_every_epoch(tmp_path: Path, unkilled: tuple) -> None:
-    """The same without the cost of new processes: killed before each checkpoint, and again right after it."""
+    """Without new processes: killed before each checkpoint, and again right after it."""
     spec, save = tiny_spec(tmp_path, **SETTINGS), Checkpoint.save
     reached: list[int] = []
 
@@ -112,7 +112,7 @@ def test_killed_in_every_epoch(tmp_path: Path, unkilled: tuple) -> None:
     assert outcome(train(spec), spec.out) == unkilled
 
 
-def test_killed_while_files_are_moved_in_place(tmp_path: Path) -> None:
+def test_killed_while_files_are_moved(tmp_path: Path) -> None:
     spec, replace, moved = tiny_spec(tmp_path), os.replace, []
 
     def die(source: Path, target: Path) -> None:
@@ -133,7 +133,7 @@ def test_killed_while_files_are_moved_in_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
-def test_damaged_or_foreign_checkpoint_is_told_and_left(
+def test_damaged_or_foreign_checkpoint_is_ignored_with_a_message(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture
 ) -> None:
     path = tmp_path / "checkpoint.pt"
@@ -148,7 +148,7 @@ def test_damaged_or_foreign_checkpoint_is_told_and_left(
 
 
 def test_a_flipped_bit_in_a_checkpoint_is_refused_or_harmless(tmp_path: Path) -> None:
-    """torch writes a checksum of every part and never reads it."""
+    """torch writes a checksum of every part but does not check it."""
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "mine", TrainSettings())
     checkpoint.save({"model": {"weight": torch.linspace(0, 1, 100)}, "fit": {"best_score": 0.25}})
     whole, good, refused = checkpoint.path.read_bytes(), checkpoint.load(), 0
@@ -164,7 +164,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_refused_or_harmless(tmp_path: Path) ->
     assert refused > 200
 
 
-def test_checkpoints_keep_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_have_a_minimum_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "mine", TrainSettings(checkpoint_every=2, checkpoint_minutes=5))
     now = time.monotonic()
     for minutes, due in ((4.9, False), (5.1, True)):
@@ -193,7 +193,7 @@ def test_checkpoint_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture) 
     capsys.readouterr()
 
 
-def test_changed_setting_starts_anew_and_finished_run_is_skipped(tmp_path: Path) -> None:
+def test_changed_setting_trains_again_and_finished_run_is_skipped(tmp_path: Path) -> None:
     spec = tiny_spec(tmp_path)
     first = train(spec)
     path = spec.out / "record.json"

@@ -93,7 +93,7 @@ def test_window_origins_are_pangaeas() -> None:
 
 
 class Pixelwise(nn.Module):
-    """Logits that depend on the pixel alone, so that windows must not change them; counts what it sees."""
+    """Logits of single pixels, which windows must not change; counts the images."""
 
     seen = 0
 
@@ -159,7 +159,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
         torch.testing.assert_close(plain, recomputed)
 
 
-def test_nan_stops_the_run_with_a_remedy(tmp_path: Path) -> None:
+def test_nan_loss_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     spec = tiny_spec(tmp_path, lr=1e30)
     with pytest.raises(ModelError, match=r"epoch \d: expected a finite training loss, found nan; lower training\.lr"):
         train(spec)
@@ -188,7 +188,7 @@ def test_same_seed_gives_the_same_run_to_the_last_bit_and_another_seed_does_not(
     assert history(specs[0]) != history(specs[2])
 
 
-def test_the_encoder_keeps_every_frozen_bit_and_the_adapter_learns(tmp_path: Path) -> None:
+def test_training_changes_trainable_parameters_and_no_others(tmp_path: Path) -> None:
     model, context, store = tiny_model(tmp_path, "segmentation", "deflect")
     before = {name: value.clone() for name, value in model.adapted.state_dict().items()}
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "", TrainSettings(checkpoint_every=0))
@@ -220,7 +220,7 @@ def test_the_training_loss_is_the_mean_over_the_batches(tmp_path: Path) -> None:
         assert float(row.split(",")[2]) == pytest.approx(np.mean(by_hand), rel=1e-5)
 
 
-def test_what_a_method_asks_for_is_added_to_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_extra_loss_of_a_method_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, context, store = tiny_model(tmp_path, "classification", "lora")
     images, labels = store.split("train").batch([0, 1, 2])
     plain = batch_loss(model, model, images, labels, context)
@@ -243,7 +243,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert score(model, store.split("val"), context).metrics == record["metrics"]["val"]
 
 
-def test_frozen_features_are_kept_and_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_features_of_a_frozen_encoder_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for task in ("classification", "segmentation"):
         kept = train(tiny_spec(tmp_path, task, "frozen", out=tmp_path / task / "kept"))
         with monkeypatch.context() as patch:
@@ -252,7 +252,7 @@ def test_frozen_features_are_kept_and_change_nothing(tmp_path: Path, monkeypatch
         assert kept["metrics"]["val"]["loss"] == pytest.approx(anew["metrics"]["val"]["loss"], rel=1e-4)
 
 
-def test_features_are_not_kept_where_they_change(tmp_path: Path) -> None:
+def test_features_that_change_are_not_cached(tmp_path: Path) -> None:
     for method, settings in (("lora", {}), ("frozen", {"augment": True}), ("frozen", {"image_size": 16})):
         model, context, store = tiny_model(tmp_path / method, "segmentation", method, **settings)
         assert cached_features(model, store.split("train"), context) is None
@@ -282,7 +282,7 @@ def test_descriptors_are_calibrated_on_images_spread_over_the_training_split(tmp
         assert found != pytest.approx(other, rel=1e-5)
 
 
-def test_larger_images_are_calibrated_on_their_middle(tmp_path: Path) -> None:
+def test_larger_images_are_calibrated_on_their_center_crop(tmp_path: Path) -> None:
     spec = tiny_spec(tmp_path, "segmentation", "deflect", store=tmp_path / "large")
     store = tiny_store(spec.store, "segmentation", size=64)
     context = Context(spec.training, spec.seed)
@@ -295,7 +295,7 @@ def test_larger_images_are_calibrated_on_their_middle(tmp_path: Path) -> None:
 
 
 def test_spectral_classes_are_learned_from_all_bands_and_not_from_rgb(tmp_path: Path) -> None:
-    """The class of the tiny data shows in the near infrared alone: bands that got lost would show here."""
+    """The class of the tiny data is visible only in the near infrared, so lost bands would lower the score."""
     scores = {}
     for bands in ("all", "rgb"):
         spec = tiny_spec(tmp_path, method="lora", method_settings={"bands": bands}, epochs=6, out=tmp_path / bands)

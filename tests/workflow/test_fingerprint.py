@@ -1,4 +1,4 @@
-"""What decides a result changes its fingerprint, and nothing else does."""
+"""The fingerprint of a step changes with the code that decides its result, and with no other."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from deflect import fingerprint
 from deflect.fingerprint import PACKAGE, STEPS, code_sha256, deciding, is_in
 
-#: What every step may import and no result depends on: files, messages, how settings are read; their values count.
+#: Modules that every step may import and no result depends on. The values of settings are part of the fingerprint.
 PLUMBING = """
-    *__init__.py cli.py config.py errors.py files.py fingerprint.py progress.py tensors.py workflow.py
+    *__init__.py config.py errors.py files.py fingerprint.py progress.py workflow.py
     settings/fields.py settings/reading.py settings/study.py"""
-#: What a step imports from another step's code: names of files, checks, the file formats of what it reads.
+#: Modules of other steps that a step imports for names of files, checks and file formats.
 BORROWED = {
     "prepare": "data/fetch/sources.py data/simulate settings/simulation.py",
     "pretrain": "settings/methods.py settings/simulation.py settings/training.py",
@@ -50,7 +50,7 @@ def test_every_module_that_a_step_imports_is_listed_as_deciding_or_not(step: str
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the package of which fingerprints are taken."""
+    """A copy of the package, whose fingerprints are computed."""
     copy = shutil.copytree(PACKAGE, tmp_path / "deflect", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(fingerprint, "PACKAGE", copy)
     return copy
@@ -73,11 +73,11 @@ CHANGES = {
     "settings/training.py": {"train"},
     "training/loop.py": {"train"},
     "analysis/tables.py": {"report"},
-    "report.py": {"report"},
+    "cli/report.py": {"report"},
 }
 NOTHING = (
-    "cli.py config.py errors.py workflow.py data/fetch/status.py data/manifest.py gfms/fetch.py settings/fields.py "
-    "training/grid.py training/needs.py training/tracking.py"
+    "cli/data.py config.py errors.py workflow.py data/fetch/status.py data/manifest.py gfms/fetch.py "
+    "settings/fields.py training/grid.py training/needs.py training/tracking.py"
 )
 
 

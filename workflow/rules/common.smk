@@ -14,7 +14,7 @@ from deflect.config import read as read_config
 from deflect.data.manifest import folder_sha256
 from deflect.errors import DeflectError
 from deflect.fingerprint import code_sha256
-from deflect.places import make_usable
+from deflect.cli.machine import make_usable
 from deflect.workflow import config_file, grid, segmentation_datasets, shell_prefix
 
 try:

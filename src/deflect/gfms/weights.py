@@ -14,10 +14,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from deflect.errors import ModelError
-from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
+from deflect.files import atomic_path, read_json, save_tensors, sha256_file, sha256_once, write_json
 from deflect.gfms.card import GFMCard, gfm_card
 from deflect.gfms.vit import build, set_input
-from deflect.tensors import save_tensors
 
 AGAIN = "make it again with `deflect gfm convert` or `pretrain`"
 

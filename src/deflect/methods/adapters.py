@@ -13,13 +13,12 @@ from torch import Tensor
 
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import ModelError
-from deflect.files import atomic_path, read_json, sha256_file, sha256_once, write_json
+from deflect.files import atomic_path, read_json, save_tensors, sha256_file, sha256_once, write_json
 from deflect.gfms.card import from_json, json_fields
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.inputs import RGBInput
 from deflect.methods.registry import adapt_as, method_config
 from deflect.methods.report import parameter_report
-from deflect.tensors import save_tensors
 
 WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
 

@@ -1,6 +1,6 @@
-"""Every setting with its type, bounds, default and meaning, in one place and without torch.
+"""Every setting with its type, bounds, default and meaning. Needs no torch.
 
-The known names are here; this module imports nothing that takes time, the others import pydantic.
+This module has the known names and imports quickly; the others import pydantic.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Dataset = Literal["so2sat", "brick_kiln", "forestnet", "burn_scars", "mados"]
 Task = Literal["classification", "segmentation"]
 Split = Literal["train", "val", "test"]
 WandbMode = Literal["disabled", "offline", "online"]
-#: Statistics of a set of pixels. ``std`` is that of the population; ``qNN`` the percentile, linearly interpolated.
+#: Statistics of a set of pixels. ``std`` is of the population, ``qNN`` the linearly interpolated percentile.
 Statistic = Literal["mean", "std", "min", "max", "q10", "q25", "q75", "q90"]
 
 GFMS: tuple[str, ...] = get_args(GFM)

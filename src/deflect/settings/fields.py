@@ -1,4 +1,4 @@
-"""What settings are made of: types with bounds, and the base class."""
+"""Types of settings, with bounds, and their base class."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pydantic_core import core_schema
 
 H = TypeVar("H", bound=Hashable)
 
-#: How a message begins that ``deflect.settings.reading`` completes with what was found.
+#: Start of the messages to which ``deflect.settings.reading`` adds what was found.
 SHOULD = "should "
 
-# Strict: YAML has numbers and booleans of its own, so text in their place is a mistake.
+# Strict, because YAML has numbers and booleans: text in their place is a mistake.
 Count = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[float, Field(gt=0, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, strict=True)]
-#: A number between 0 and 1, both excluded.
+#: Between 0 and 1, both excluded.
 Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
-#: A number from 0 to 1, 1 excluded.
+#: From 0 to 1, 1 excluded.
 Rate = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9_]+$")]
 
@@ -37,14 +37,14 @@ OneOrMore = Annotated[Distinct[H], Field(min_length=1)]
 
 
 class Settings(BaseModel):
-    """What all settings have in common: they are checked when made, do not change, and know no other keys."""
+    """Settings are validated when created, immutable, and refuse unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 @dataclass(frozen=True)
 class Some:
-    """Marks a mapping that holds some settings of ``cls``: it is checked as ``cls`` and kept as it was given."""
+    """Marks a mapping with some of the settings of ``cls``: it is validated as ``cls`` and stays as it was given."""
 
     cls: Any
 

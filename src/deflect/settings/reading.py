@@ -1,4 +1,4 @@
-"""Reading settings; an error is one line that names the key, what was expected, what was found and the nearest name."""
+"""Validate settings; an error is one line with the key, what was expected and found, and the nearest known name."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ S = TypeVar("S", bound=Settings)
 
 UNKNOWN = "extra_forbidden"
 QUOTED = "'([^']*)'"
-#: What surrounds the expectation in a message of pydantic.
+#: What pydantic's messages have around the expectation.
 WRAPPING = r"^(\w+ )?should (be |have )?| after validation.*| or instance of .*"
 PLAIN = {"a valid tuple": "a list", "a valid dictionary": "a mapping", "match pattern": "a match of the pattern"}
 EXPONENT = " (YAML takes 1e-4 for text: write 1.0e-4 or 0.0001)"
 
 
 def read(cls: type[S], given: Mapping[str, Any], *where: str) -> S:
-    """``given`` as settings of ``cls``; ``where`` are the keys under which it was given.
+    """``given`` as settings of ``cls``; ``where`` are the keys above it.
 
     Raises:
-        ConfigError: a key is unknown or missing, or a value cannot be used; one line names it.
+        ConfigError: a key is unknown or missing, or a value cannot be used.
     """
     try:
         return cls.model_validate(given)
     except ValidationError as error:
-        faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != UNKNOWN)
-        keys, first = _keys(faults[0], given), faults[0]
+        errors = sorted(error.errors(include_url=False), key=lambda details: details["type"] != UNKNOWN)
+        keys, first = _keys(errors[0], given), errors[0]
         if first["type"] == UNKNOWN:
             *keys, key = keys
             text = f": unknown key {key!r}{hint(key, _known(cls.model_json_schema(), keys))}"
         elif isinstance(first.get("ctx", {}).get("error"), ConfigError):
-            text = f".{first['ctx']['error']}"  # of settings within, which has its key
+            text = f".{first['ctx']['error']}"  # of nested settings; it begins with their key
         else:
-            text = f": {_explain([fault for fault in faults if _keys(fault, given) == keys])}"
+            text = f": {_explain([details for details in errors if _keys(details, given) == keys])}"
         place = ".".join(key if key.isprintable() else repr(key) for key in map(str, (*where, *keys)))
         raise ConfigError(f"{place or 'top level'}{text}") from None
 
 
-def _explain(faults: list[ErrorDetails]) -> str:
-    """What was expected and what was found. Several faults of one value are of the types that it may have."""
-    kind, found = faults[0]["type"], faults[0]["input"]
-    messages = [fault["msg"].removeprefix("Value error, ") for fault in faults]
+def _explain(errors: list[ErrorDetails]) -> str:
+    """What was expected and found; a value that may have several types has an error for each."""
+    kind, found = errors[0]["type"], errors[0]["input"]
+    messages = [details["msg"].removeprefix("Value error, ") for details in errors]
     if kind == "missing":
         return "missing; add it"
-    if kind == "literal_error" and len(faults) == 1:
-        return f"unknown value {found!r}{hint(found, re.findall(QUOTED, faults[0]['ctx']['expected']))}"
+    if kind == "literal_error" and len(errors) == 1:
+        return f"unknown value {found!r}{hint(found, re.findall(QUOTED, errors[0]['ctx']['expected']))}"
     if kind == "value_error" and not messages[0].startswith(SHOULD):
         return messages[0]
     expected = " or ".join(re.sub(WRAPPING, "", message) for message in messages)
@@ -62,14 +62,14 @@ def _explain(faults: list[ErrorDetails]) -> str:
     return f"expected {expected}, found {found!r:.200}{EXPONENT if trap else ''}"
 
 
-def _keys(fault: ErrorDetails, given: Any) -> list[str | int]:
-    """The keys of ``given`` that lead to a fault; pydantic also names members of unions and steps of its own."""
+def _keys(details: ErrorDetails, given: Any) -> list[str | int]:
+    """The keys of ``given`` that lead to an error; pydantic's location also has members of unions and validators."""
     keys: list[str | int] = []
-    for part in fault["loc"]:
+    for part in details["loc"]:
         try:
             given = given[part]
         except (LookupError, TypeError):
-            if fault["type"] != "missing":
+            if details["type"] != "missing":
                 continue
         keys.append(part)
     return keys

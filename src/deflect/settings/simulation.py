@@ -1,4 +1,4 @@
-"""How much the simulator writes."""
+"""Settings of the simulator."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from deflect.settings.fields import Count, Natural, Settings
 
 
 class SimulationSize(Settings):
-    """The size of one simulated dataset."""
-
     train: Count = Field(description="Images of the training split.")
     val: Count = Field(description="Images of the validation split.")
     test: Count = Field(description="Images of the test split.")
@@ -21,9 +19,7 @@ class SimulationSize(Settings):
 
 
 class Simulation(Settings):
-    """What the simulator writes for a study."""
-
-    seed: Natural = Field(description="Seed of every random number of the simulator and of pretraining.")
+    seed: Natural = Field(description="Seed of the simulator and of pretraining.")
     rgb_images: Natural = Field(description="Simulated RGB images, on which mini GFMs are pretrained.")
     rgb_pixels: Natural = Field(description="Side of such an image, in pixels.")
     sizes: dict[str, SimulationSize] = Field(description="By dataset.")

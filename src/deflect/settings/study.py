@@ -1,10 +1,11 @@
-"""All of config.yaml: the studies, what runs in each, and where its files are."""
+"""The content of config.yaml: studies with their runs and the paths of their files."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StrictBool, create_model, model_validator
 
@@ -20,12 +21,10 @@ VariantName = Annotated[str, Field(pattern=r"^[a-z_]+\+[a-z0-9_=.]+$")]
 
 
 class Variant(Settings):
-    """One run beside the main grid, e.g. for the ablation."""
+    """A method with other settings, e.g. for the ablation."""
 
     method: Method = Field(description="Method that runs.")
-    settings: dict[str, Any] = Field(
-        default_factory=dict, description="Its settings that differ from those of `methods`."
-    )
+    settings: dict[str, Any] = Field(default_factory=dict, description="Settings that differ from those in `methods`.")
 
     @model_validator(mode="after")
     def _settings_fit_the_method(self) -> Variant:
@@ -34,44 +33,38 @@ class Variant(Settings):
 
 
 class Variants(Settings):
-    """Named runs beside the main grid, and the part of the study on which they run."""
+    """Runs in addition to the main grid, and the part of the study on which they run."""
 
     datasets: Distinct[Name] = Field(default=(), description="A part of the study's datasets.")
     gfms: Distinct[GFM] = Field(default=(), description="A part of its GFMs.")
-    seeds: OneOrMore[Natural] | None = Field(default=None, description="The study's own if left out.")
+    seeds: OneOrMore[Natural] | None = Field(default=None, description="By default those of the study.")
     settings: dict[VariantName, Variant] = Field(
-        default_factory=dict, description="By name: the method, `+`, and what differs, e.g. `deflect+no_indices`."
+        default_factory=dict, description="By name: the method, `+` and what differs, e.g. `deflect+no_indices`."
     )
 
     @model_validator(mode="after")
     def _run_somewhere(self) -> Variants:
         if self.settings and not (self.datasets and self.gfms):
-            raise ValueError("expected datasets and gfms, on which the variants run")
+            raise ValueError("expected datasets and gfms on which the variants run")
         return self
 
 
 class PublishedSizes(Settings):
-    """The published size of each GFM."""
-
     scale_mae: Literal["full"] = Field(default="full", description="ViT-L/16.")
     dino_mc: Literal["full"] = Field(default="full", description="ViT-S/8.")
     cross_scale_mae: Literal["full", "large"] = Field(default="full", description="ViT-B/16, or the larger ViT-L/16.")
 
 
 class StudySettings(Settings):
-    """Which runs a study has and how they train."""
-
-    data: Literal["simulated", "real"] = Field(description="Published files, or files that the simulator writes.")
+    data: Literal["simulated", "real"] = Field(description="Files that the simulator writes, or published files.")
     datasets: OneOrMore[Name] = Field(description="Datasets of the catalog, or your own under data/raw/.")
     gfms: OneOrMore[GFM] = Field(description="GFMs that are adapted.")
     gfm_size: Literal["mini", "full"] = Field(description="Mini GFMs are pretrained here, full ones fetched.")
     methods: OneOrMore[Method] = Field(description="Methods that adapt them.")
     seeds: OneOrMore[Natural] = Field(description="Every run is repeated with each seed.")
-    share_process: StrictBool = Field(
-        description="One job trains all runs of a method (many short runs), or every run is a job (a cluster)."
-    )
+    share_process: StrictBool = Field(description="One job per method (many short runs), or one per run (a cluster).")
     training: dict[str, Annotated[dict[str, Any], Some(TrainSettings)]] = Field(
-        description="Training by task, and by dataset what differs there.",
+        description="Settings by task, and by dataset those that differ.",
         json_schema_extra={"required": ["classification", "segmentation"]},
     )
     simulation: Annotated[dict[str, Any], Some(Simulation)] = Field(
@@ -85,19 +78,18 @@ class StudySettings(Settings):
     )
     keep_weights: Literal["all", "first_seed"] = Field(
         default="all",
-        description="Which runs keep adapter and head, so that they can be tested again: all, or those of the first "
-        "seed. Figures need the adapters of DEFLECT, which are always kept.",
+        description="Runs that keep adapter and head, so that they can be tested again: all, or those of the first "
+        "seed. The adapters of DEFLECT are always kept, because a figure needs them.",
     )
     keep_archives: StrictBool = Field(default=True, description="`false` deletes a download once it is unpacked.")
     unchecked: Distinct[Dataset] = Field(
         default=(),
-        description="Published datasets whose sizes and statistics may differ from the published ones; records and "
-        "the summary say so.",
+        description="Datasets whose sizes and statistics may differ from the published ones; the summary names them.",
     )
     as_published: Distinct[Literal["brick_kiln"]] = Field(
         default=(), description="Datasets whose bands keep the publisher's wrong names."
     )
-    variants: Variants = Field(default=Variants(), description="Runs beside the main grid.")
+    variants: Variants = Field(default=Variants(), description="Runs in addition to the main grid.")
 
     @model_validator(mode="after")
     def _every_task_has_training(self) -> StudySettings:
@@ -107,8 +99,17 @@ class StudySettings(Settings):
         return self
 
 
+class RunName(NamedTuple):
+    """One run of a study; ``method`` is the name of a method or of a variant."""
+
+    dataset: str
+    gfm: str
+    method: str
+    seed: int
+
+
 class Study(StudySettings):
-    """One study by its name, and where its files are."""
+    """A study with its name, its runs and the paths of its files."""
 
     name: str
 
@@ -116,14 +117,20 @@ class Study(StudySettings):
     def simulated(self) -> bool:
         return self.data == "simulated"
 
+    def runs(self) -> list[RunName]:
+        """Every run of the study: the main grid, then the variants."""
+        part = self.variants
+        main = itertools.product(self.datasets, self.gfms, self.methods, self.seeds)
+        variants = itertools.product(part.datasets, part.gfms, part.settings, part.seeds or self.seeds)
+        return [RunName(*run) for run in itertools.chain(main, variants)]
+
     def raw(self, dataset: str) -> Path:
         """Folder of a dataset's raw files. A user's own dataset is real in every study."""
-        own = dataset not in DATASETS
-        return Path("data/simulated" if self.simulated and not own else "data/raw") / dataset
+        simulated = self.simulated and dataset in DATASETS
+        return Path("data/simulated" if simulated else "data/raw") / dataset
 
     @property
     def rgb_images(self) -> Path:
-        """Simulated RGB images on which mini GFMs are pretrained."""
         return Path("data/simulated/rgb.npy")
 
     def prepared(self, dataset: str) -> Path:
@@ -133,7 +140,7 @@ class Study(StudySettings):
         return Path("weights") / self.name / f"{gfm}.safetensors"
 
     def size_of(self, gfm: str) -> str:
-        """Which size of the GFM the study uses: the published one that it names, else ``gfm_size``."""
+        """The published size that `weights` names, else ``gfm_size``."""
         return self.weights.get(gfm, self.gfm_size)
 
     @property
@@ -141,12 +148,12 @@ class Study(StudySettings):
         return Path("results") / self.name
 
     def keeps_weights(self, seed: int) -> bool:
-        """Whether a run keeps its adapter and head, by which it can be evaluated again."""
+        """Whether a run keeps its adapter and head, which evaluating it again needs."""
         return self.keep_weights == "all" or seed == self.seeds[0]
 
-    def training_of(self, dataset: str, task: str) -> dict[str, Any]:
-        """Training settings of a dataset: its task's, and over them its own."""
-        return self.training[task] | self.training.get(dataset, {})
+    def training_of(self, dataset: str, task: str) -> TrainSettings:
+        """Training settings of a dataset: those of its task, updated by its own."""
+        return TrainSettings.from_dict(self.training[task] | self.training.get(dataset, {}))
 
     def run(self, dataset: str, gfm: str, method: str, seed: int) -> Path:
         """Folder of one run; ``method`` may be a variant's name."""
@@ -154,11 +161,9 @@ class Study(StudySettings):
 
 
 class Wandb(Settings):
-    """Where runs are mirrored."""
-
-    mode: WandbMode = Field(default="disabled", description="The variable WANDB_MODE wins.")
+    mode: WandbMode = Field(default="disabled", description="The variable WANDB_MODE has priority.")
     project: str = Field(default="deflect", description="Project on the server.")
-    entity: str | None = Field(default=None, description="Team or user; your own if left out.")
+    entity: str | None = Field(default=None, description="Team or user; by default your own.")
 
 
 #: The settings of each method of a study.
@@ -176,21 +181,19 @@ class ConfigFile(Settings):
         default_factory=dict, description="Settings of the methods that differ from their defaults."
     )
     wandb: Annotated[dict[str, Any], Some(Wandb)] = Field(
-        default_factory=dict, description="Mirror of the runs at Weights & Biases."
+        default_factory=dict, description="Copies of the runs at Weights & Biases."
     )
 
 
 @dataclass(frozen=True)
 class Config:
-    """config.yaml with one study chosen."""
+    """The chosen study of config.yaml, and what all studies share."""
 
     study: Study
     methods: dict[str, dict[str, Any]]
     wandb: dict[str, Any]
 
     def method(self, name: str) -> Variant:
-        """The method and settings behind the name of a method or of a variant."""
-        if name in self.study.variants.settings:
-            variant = self.study.variants.settings[name]
-            return Variant(method=variant.method, settings=self.methods.get(variant.method, {}) | variant.settings)
-        return Variant(method=name, settings=self.methods.get(name, {}))  # type: ignore[arg-type]
+        """The method of a method's or variant's name, with all its settings."""
+        variant = self.study.variants.settings.get(name) or Variant(method=name)  # type: ignore[arg-type]
+        return Variant(method=variant.method, settings=self.methods.get(variant.method, {}) | variant.settings)

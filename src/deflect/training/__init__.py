@@ -1,1 +1,1 @@
-"""Training runs: settings, loop, metrics, records. Nothing is imported here, so that reading settings stays quick."""
+"""Training runs: data, model, loop, metrics and records."""

@@ -1,6 +1,6 @@
-"""From a split of the store to batches: order, window, flip, resize. All randomness comes from (seed, epoch).
+"""From a split of the store to batches: order, window, flip, resize.
 
-Because nothing carries over from one epoch to the next, a run that resumes at an epoch sees the very same batches.
+All randomness comes from (seed, epoch), so a run that resumes at an epoch gets the same batches.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
 
 T = TypeVar("T")
-Inputs = Tensor | list[Tensor]  # images, or the features of images computed before
+Inputs = Tensor | list[Tensor]  # images, or precomputed features of images
 
 
 class Batches(Protocol):
-    """What the loop needs of a split: ``deflect.data.store.Split`` has it, and so has ``Features`` below."""
+    """A split of the data: ``deflect.data.store.Split`` or ``Features``."""
 
     card: StoreCard
 
@@ -32,23 +32,23 @@ class Batches(Protocol):
     def stored(self, indices: np.ndarray, empty: Empty, window: Window | None = None) -> tuple[Inputs, Tensor]: ...
 
     def decode(self, stored: Any) -> Inputs:
-        """What the model takes, from what ``stored`` gave, on the device where it is."""
+        """The model's input from the output of ``stored``, on the same device."""
 
 
 def batch_starts(n: int, context: Context) -> range:
     """Where the batches of an epoch of ``n`` images start.
 
-    The last batch may be smaller; it is left out only where it has no image for some of the processes.
+    The last batch may be smaller; it is left out if it has fewer images than there are processes.
     """
     rest = n % context.settings.batch_size
     return range(0, n - rest if rest < context.ranks.world else n, context.settings.batch_size)
 
 
 def fit_to(images: Tensor, size: int) -> Tensor:
-    """Bilinear, antialiased resize of (B, C, H, W) to a square of ``size``; images of that size stay as they are."""
+    """Bilinear, antialiased resize of (B, C, H, W) to a square of ``size``."""
     if images.shape[-2:] == (size, size):
         return images
-    shrinks = images.shape[-1] > size  # the antialiasing kernel is several times slower and only acts when shrinking
+    shrinks = images.shape[-1] > size  # antialiasing is several times slower and has no effect on enlarging
     return F.interpolate(images, (size, size), mode="bilinear", antialias=shrinks)
 
 
@@ -56,8 +56,8 @@ def training_batches(split: Batches, epoch: int, context: Context) -> Iterator[t
     """The batches of one epoch on the context's device, at the model's input size.
 
     Every process draws the same order and windows for the whole batch and keeps each ``world``-th image, so that
-    training does not depend on the number of GPUs but for rounding. (Batch statistics of a segmentation head are those
-    of each process on CPUs; a soft constraint weighs the images of a last, uneven batch unevenly.)
+    training with any number of GPUs gives the same result except for rounding. (On CPUs each process has its own batch
+    statistics in a segmentation head; a soft constraint weights the images of a last, uneven batch unequally.)
     """
     settings, mine = context.settings, slice(context.ranks.rank, None, context.ranks.world)
     random = np.random.default_rng([context.seed, epoch])
@@ -92,7 +92,7 @@ def training_window(draws: np.ndarray, settings: TrainSettings) -> Window:
         y, x = int(u * (room + 1)), int(v * (room + 1))
         labelled = np.argwhere(label != -1) if settings.crop == "focus" else ()
         if len(labelled):
-            # uniform among the windows that hold the pixel; the rest of u is as good as a new draw
+            # uniform among the windows that contain the pixel; the fractional rest of u serves as a new draw
             pixel, rest = divmod(u * len(labelled), 1)
             first = np.maximum(labelled[int(pixel)] - size + 1, 0)
             last = np.minimum(labelled[int(pixel)], room)
@@ -103,7 +103,7 @@ def training_window(draws: np.ndarray, settings: TrainSettings) -> Window:
 
 
 def flipped(images: Tensor, labels: Tensor, draws: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Each image in one of the eight orientations of a square, its label map along with it."""
+    """Each image, and its label map, in one of the eight orientations of a square."""
     images, labels = images.clone(), labels.clone()
     for i, (*_, flip, turn) in enumerate(draws):
         for maps in (images, labels) if labels.ndim == 3 else (images,):
@@ -125,31 +125,27 @@ def evaluation_batches(split: Batches, context: Context) -> Iterator[tuple[np.nd
 
 
 def memory(device: torch.device) -> Empty:
-    """Where batches are gathered: for CUDA in pinned memory, which torch keeps and hands out again."""
+    """Allocator of batches: for CUDA pinned memory, which torch reuses."""
     if device.type != "cuda":
         return new_memory
     return lambda shape, dtype: torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
 def to_device(inputs: Inputs, labels: Tensor, split: Batches, device: torch.device) -> tuple[Inputs, Tensor]:
-    """Move a batch in its stored, small types, without waiting for the copy, and decode it there."""
-    if isinstance(inputs, Tensor):
-        inputs = moved(inputs, device)
-    return split.decode(inputs), moved(labels, device).long()
+    """Copy a batch in its small stored types, without waiting, and decode it on the device."""
 
+    def moved(tensor: Tensor) -> Tensor:
+        if tensor.device.type == device.type:
+            return tensor
+        return tensor.pin_memory().to(device, non_blocking=True)  # flipped images are in new, unpinned memory
 
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """``tensor`` on ``device``; flipped images, which have memory of their own, are pinned first."""
-    if tensor.device.type == device.type:
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return split.decode(moved(inputs) if isinstance(inputs, Tensor) else inputs), moved(labels).long()
 
 
 def ahead(load: Callable[[int], T], starts: range, device: torch.device) -> Iterator[T]:
     """Load each batch; for an accelerator in a thread, one batch ahead of the step that uses it.
 
-    One thread, so that the random numbers are drawn in the order of the batches. On the CPU the thread would only
-    compete with the step for the cores.
+    A single thread draws the random numbers in the order of the batches. On the CPU it would compete with the step.
     """
     if device.type == "cpu":
         yield from map(load, starts)
@@ -165,7 +161,7 @@ def ahead(load: Callable[[int], T], starts: range, device: torch.device) -> Iter
 
 
 class Features:
-    """Features of a frozen encoder, computed once: a split that needs no encoder."""
+    """A split whose features were computed once by a frozen encoder."""
 
     def __init__(self, features: list[Tensor], labels: Tensor, card: StoreCard) -> None:
         self.features, self.labels, self.card = features, labels, card
@@ -174,10 +170,9 @@ class Features:
         return len(self.labels)
 
     def stored(self, indices: np.ndarray, empty: Empty, window: Window | None = None) -> tuple[list[Tensor], Tensor]:
-        """Features of whole images and labels, which are on their device: nothing is gathered into ``empty``."""
+        """Features of whole images, and labels. They are on the device already, so ``empty`` is not used."""
         rows = torch.from_numpy(np.asarray(indices)).to(self.labels.device)
         return [f[rows] for f in self.features], self.labels[rows]
 
     def decode(self, stored: list[Tensor]) -> list[Tensor]:
-        """Features are what the model takes."""
         return stored

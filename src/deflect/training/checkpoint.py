@@ -1,7 +1,7 @@
-"""Checkpoints, from which a killed run goes on.
+"""Checkpoints, from which a killed run resumes.
 
-A checkpoint is written between two epochs, under a temporary name and then renamed. All randomness of an epoch comes
-from the seed and the epoch's number, so a checkpoint holds no random state and a resumed run ends as an unkilled one.
+A checkpoint is written between two epochs, under a temporary name, and then renamed. The random numbers of an epoch
+depend only on the seed and the epoch, so a checkpoint has no random state and a resumed run gives the same result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from deflect.settings.training import TrainSettings
 
 
 class Checkpoint:
-    """The checkpoint of one run: ``fingerprint`` says whether a file that is already there is of this very run."""
+    """The checkpoint of one run; an existing file belongs to it if it has the same ``fingerprint``."""
 
     def __init__(self, path: Path, fingerprint: str, settings: TrainSettings) -> None:
         self.path, self.fingerprint = path, fingerprint
@@ -36,29 +36,28 @@ class Checkpoint:
         """Write the state.
 
         Raises:
-            DataError: there is no room for it; an older checkpoint stays.
+            DataError: the disk is full; an older checkpoint is kept.
         """
         require_space(self.path.parent, _bytes(state))
         with atomic_path(self.path) as aside:
             try:
                 torch.save(state | {"fingerprint": self.fingerprint}, aside)
             except RuntimeError as error:  # torch's writer gives no errno
-                reason = f"{self.path}: cannot be written ({flat(error)})"
-                raise DataError(f"{reason}; make room and start again") from error
+                raise DataError(f"{self.path}: cannot be written ({flat(error)}); make room and start again") from error
         self.last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The state to go on from; ``None`` where there is none, it is damaged, or it is of another run."""
+        """The saved state; ``None`` if there is none, it is damaged, or it belongs to another run."""
         if not self.path.is_file():
             return None
         try:
             _require_whole(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a damaged file raises: the run can always start from the beginning
+        except Exception as error:  # a damaged file may raise anything, and the run can start from the beginning
             print(f"{self.path}: damaged ({flat(error)}); starting at the first epoch", file=sys.stderr)
             return None
         if state.get("fingerprint") != self.fingerprint:
-            print(f"{self.path}: of another configuration or code; starting at the first epoch", file=sys.stderr)
+            print(f"{self.path}: from another configuration or code; starting at the first epoch", file=sys.stderr)
             return None
         return dict(state)
 
@@ -67,14 +66,14 @@ class Checkpoint:
 
 
 def _require_whole(path: Path) -> None:
-    """Compare every part of the file with the checksum that torch wrote and does not read."""
+    """Compare every part of the file with its checksum, which torch writes but does not check."""
     with zipfile.ZipFile(path) as file:
         if damaged := file.testzip():
-            raise zipfile.BadZipFile(f"checksum of {damaged} does not fit")
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
 
 
 def _bytes(state: Any) -> int:
-    """Bytes of all tensors in a state."""
+    """Bytes of all tensors in a nested state."""
     if isinstance(state, torch.Tensor):
         return state.nbytes
     parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()

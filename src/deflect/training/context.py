@@ -1,8 +1,7 @@
-"""What every step of a run needs to know: how to train, from which seed, on which device, among which processes.
+"""The context of a run: training settings, seed, device and processes.
 
-Several devices work through ``torch.distributed``: start ``torchrun --nproc-per-node 4 -m deflect train ...``. Each
-process takes every ``world``-th image of a batch, gradients are averaged by ``DistributedDataParallel``, and rank 0
-alone writes files. Without torchrun all of this is a single process.
+Several devices train one model with ``torchrun --nproc-per-node 4 -m deflect train ...``. Each process takes every
+``world``-th image of a batch, ``DistributedDataParallel`` averages the gradients, and only rank 0 writes files.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float1
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the ``world`` that train one model."""
+    """The rank of this process among the ``world`` processes that train one model."""
 
     rank: int = 0
     world: int = 1
@@ -44,30 +43,29 @@ class Ranks:
             dist.all_reduce(tensor)
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give every process the batch statistics of the first, whose weights are the ones that are saved."""
+        """Copy the batch statistics of the first process, which saves the weights, to the others."""
         if self.world > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
 
     def wait(self) -> None:
-        """Wait until every process is here."""
         if self.world > 1:
             dist.barrier()
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The module whose forward and backward passes keep the processes' gradients equal."""
+        """The module with gradients averaged over the processes."""
         if self.world == 1:
             return model
-        if device.type == "cuda":  # batch statistics of the head over the whole batch; it exists for CUDA only
+        if device.type == "cuda":  # batch statistics over the whole batch; only for CUDA
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        # Some weights of a fully tuned GFM are behind the last tap and get no gradient.
         devices = [device] if device.type == "cuda" else None
+        # In full fine-tuning the weights behind the last tap get no gradient.
         return nn.parallel.DistributedDataParallel(model, devices, find_unused_parameters=True)
 
 
 @dataclass(frozen=True)
 class Context:
-    """The settings of a run and its place: ``rank`` of ``world`` processes, each with its own ``device``."""
+    """Training settings, seed, device and processes of a run."""
 
     settings: TrainSettings
     seed: int = 0
@@ -75,7 +73,7 @@ class Context:
     ranks: Ranks = Ranks()
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Run the forward pass in the precision of the settings."""
+        """The precision of the forward pass."""
         precision = self.settings.precision
         return torch.autocast(self.device.type, DTYPES[precision], enabled=precision != "float32")
 
@@ -85,15 +83,15 @@ class Context:
 
     @property
     def alone(self) -> Context:
-        """The same place seen as a single process, for work that every process does in full."""
+        """The same as a single process, for work that every process does in full."""
         return Context(self.settings, self.seed, self.device)
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called ``name``; "auto" is this process's GPU where there is one.
+    """The device called ``name``; "auto" is this process's GPU, or the CPU if there is none.
 
     Raises:
-        DeflectError: CUDA was asked for and there is none.
+        DeflectError: there is no CUDA device.
     """
     cuda = torch.cuda.is_available()
     if name.startswith("cuda") and not cuda:
@@ -106,22 +104,22 @@ def choose_device(name: str) -> torch.device:
 
 
 def world_size() -> int:
-    """How many processes torchrun started; 1 without it."""
+    """Number of processes that torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def run_lock(out: Path) -> AbstractContextManager[None]:
-    """Let one start at a time work on the run in ``out``; the first of several processes takes the lock for all."""
+    """Lock the run in ``out`` against other commands; the first of several processes locks it for all."""
     return lock(out.parent, out.name) if int(os.environ.get("RANK", 0)) == 0 else nullcontext()
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Ranks]:
-    """Join the processes that torchrun started; a single process without it."""
+    """Join the processes that torchrun started."""
     if world_size() == 1:
         yield Ranks()
         return
-    if not dist.is_initialized():  # once per process: a second group would find the addresses of the first in the store
+    if not dist.is_initialized():  # once per process: a second group would read the addresses of the first
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

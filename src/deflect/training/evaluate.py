@@ -1,4 +1,4 @@
-"""Testing a finished run again from its saved weights."""
+"""Test a finished run again with its saved weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
 from deflect.data.store import Store
 from deflect.errors import ModelError
@@ -42,26 +41,22 @@ class Evaluation:
 
     @property
     def agrees(self) -> bool:
-        """Whether rounding can explain the difference. Judged by the loss, since a score moves in steps."""
+        """Whether rounding can explain the difference of the loss; the score changes in steps."""
         return math.isclose(self.found["loss"], self.recorded["loss"], rel_tol=ROUNDING)
 
     def __str__(self) -> str:
         text = f"{self.folder}: {self.metric} {self.found[self.metric]:.6f}, "
         if self.identical:
             return text + "identical to the record"
-        text += f"the record says {self.recorded[self.metric]:.6f}"
+        text += f"in the record {self.recorded[self.metric]:.6f}"
         if self.agrees:
             return text + " (another rounding)"
-        losses = f"loss {self.found['loss']:.4g}, the record says {self.recorded['loss']:.4g}"
+        losses = f"loss {self.found['loss']:.4g}, in the record {self.recorded['loss']:.4g}"
         return text + f"; {losses}: more than rounding, so these are not the weights of the record; train the run again"
 
 
-def evaluate(folder: Path, store: Path | None = None, weights: Path | None = None, device: str = "auto") -> Evaluation:
-    """Load the adapter and head of a finished run and test them.
-
-    Args:
-        folder: the run's folder.
-        store, weights: where the prepared data and the GFM's weights are now; by default where the run found them.
+def evaluate(folder: Path, device: str = "auto") -> Evaluation:
+    """Load the adapter and head of the finished run in ``folder`` and test them.
 
     Raises:
         ModelError: the data or the weights differ from those of the record, or the head is damaged.
@@ -75,36 +70,30 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
             "first seed"
         )
     head = run_file(folder, HEAD, record)
-    data = Store(store or record["paths"]["store"])
-    weights = weights or (record["paths"]["weights"] and Path(record["paths"]["weights"]))
-    _expect(data.folder, "data", record["data"]["store_sha256"], data.card.sha256)
-    _expect(weights, "weights", record["weights"]["sha256"], weights_sha256(weights))
-
-    data.verify()
+    store = Store(record["paths"]["store"])
+    weights = Path(record["paths"]["weights"]) if record["paths"]["weights"] else None
+    for path, what, recorded, found in (
+        (store.folder, "data", record["data"]["store_sha256"], store.card.sha256),
+        (weights, "weights", record["weights"]["sha256"], weights_sha256(weights)),
+    ):
+        if recorded != found:
+            raise ModelError(
+                f"{path}: the run was trained on other {what}: expected sha256 {recorded}, found {found};"
+                " restore them or train the run again"
+            )
+    store.verify()
     settings = TrainSettings.from_dict(record["settings"]["training"])
     context = Context(settings, record["seed"], choose_device(device))
-    gfm = build_gfm(record["gfm"], weights, record["weights"]["size"], data.card, context)
-    model = with_head(load_adapter(gfm, folder), data.card, context)
-    _load_head(model.head, head)
+    gfm = build_gfm(record["gfm"], weights, record["weights"]["size"], store.card, context)
+    model = with_head(load_adapter(gfm, folder), store.card, context)
+    try:
+        model.head.load_state_dict(load_file(head))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{head}: damaged or of another head ({error}); train the run again") from error
     threads = torch.get_num_threads()
     torch.set_num_threads(record["device"]["threads"])
     try:
-        result = score(model, data.split("test"), context)
+        result = score(model, store.split("test"), context)
     finally:
         torch.set_num_threads(threads)
     return Evaluation(folder, record["score"]["metric"], result.metrics, record["metrics"]["test"])
-
-
-def _load_head(head: nn.Module, path: Path) -> None:
-    try:
-        head.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{path}: damaged or of another head ({error}); train the run again") from error
-
-
-def _expect(where: object, what: str, recorded: str | None, found: str | None) -> None:
-    if recorded != found:
-        raise ModelError(
-            f"{where}: the run was trained on other {what}: expected sha256 {recorded}, found {found};"
-            f" restore them or train the run again"
-        )

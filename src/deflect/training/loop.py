@@ -1,7 +1,7 @@
-"""The training loop: the paper's protocol (section 4) from top to bottom.
+"""The training loop, by the paper's protocol (section 4).
 
-AdamW; the learning rate falls by ``gamma`` at 60 % and 90 % of the iterations, without warm-up; cross-entropy plus what
-the method itself asks for; the weights of the best validation score are kept.
+AdamW; the learning rate falls by ``gamma`` at 60 % and 90 % of the iterations, without warm-up; cross-entropy plus the
+loss of the method; the weights with the best validation score are kept.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def fit(
     checkpoint: Checkpoint,
     log: Callable[[dict[str, float]], None],
 ) -> Fit:
-    """Train ``model`` on ``train``, from the checkpoint on if there is one; ``log`` gets each row of the history.
+    """Train ``model`` on ``train``, from the checkpoint if there is one; ``log`` is called with each row of history.
 
     Raises:
-        ModelError: an epoch's loss is not finite, or the model has no trainable parameter.
+        ModelError: the loss of an epoch is not finite, or the model has no trainable parameter.
     """
     settings = context.settings
     fewest = min(settings.batch_size, len(train))
@@ -98,7 +98,7 @@ def fit(
 
 
 def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW over every trainable parameter; one fused kernel, which is the fastest on the CPU too."""
+    """AdamW over every trainable parameter; fused, which is the fastest on the CPU too."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ModelError("nothing to train: neither the encoder nor the head has a trainable parameter")
@@ -108,7 +108,7 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ad
 
 
 def learning_rate(settings: TrainSettings, step: int, steps: int) -> float:
-    """The rate at ``step`` of ``steps``, both counted over the whole training."""
+    """The rate at ``step`` of the ``steps`` of the whole training."""
     passed = sum(step >= int(milestone * steps) for milestone in settings.milestones)
     return settings.lr * settings.gamma**passed
 
@@ -123,7 +123,7 @@ def train_epoch(
     context: Context,
 ) -> float:
     """One pass over the training split; returns the mean loss of its batches."""
-    # Dropout draws from here. A new start in every epoch makes a resumed run equal to an unkilled one.
+    # For dropout. A new seed in every epoch gives a resumed run the same numbers.
     torch.manual_seed((context.seed * 1_000_003 + epoch) * 1009 + context.ranks.rank)
     model.train()
     steps = len(batch_starts(len(split), context))
@@ -140,15 +140,15 @@ def train_epoch(
             total += loss.detach()
             shown.update()
     context.ranks.sum_(total)
-    return total.item() / context.ranks.world / steps  # item() waits for the device, so that clocks are right
+    return total.item() / context.ranks.world / steps  # item() waits for the device, as timing needs
 
 
 def batch_loss(parallel: nn.Module, model: TaskModel, inputs: Inputs, labels: Tensor, context: Context) -> Tensor:
-    """Mean cross-entropy over a batch's labels, plus the method's own term."""
+    """Mean cross-entropy over a batch's labels, plus the loss of the method."""
     with context.autocast():
         logits = parallel(inputs, labels.shape[-2:] if labels.ndim == 3 else None)
         total, labelled = cross_entropy_sum(logits, labels)
         labelled = labelled.float()
-        # Gradients are averaged over the processes, so each divides by the labels of all and counts world-fold.
+        # Gradients are averaged over the processes, so each divides by the labels of all and multiplies by ``world``.
         context.ranks.sum_(labelled)
         return total * (context.ranks.world / labelled.clamp(min=1)) + model.adapted.extra_loss()

@@ -1,4 +1,4 @@
-"""The model that is trained: a GFM at the run's input size, adapted, tapped at some depths and with a task head."""
+"""The model: an adapted GFM at the run's input size, and a task head on the features of some blocks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TaskModel(nn.Module):
         self.encoder_is_frozen = not any(p.requires_grad for p in adapted.parameters())
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What the head's parameters work on. Constant for an image whenever the encoder is frozen."""
+        """The input of the head's parameters; constant for an image if the encoder is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
             return self.head.reduce(self.adapted.forward_intermediates(images, indices=self.taps))
 
@@ -51,39 +51,39 @@ class TaskModel(nn.Module):
         return F.interpolate(logits, list(size), mode="bilinear")
 
     def state(self) -> dict[str, Tensor]:
-        """All that training changes, detached copies on the CPU: adapter and head, under ``adapted.`` and ``head.``."""
+        """Copies on the CPU of all that training changes: adapter and head, under ``adapted.`` and ``head.``."""
         tensors = {f"adapted.{k}": v for k, v in self.adapted.adapter_state().items()}
         tensors |= {f"head.{k}": v for k, v in self.head.state_dict().items()}
         return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what ``state`` returned.
+        """Load what ``state`` returned.
 
         Raises:
-            DeflectError: a key of ``state`` has no place in this model, or one of ``state()`` is missing.
+            DeflectError: keys are unexpected or missing.
         """
         expected = {f"adapted.{k}" for k in self.adapted.adapter_state()}
         expected |= {f"head.{k}" for k in self.head.state_dict()}
         if expected != set(state):
             odd = ", ".join(sorted(expected ^ set(state))[:5])
-            raise DeflectError(f"saved weights do not fit this model: only one of the two has {odd}; train again")
+            raise DeflectError(f"saved weights are of another model: only one of the two has {odd}; train again")
         self.load_state_dict(dict(state), strict=False)
 
 
 def input_gsd(card: StoreCard, settings: TrainSettings) -> float:
-    """Metres per pixel of the model's input: larger segmentation images are cut, everything else is resized."""
+    """Metres per pixel of the model's input: larger segmentation images are cut, all others are resized."""
     if settings.gsd is not None:
         return settings.gsd
     return card.gsd if is_cut(card, settings) else card.gsd * card.image_size / settings.image_size
 
 
 def is_cut(card: StoreCard, settings: TrainSettings) -> bool:
-    """Whether the model sees windows of the images and not whole images."""
+    """Whether the model's inputs are windows of the images."""
     return card.task == "segmentation" and card.image_size > settings.image_size
 
 
 def build_gfm(name: str, weights: Path | None, size: str, card: StoreCard, context: Context) -> VisionTransformer:
-    """The GFM for this data set and input size; without a weight file it is random, from the seed alone."""
+    """The GFM for this dataset and input size; without a weight file it is random and depends on the seed only."""
     torch.manual_seed(context.seed)
     settings = context.settings
     return load_gfm(name, weights, size=size, img_size=settings.image_size, gsd=input_gsd(card, settings))
@@ -92,7 +92,7 @@ def build_gfm(name: str, weights: Path | None, size: str, card: StoreCard, conte
 def build_model(
     gfm: VisionTransformer, method: str, method_settings: dict[str, Any], card: StoreCard, context: Context
 ) -> TaskModel:
-    """Adapt ``gfm`` by ``method`` and put the task's head on it; fresh weights come from the seed alone."""
+    """Adapt ``gfm`` by ``method`` and add the head of the task; new weights depend on the seed only."""
     torch.manual_seed(context.seed)
     adapted = adapt_as(gfm, method, method_config(method, **method_settings), card.bands, card.statistics)
     if context.settings.gradient_checkpointing:
@@ -101,21 +101,21 @@ def build_model(
 
 
 def with_head(adapted: AdaptedGFM, card: StoreCard, context: Context) -> TaskModel:
-    """Tap an adapted GFM at the paper's depths and add the head of the task."""
+    """Add the head of the task to the features of an adapted GFM at the paper's depths."""
     depths = taps(adapted.depth)
     head = build_head(card.task, adapted.embed_dim, len(depths), len(card.classes), context.settings)
     return TaskModel(adapted, head, depths).to(context.device)
 
 
 def build_head(task: str, embed_dim: int, taps: int, num_classes: int, settings: TrainSettings) -> LinearHead | UPerNet:
-    """The head of a task, with fresh weights from torch's current random state."""
+    """The head of a task, with new weights from torch's current random state."""
     if task == "classification":
         return LinearHead(embed_dim, taps, num_classes)
     return UPerNet(embed_dim, num_classes, channels=settings.upernet_channels, dropout=settings.dropout)
 
 
 def calibrate(model: TaskModel, split: Split, context: Context) -> None:
-    """Show the method training images spread over the split, from which it takes its descriptor statistics."""
+    """Let the method compute its descriptor statistics from training images, evenly spaced in the split."""
     settings = context.settings
     size, cut = settings.image_size, is_cut(split.card, settings)
     rows = torch.linspace(0, len(split) - 1, min(len(split), settings.calibration_images)).round().long()
@@ -131,7 +131,7 @@ def calibrate(model: TaskModel, split: Split, context: Context) -> None:
 
 
 def cached_features(model: TaskModel, split: Split, context: Context) -> Features | None:
-    """All features of a split, where they are the same in every epoch and fit in memory; else ``None``."""
+    """All features of a split, if they are the same in every epoch and fit in memory; else ``None``."""
     settings = context.settings
     changes = is_cut(split.card, settings) or settings.augment
     if not model.encoder_is_frozen or changes or context.ranks.world > 1:
@@ -153,10 +153,9 @@ def cached_features(model: TaskModel, split: Split, context: Context) -> Feature
 
 
 def cross_entropy_sum(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy and the number of labels that count; -1 is ignored.
+    """Summed cross-entropy and the number of labels; -1 is ignored.
 
-    A sum, because a training window may hold no label at all, where a mean is 0 / 0, and because devices that share a
-    batch must divide by the whole batch's count.
+    The mean of a window without labels is 0 / 0, and devices that share a batch divide by the count of the whole batch.
     """
     total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
     return total, torch.count_nonzero(labels != -1)

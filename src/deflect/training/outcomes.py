@@ -1,4 +1,4 @@
-"""Arrays of the test split that figures and the bootstrap are made from: ``predictions.npz``, ``deflection.npz``."""
+"""Arrays of the test split for figures and the bootstrap: ``predictions.npz`` and ``deflection.npz``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ class Predictions:
     """Collects the arrays of ``predictions.npz``, batch by batch.
 
     Classification: ``ids, labels, predictions`` (N,). Segmentation: ``ids``, ``confusions`` (N, K, K) int32 with rows
-    of truth, and for up to eight images spread over the split ``sample_ids``, ``sample_predictions`` and
-    ``sample_labels`` (n, H, W) int8.
+    of truth, and for up to eight images ``sample_ids``, ``sample_predictions`` and ``sample_labels`` (n, H, W) int8.
     """
 
     def __init__(self, split: Split) -> None:
@@ -53,7 +52,7 @@ class Predictions:
 
 
 def sample_rows(n: int) -> np.ndarray:
-    """Up to eight rows spread over a split of ``n`` images."""
+    """Up to eight evenly spaced rows of a split of ``n`` images."""
     return np.linspace(0, n - 1, min(SAMPLES, n)).round().astype(int)
 
 
@@ -66,11 +65,11 @@ def confusions(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 
 
 def deflection_by_class(adapted: DeflectedGFM, split: Split, context: Context) -> dict[str, Any]:
-    """The arrays of ``deflection.npz``: how far each class's tokens are turned away from the RGB path.
+    """The arrays of ``deflection.npz``: how much the tokens of each class are deflected from the RGB path.
 
     ``angle`` (blocks, K) in radians and ``length`` (blocks, K) as a ratio are means over tokens, NaN for a class
-    without any; ``count`` (K,) is the number of tokens and ``classes`` their names. In a segmentation a token counts
-    for each class by the share of its patch's labelled pixels.
+    without tokens; ``count`` (K,) is the number of tokens. In a segmentation a token counts for each class by its share
+    of the patch's labelled pixels.
     """
     size, classes = context.settings.image_size, split.card.classes
     sums: dict[str, Tensor] = {}
@@ -96,7 +95,7 @@ def deflection_by_class(adapted: DeflectedGFM, split: Split, context: Context) -
 
 
 def labels_once(labels: Tensor, window: int) -> Tensor:
-    """Label maps (B, S, S) in all windows, as ``windows`` cuts images; a pixel of several keeps its label in one."""
+    """Label maps (B, S, S) in all windows, as from ``windows``; a pixel in several of them has its label in one."""
     cut, corners = windows(labels[:, None], window)
     free = torch.ones_like(labels[0], dtype=torch.bool)
     for (y, x), part in zip(corners, cut.split(len(labels)), strict=True):
@@ -107,7 +106,7 @@ def labels_once(labels: Tensor, window: int) -> Tensor:
 
 
 def token_classes(labels: Tensor, num_classes: int, tokens: int) -> Tensor:
-    """Share of each class in each token: (B, tokens, K), rows sum to 1, or to 0 where nothing is labelled."""
+    """Share of each class in each token: (B, tokens, K); rows sum to 1, or to 0 without any label."""
     hot = F.one_hot(labels.clamp(min=0), num_classes).float() * (labels != -1).unsqueeze(-1)
     if labels.ndim == 1:
         return hot[:, None].expand(-1, tokens, -1)

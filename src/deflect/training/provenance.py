@@ -1,4 +1,4 @@
-"""What a run record says of code, packages, weights, device and memory."""
+"""Code, packages, weights, device and memory in the run record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = ("torch", "torchvision", "timm", "torchmetrics", "numpy", "safetensor
 
 @lru_cache
 def code_state() -> dict[str, Any]:
-    """Git revision of the package's checkout and whether tracked files differ from it; empty and False without git."""
+    """Git revision of the package's checkout, and whether tracked files differ from it; "" and False without git."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(deflect.__file__).parent), *arguments]
@@ -38,18 +38,16 @@ def code_state() -> dict[str, Any]:
 
 @lru_cache
 def packages() -> dict[str, str]:
-    """Versions of the packages that a result may depend on; absent ones are left out."""
+    """Versions of the installed packages that a result may depend on."""
     found = {"python": platform.python_version(), "deflect": deflect.__version__}
     for name in PACKAGES:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 
 def weights_sha256(path: Path | None) -> str | None:
-    """Hash of a weight file, read once per process and state of the file; ``None`` for random weights.
+    """Hash of a weight file; ``None`` for random weights.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -65,35 +63,35 @@ def weights_sha256(path: Path | None) -> str | None:
 
 def device_facts(device: torch.device) -> dict[str, Any]:
     """Type and name of the device, and the number of CPU threads, on which the last digits depend."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = _entry("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
     return {"type": device.type, "name": name, "threads": torch.get_num_threads()}
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def _entry(path: str, key: str) -> str:
+    """The first value of ``key`` in a file of Linux; empty where there is none."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(path).read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith(key))
+    return ""
 
 
 def reset_peak_memory(device: torch.device) -> None:
     """Start a new measurement of peak memory."""
     if device.type == "cuda":
-        torch.cuda.init()  # the statistics of a device that was not used yet cannot be reset
+        torch.cuda.init()  # the statistics of an unused device cannot be reset
         torch.cuda.reset_peak_memory_stats(device)
         return
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak restarts at the present use
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak restarts from the current use
 
 
 def peak_memory_mb(device: torch.device) -> float:
     """Peak in MB (1e6 bytes): allocated by torch on a GPU; resident in the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    if peak := _entry("/proc/self/status", "VmHWM"):
+        return int(peak.split()[0]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6

@@ -1,15 +1,4 @@
-"""One run from its specification to its folder.
-
-    record.json           what determined the run, what came out, what it cost; written last
-    history.csv           one row per epoch
-    adapter.*             the adapted encoder, ``deflect.load_adapter`` reads it
-    head.safetensors      the task head
-    predictions.npz       the test predictions, see ``deflect.training.outcomes``
-    deflection.npz        only for DEFLECT: deflection per block and class
-    checkpoint.pt         only while the run is unfinished
-
-All files belong to the weights of the best validation score.
-"""
+"""One run from its specification to its folder, whose files docs/output.md lists."""
 
 from __future__ import annotations
 
@@ -20,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,13 +19,12 @@ import torch
 
 from deflect.data.disk import require_space
 from deflect.data.store import Store
-from deflect.files import sha256_file, sha256_json, sha256_once
+from deflect.files import save_tensors, sha256_file, sha256_json, sha256_once
 from deflect.gfms import card_of
 from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
 from deflect.settings import METRICS
-from deflect.tensors import save_tensors
 from deflect.training import provenance
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context, choose_device, process_group, run_lock
@@ -53,34 +41,30 @@ CHECKPOINT = "checkpoint.pt"
 def train(spec: RunSpec) -> dict[str, Any]:
     """Train, select on validation, test once, write the run's folder; returns the record.
 
-    A run that has finished with the same fingerprint is not repeated: its record is touched. A run that was killed
-    goes on from its last checkpoint. While another process trains this run, this one waits.
+    A run that has finished with the same fingerprint is not repeated: its record is touched. A killed run resumes from
+    its last checkpoint. While another process trains this run, this one waits.
     """
-    wandb_mode(spec.wandb)  # refuse a misspelt mode before the work, not after
+    wandb_mode(spec.wandb)  # a wrong mode is an error before training
     with run_lock(spec.out):
-        return _train(spec)
-
-
-def _train(spec: RunSpec) -> dict[str, Any]:
-    store = Store(spec.store)
-    identity = spec.identity(store.card.sha256)
-    if finished := finished_record(spec.out, sha256_json(identity)):
-        (spec.out / CHECKPOINT).unlink(missing_ok=True)  # of a process killed right after writing its record
-        return finished
-    store.verify()
-    if spec.threads:
-        torch.set_num_threads(spec.threads)
-    device = choose_device(spec.device)
-    with process_group(device) as ranks:
-        Run(spec, store, identity, Context(spec.training, spec.seed, device, ranks)).train()
-        ranks.wait()  # until the first process has written
-    return read_record(spec.out)
+        store = Store(spec.store)
+        identity = spec.identity(store.card.sha256)
+        if finished := finished_record(spec.out, sha256_json(identity)):
+            (spec.out / CHECKPOINT).unlink(missing_ok=True)  # of a process killed right after writing its record
+            return finished
+        store.verify()
+        if spec.threads:
+            torch.set_num_threads(spec.threads)
+        device = choose_device(spec.device)
+        with process_group(device) as ranks:
+            Run(spec, store, identity, Context(spec.training, spec.seed, device, ranks)).train()
+            ranks.wait()  # for the first process, which writes
+        return read_record(spec.out)
 
 
 def finished_record(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The record in ``folder`` if it is of this very run; touched, so that a workflow sees it as done now.
+    """The record in ``folder`` if it belongs to this run; touched, so that a workflow sees it as new.
 
-    A workflow may have put back an older record, with files of another run; it does not count.
+    A record whose files differ does not count: a workflow may have restored it next to the files of another run.
     """
     path = folder / NAME
     if not path.is_file():
@@ -105,16 +89,15 @@ class Run:
         self.started = timestamp()
 
     def train(self) -> None:
-        """The whole run; the first of several processes writes."""
+        """Train, test and, in the first of several processes, write."""
         provenance.reset_peak_memory(self.context.device)
-        spec, card, context = self.spec, self.card, self.context
-        first = context.ranks.first
-        if first:
+        spec, context = self.spec, self.context
+        if context.ranks.first:
             print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
-        gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, card, context)
-        model = build_model(gfm, spec.method, spec.method_settings, card, context)
+        gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, self.card, context)
+        model = build_model(gfm, spec.method, spec.method_settings, self.card, context)
         calibrate(model, self.store.split("train"), context)
-        tracker = Tracker(spec, self.fingerprint, self.identity) if first else None
+        tracker = Tracker(spec, self.fingerprint, self.identity) if context.ranks.first else None
         fitted = self._fit(model, tracker)
         model.load_state(fitted.best)
 
@@ -146,7 +129,7 @@ class Run:
             progress.close()
 
     def _record(self, model: TaskModel, fitted: Fit, result: Result, test_s: float) -> dict[str, Any]:
-        """The record with everything but the hashes of the run's files."""
+        """The record without the hashes of the run's files."""
         spec, card, config = self.spec, self.card, model.adapted.config
         bands = card.bands.names if config.bands == "all" else [card.bands.names[i] for i in card.bands.rgb]
         head = sum(p.numel() for p in model.head.parameters())
@@ -188,11 +171,12 @@ class Run:
         }
 
     def _write(self, model: TaskModel, fitted: Fit, record: dict[str, Any], arrays: Mapping[str, Any]) -> None:
-        """Write all files to a temporary folder, move them in place, the record last; then delete the checkpoint."""
+        """Write all files to a temporary folder and move them to the run's, the record last; delete the checkpoint."""
         out = self.spec.out
         deflected = model.adapted if isinstance(model.adapted, DeflectedGFM) else None
         out.mkdir(parents=True, exist_ok=True)
-        sweep(out)
+        for path in out.glob(".*part*"):  # unfinished files of a killed process
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         require_space(out, sum(found.nbytes for found in (*model.state().values(), *arrays.values())))
         with tempfile.TemporaryDirectory(dir=out, prefix=".part-") as name:
             aside = Path(name)
@@ -200,35 +184,22 @@ class Run:
                 save_adapter(model.adapted, aside)
             if self.spec.keep_weights:
                 save_tensors(model.head.state_dict(), aside / HEAD)
-            write_history(aside / HISTORY, fitted.history)
+            with open(aside / HISTORY, "w", newline="") as file:
+                writer = csv.DictWriter(file, list(fitted.history[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(fitted.history)
             np.savez_compressed(aside / PREDICTIONS, **arrays)
             if deflected:
                 found = deflection_by_class(deflected, self.store.split("test"), self.context.alone)
                 np.savez_compressed(aside / DEFLECTION, **found)
-            record["files"] = {file.name: sha256_file(file) for file in sorted(aside.iterdir())}
-            (out / NAME).unlink(missing_ok=True)  # no older record with new files
-            for name in (adapters.WEIGHTS, adapters.CARD, HEAD):
-                (out / name).unlink(missing_ok=True)  # of an older run that kept them
-            for file in aside.iterdir():
-                os.replace(file, out / file.name)
+            record["files"] = {path.name: sha256_file(path) for path in sorted(aside.iterdir())}
+            for old in (NAME, adapters.WEIGHTS, adapters.CARD, HEAD):  # the record first
+                (out / old).unlink(missing_ok=True)
+            for path in aside.iterdir():
+                os.replace(path, out / path.name)
         write_record(out, record)
         self.checkpoint.delete()
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written."""
-    for path in folder.glob(".*part*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """One row per epoch as CSV."""
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
-
-
 def timestamp() -> str:
-    """Now, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

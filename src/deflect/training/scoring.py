@@ -1,8 +1,8 @@
-"""Prediction and scoring of a split without gradient: whole images, or windows of images larger than the model's input.
+"""Predict and score a split: whole images, or sliding windows over images larger than the model's input.
 
 Classification: macro F1 (the headline), micro F1, accuracy. Segmentation: IoU per class, mIoU (the headline), macro F1,
-accuracy. A class that occurs neither in the labels nor in the predictions of the split has no IoU (``None``) and stays
-out of the macro means. Pixels labelled -1 count nowhere.
+accuracy. A class that is neither in the labels nor in the predictions of the split has no IoU (``None``) and is left
+out of the macro means. Pixels labelled -1 are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from deflect.training.batches import Batches, Inputs, evaluation_batches, fit_to
 from deflect.training.context import Context
 from deflect.training.model import TaskModel, cross_entropy_sum
 
-#: Gets row numbers in the split, predicted classes and true ones of some images.
+#: Called with row numbers in the split, predicted classes and true classes of a batch.
 Keep = Callable[[np.ndarray, Tensor, Tensor], None]
 
 
@@ -35,7 +35,7 @@ class Result:
     confusion: list[list[int]]
 
     def check(self, split: str) -> None:
-        """Refuse numbers that no table may show: predictions of a diverged model are all class 0, and score as such.
+        """Refuse the numbers of a diverged model, whose predictions are all class 0 and have a score.
 
         Raises:
             ModelError: the loss or the score of ``split`` is not finite.
@@ -46,11 +46,11 @@ class Result:
                 " training.precision, or the images hold NaN; lower training.lr or check the data"
             )
         if not math.isfinite(self.score):
-            raise ModelError(f"{split}: expected a finite score, found {self.score}: no pixel of it has a label")
+            raise ModelError(f"{split}: expected a finite score, found {self.score}: no pixel has a label")
 
 
 def score(model: TaskModel, split: Batches, context: Context, keep: Keep | None = None) -> Result:
-    """Score a split; several processes get the scores of all their images. ``keep`` gets what was predicted."""
+    """Score a split over all processes; ``keep`` is called with each batch of predictions."""
     card = split.card
     scores = Scores(card.task, card.classes, context.device, context.ranks.world > 1)
     loss = torch.zeros(2, dtype=torch.float64, device=context.device)
@@ -68,7 +68,7 @@ def score(model: TaskModel, split: Batches, context: Context, keep: Keep | None 
 
 
 def predictions(model: TaskModel, split: Batches, context: Context) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-    """Row numbers, logits and labels of this process's share of a split, in order, in evaluation mode."""
+    """Row numbers, logits and labels of this process's images, in order, in evaluation mode."""
     model.eval()
     with context.bar("predicting", len(split), "images") as shown:
         for rows, inputs, labels in evaluation_batches(split, context):
@@ -81,8 +81,8 @@ def predictions(model: TaskModel, split: Batches, context: Context) -> Iterator[
 def predict(model: TaskModel, inputs: Inputs, size: int | None, context: Context) -> Tensor:
     """Logits (B, K) where ``size`` is None, else (B, K, size, size).
 
-    Images larger than the model's input are seen through sliding windows whose overlapping logits are averaged;
-    smaller ones are enlarged and their logits brought back to ``size``.
+    Larger images than the model's input are predicted in sliding windows, whose overlapping logits are averaged;
+    smaller ones are enlarged and their logits resized to ``size``.
     """
     window, output = context.settings.image_size, None if size is None else (size, size)
     if not isinstance(inputs, Tensor):
@@ -100,24 +100,24 @@ def predict(model: TaskModel, inputs: Inputs, size: int | None, context: Context
 
 
 def windows(images: Tensor, window: int) -> tuple[Tensor, list[tuple[int, int]]]:
-    """All windows of (B, C, S, S) images, window by window: (n * B, C, window, window), and their n origins."""
+    """All windows of (B, C, S, S) images, window by window: (n * B, C, window, window), and the n origins."""
     origins = window_origins(images.shape[-1], window)
     corners = [(y, x) for y in origins for x in origins]
     return torch.cat([images[..., y : y + window, x : x + window] for y, x in corners]), corners
 
 
 def window_origins(size: int, window: int) -> list[int]:
-    """Evenly spread origins of the ceil(size / window) windows that cover ``size`` pixels, as PANGAEA places them."""
+    """Evenly spaced origins of the ceil(size / window) windows that cover ``size`` pixels, as in PANGAEA."""
     return np.linspace(0, size - window, math.ceil(size / window)).round().astype(int).tolist()
 
 
 class Scores:
-    """The metrics of a task by torchmetrics, batch by batch; ``shared`` ones are summed over all processes."""
+    """The metrics of a task, accumulated over batches; ``shared`` sums them over all processes."""
 
     def __init__(
         self, task: str, classes: Sequence[str], device: torch.device | str = "cpu", shared: bool = False
     ) -> None:
-        # Late: torchmetrics takes over a second to import, and `deflect train --help` should not.
+        # torchmetrics takes over a second to import.
         from torchmetrics import MetricCollection
         from torchmetrics import classification as metrics
 

@@ -16,19 +16,17 @@ class RunSpec:
     """Everything that one run needs.
 
     Attributes:
-        study, dataset, gfm, method, seed: the run's name.
-        store: folder of the prepared data set.
+        store: folder of the prepared dataset.
         out: folder of this run, e.g. ``results/mini/runs/so2sat/scale_mae/lora/seed0``.
-        method_settings: fields of the method's configuration that differ from its defaults.
-        training: how to train.
-        weights: safetensors of the GFM; None starts from random weights, and the record says so.
-        gfm_size: "full", "mini" or another size that the GFM's data sheets know.
+        method_settings: the method's settings that differ from its defaults.
+        weights: safetensors of the GFM; None starts from random weights.
+        gfm_size: "full", "mini" or another published size.
         variant: name of this variant of the method, "" for the method itself.
-        device: "auto" (CUDA where there is one), "cpu", "cuda" or e.g. "cuda:1".
-        threads: threads of torch on the CPU; 0 leaves torch's own choice. Their number changes the rounding.
-        keep_weights: write adapter and head; without them the run cannot be evaluated again. Adapters of DEFLECT, which
-            a figure reads, are written in any case.
-        wandb: ``mode`` (disabled, offline, online), ``project``, ``entity``; WANDB_MODE wins over ``mode``.
+        device: "auto" (CUDA if available), "cpu", "cuda" or e.g. "cuda:1".
+        threads: CPU threads of torch, which change the rounding; 0 leaves torch's default.
+        wandb: ``mode`` (disabled, offline, online), ``project``, ``entity``.
+        keep_weights: write adapter and head, which evaluating the run again needs. Adapters of DEFLECT are always
+            written, because a figure reads them.
     """
 
     study: str

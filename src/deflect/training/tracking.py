@@ -1,6 +1,6 @@
-"""What a run shows while it trains: its epochs in the terminal or log, and a mirror of its record in Weights & Biases.
+"""What a run shows while it trains: its epochs in the terminal or log, and a copy of its record in Weights & Biases.
 
-W&B is off by default, imported late, and never a reason for a run to fail.
+W&B is off by default, imported late, and never makes a run fail.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from deflect.training.spec import RunSpec
 
 
 class Progress:
-    """The epochs of a run: a bar in a terminal, a few plain lines in a log; nothing unless ``show``."""
+    """The epochs of a run: a bar in a terminal, a few lines in a log; nothing unless ``show``."""
 
     def __init__(self, title: str, epochs: int, show: bool = True) -> None:
         self.title, self.epochs, self.show = title, epochs, show
-        self.bar: Any = bar(title, epochs, unit="epochs") if show and sys.stderr.isatty() else None
+        self.bar = bar(title, epochs, unit="epochs") if show and sys.stderr.isatty() else None
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Show a row of the history."""
@@ -51,10 +51,10 @@ class Progress:
 
 
 def wandb_mode(settings: Mapping[str, Any]) -> str:
-    """The mode: WANDB_MODE if it is set, else ``settings["mode"]``, else disabled.
+    """WANDB_MODE if it is set, else ``settings["mode"]``, else disabled.
 
     Raises:
-        DeflectError: it is none of the three.
+        DeflectError: there is no such mode.
     """
     mode = os.environ.get("WANDB_MODE") or settings.get("mode") or "disabled"
     if mode not in WANDB_MODES:
@@ -63,7 +63,7 @@ def wandb_mode(settings: Mapping[str, Any]) -> str:
 
 
 class Tracker:
-    """One W&B run, or nothing. Every call is safe: after the first failure it says so once and stays silent."""
+    """One W&B run, or nothing. The first error is printed and ends the copy, not the training."""
 
     def __init__(self, spec: RunSpec, fingerprint: str, config: Mapping[str, Any]) -> None:
         self.run: Any = None
@@ -77,7 +77,7 @@ class Tracker:
         dataset, gfm, method, seed = spec.slug.split("/")
         init = partial(
             wandb.init,
-            reinit="finish_previous",  # one process does many runs, and one that failed may still be open
+            reinit="finish_previous",  # one process trains many runs, and one that failed may still be open
             project=spec.wandb.get("project") or "deflect",
             entity=spec.wandb.get("entity"),
             name=spec.slug,
@@ -118,10 +118,10 @@ class Tracker:
     def _finish(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray], test: Split) -> None:
         import wandb
 
-        flat = {f"test/{k}": v for k, v in record["metrics"]["test"].items() if not isinstance(v, dict)}
-        flat |= {f"test/IoU/{k}": v for k, v in record["metrics"]["test"].get("IoU", {}).items()}
-        self.run.summary.update(flat | {"best_epoch": record["best_epoch"], **record["parameters"]})
-        classes = record["classes"]
+        metrics, classes = dict(record["metrics"]["test"]), record["classes"]
+        numbers = {f"test/IoU/{name}": value for name, value in metrics.pop("IoU", {}).items()}
+        numbers |= {f"test/{name}": value for name, value in metrics.items()}
+        self.run.summary.update(numbers | {"best_epoch": record["best_epoch"], **record["parameters"]})
         rows = [[name, *row] for name, row in zip(classes, record["confusion"], strict=True)]
         self.run.log({"confusion": wandb.Table(columns=["truth", *classes], data=rows)})
         if "sample_predictions" in arrays:

@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from deflect.doctor import dvc_cache
+from deflect.cli.doctor import dvc_cache
 
 
-@pytest.mark.parametrize(("kind", "level"), [(None, "ok"), ("copy", "ok"), ("symlink", "fault"), ("hardlink", "fault")])
-def test_linked_cache_is_a_fault_with_its_remedy(tmp_path, kind, level):
+@pytest.mark.parametrize(("kind", "level"), [(None, "ok"), ("copy", "ok"), ("symlink", "error"), ("hardlink", "error")])
+def test_linked_cache_is_an_error_with_its_remedy(tmp_path, kind, level):
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
     if kind:
         subprocess.run([*dvc, "config", "cache.type", kind], cwd=tmp_path, check=True)
-    ((found, line),) = dvc_cache(tmp_path)
+    found, line = dvc_cache(tmp_path)
     assert found == level
-    assert (found != "fault") or "dvc config --unset cache.type" in line
+    assert (found != "error") or "dvc config --unset cache.type" in line

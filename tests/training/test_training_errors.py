@@ -1,7 +1,8 @@
-"""Training that looks finished and is not right: it must end in an error that names the cause, or not happen."""
+"""Training that would give wrong results without notice must end in an error with its cause."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,14 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from paths import HELPERS
+from paths import HELPERS, ROOT
 from safetensors.torch import load_file, save_file
 from tiny_store import tiny_spec, tiny_store
 from torch import Tensor
 
 from deflect import cli
+from deflect.config import load
 from deflect.data.store import Store
-from deflect.errors import DataError, ModelError
+from deflect.errors import ConfigError, DataError, ModelError
 from deflect.files import read_json, write_json
 from deflect.methods import load_adapter
 from deflect.methods.deflect.model import DeflectedGFM
@@ -28,35 +30,36 @@ from deflect.training import loop
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
 from deflect.training.evaluate import evaluate
+from deflect.training.grid import grid
 from deflect.training.model import build_gfm, with_head
 from deflect.training.outcomes import labels_once
 from deflect.training.run import train
 from deflect.training.scoring import score, windows
 
 
-def test_weights_that_turn_nan_in_the_last_step_are_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_become_nan_in_the_last_step_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of the last step is still finite; every prediction of NaN weights is class 0, which has a score."""
     original = loop.train_epoch
 
-    def spoilt(parallel: Any, model: Any, split: Any, epoch: int, *rest: Any) -> float:
+    def with_nan(parallel: Any, model: Any, split: Any, epoch: int, *rest: Any) -> float:
         loss = original(parallel, model, split, epoch, *rest)
         if epoch == 2:
             torch.nn.init.constant_(model.head.fc.weight, float("nan"))
         return loss
 
-    monkeypatch.setattr(loop, "train_epoch", spoilt)
+    monkeypatch.setattr(loop, "train_epoch", with_nan)
     spec = tiny_spec(tmp_path)
     with pytest.raises(ModelError, match="epoch 3, validation: expected a finite loss, found nan"):
         train(spec)
     assert not (spec.out / "record.json").exists()
 
 
-def test_a_validation_split_without_labels_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_validation_split_without_labels_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "verify", lambda self: None)
     spec = tiny_spec(tmp_path, "segmentation")
     labels = np.load(spec.store / "val.labels.npy")
     np.save(spec.store / "val.labels.npy", np.full_like(labels, -1))
-    with pytest.raises(ModelError, match="no pixel of it has a label"):
+    with pytest.raises(ModelError, match="no pixel has a label"):
         train(spec)
 
 
@@ -72,8 +75,8 @@ def test_other_arrays_under_the_same_card_are_refused(tmp_path: Path, split: str
         evaluate(spec.out, device="cpu")
 
 
-def test_a_head_that_is_not_the_records_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every run is tested, whatever became of the one before it, and the exit code tells."""
+def test_a_head_that_differs_from_the_record_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every run is tested, even after an error, and the exit code is 1 if one fails."""
     spec = tiny_spec(tmp_path, epochs=1)
     train(spec)
     damaged, other = tmp_path / "damaged", tmp_path / "other"
@@ -87,11 +90,24 @@ def test_a_head_that_is_not_the_records_is_told(tmp_path: Path, capsys: pytest.C
     write_json(other / "record.json", record)
     assert cli.main(["evaluate", str(spec.out)]) == 0
     assert cli.main(["evaluate", str(damaged), str(other), str(tmp_path / "none"), str(spec.out)]) == 1
-    told = capsys.readouterr()
-    assert "head.safetensors: changed since the run wrote it" in told.err
-    assert "none/record.json: this run has not finished" in told.err
-    assert "not the weights of the record" in told.out
-    assert "identical to the record" in told.out.splitlines()[-1]
+    printed = capsys.readouterr()
+    assert "head.safetensors: changed since the run wrote it" in printed.err
+    assert "none/record.json: this run has not finished" in printed.err
+    assert "not the weights of the record" in printed.out
+    assert "identical to the record" in printed.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"dataset": ["nowhere"]}, "--dataset: 'nowhere' is not in this study; it has so2sat, brick_kiln"),
+        ({"seed": [7]}, "--seed: 7 is not in this study; it has 0"),
+        ({"dataset": ["mados"], "method": ["deflect+soft"]}, "no run of this study has all that was chosen"),
+    ],
+)
+def test_runs_that_a_study_does_not_have_are_an_error(chosen: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        grid(load(ROOT / "config.yaml", "mini"), chosen, "cpu", 1)
 
 
 def test_a_pixel_counts_once_in_overlapping_windows() -> None:
@@ -103,9 +119,7 @@ def test_a_pixel_counts_once_in_overlapping_windows() -> None:
     assert torch.equal(once[once != -1].sort().values, labels.flatten())
 
 
-def test_deflection_sees_no_more_windows_at_once_than_prediction(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deflection_is_computed_in_batches_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, original = [], DeflectedGFM.deflection
 
     def counted(model: DeflectedGFM, image: Tensor) -> dict[str, Tensor]:
@@ -119,7 +133,7 @@ def test_deflection_sees_no_more_windows_at_once_than_prediction(
     assert max(seen) <= 4
 
 
-def test_no_checkpoint_stays_beside_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_has_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(checkpoint: Checkpoint) -> None:
         raise KeyboardInterrupt
 
@@ -182,13 +196,13 @@ def test_two_processes_train_several_runs_and_record_what_they_save(tmp_path: Pa
         assert again == pytest.approx(record["metrics"]["val"]["loss"], rel=1e-6)
 
 
-def test_a_process_that_fails_alone_ends_all(tmp_path: Path) -> None:
+def test_one_failing_process_ends_all(tmp_path: Path) -> None:
     found = two_processes(tmp_path, disk="full")
     assert found.returncode != 0
     assert "No space left" in found.stderr
 
 
-def test_fewer_images_than_processes_is_told(tmp_path: Path) -> None:
+def test_fewer_images_than_processes_is_an_error(tmp_path: Path) -> None:
     found = two_processes(tmp_path, batch=1)
     assert found.returncode != 0
     assert "expected at least one image per process in a batch, found 1 for 2 processes" in found.stderr

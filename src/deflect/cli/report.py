@@ -1,23 +1,33 @@
-"""From the run records of a study to its notebooks, tables, figures, summary and HTML report."""
+"""``deflect records``, ``notebook``, ``summary`` and ``report``: from the run records of a study to its results."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
-from deflect.config import of_project
+from deflect.config import load, of_project
 from deflect.errors import DeflectError
 from deflect.files import atomic_path, write_json
-from deflect.settings.study import Config, Study
-from deflect.workflow import PRESENT_RUNS, grid, segmentation_datasets
+from deflect.settings.study import Study
+from deflect.workflow import PRESENT_RUNS, grid, segmentation_datasets, write_index
 
 REFERENCES = "references/paper.csv"
 
 
-def notebook(config: Config, name: str) -> Path:
+def records(args: Namespace) -> None:
+    print(write_index(load(args.config, args.study).study))
+
+
+def notebook(args: Namespace) -> None:
+    study = load(args.config, args.study).study
+    for name in args.notebooks:
+        print(execute_notebook(study, name))
+
+
+def execute_notebook(study: Study, name: str) -> Path:
     """Execute one notebook of ``notebooks/`` for the study; returns the executed notebook.
 
     Raises:
@@ -25,7 +35,7 @@ def notebook(config: Config, name: str) -> Path:
     """
     from deflect.analysis.notebook import execute, parameter_names
 
-    study, source = config.study, of_project(f"notebooks/{name}.py")
+    source = of_project(f"notebooks/{name}.py")
     values = {
         "runs": str(study.results / "runs"),
         "grid": grid(study),
@@ -42,54 +52,39 @@ def notebook(config: Config, name: str) -> Path:
     return output
 
 
-def summary(config: Config) -> Path:
+def summary(args: Namespace) -> None:
     """Write the two-minute page, and the numbers that ``dvc metrics`` lists and ``dvc plots`` draws."""
-    import pandas as pd
-
     from deflect.analysis.comparison import load_references
     from deflect.analysis.records import load_study
     from deflect.analysis.scores import averages
     from deflect.analysis.summary import summary as page
 
-    runs = load_study(config.study.results / "runs", grid(config.study))
-    output = config.study.results / "summary.html"
+    study = load(args.config, args.study).study
+    runs = load_study(study.results / "runs", grid(study))
+    output = study.results / "summary.html"
     with atomic_path(output) as aside:
         aside.write_text(page(runs, load_references(of_project(REFERENCES))), encoding="utf-8")
-    numbers = metrics(averages(runs))
-    write_json(config.study.results / "metrics.json", numbers)
-    with atomic_path(config.study.results / "averages.csv") as aside:
-        pd.DataFrame.from_dict(numbers, orient="index").rename_axis("method").to_csv(aside)
-    return output
+    numbers = averages(runs).set_index("method")[["mean", "tuned_percent"]].dropna()
+    numbers = numbers.map(lambda value: round(float(value), 4))  # so that equal studies give equal files
+    write_json(study.results / "metrics.json", numbers.to_dict("index"))
+    with atomic_path(study.results / "averages.csv") as aside:
+        numbers.to_csv(aside)
+    print(output)
 
 
-def metrics(averages: Any) -> dict[str, dict[str, float]]:
-    """Average score and share tuned by method, rounded so that equal studies give equal files."""
-    rows = averages.set_index("method")[["mean", "tuned_percent"]].dropna()
-    return {str(method): {key: round(float(value), 4) for key, value in row.items()} for method, row in rows.iterrows()}
+def report(args: Namespace) -> int:
+    """Rebuild the tables, figures and report of a study from the records that exist; trains nothing.
 
-
-def report(study: Study, config: Path | None = None) -> int:
-    """Rebuild the tables, figures and report of a study from the records that are there; trains nothing.
-
-    Runs that are missing are gaps, named in the tables and on the summary page. ``config`` is the file that the study
-    was read from, if it is not config.yaml.
+    Missing runs are gaps, named in the tables and on the summary page.
 
     Raises:
         DeflectError: there are no records yet.
     """
+    study = load(args.config, args.study).study
     if not any(study.results.glob("runs/**/record.json")):
         raise DeflectError(f"{study.results}/runs: no finished runs; run `snakemake --cores all` first")
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-s",
-        str(of_project("Snakefile")),
-        "--cores",
-        "1",
-        "--config",
-        f"study={study.name}",
-    ]
-    command += ["--configfile", str(config)] if config else []
+    command = [sys.executable, "-m", "snakemake", "-s", str(of_project("Snakefile")), "--cores", "1"]
+    command += ["--config", f"study={study.name}"]
+    command += ["--configfile", str(args.config)] if args.config else []
     command += ["--", "results", f"{study.results}/report.html"]
     return subprocess.run(command, env=os.environ | {PRESENT_RUNS: "1"}).returncode

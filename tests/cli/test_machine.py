@@ -1,4 +1,4 @@
-"""Machines that lack what programs expect: a short TMPDIR, a writable HOME, a user's name, certificates."""
+"""Machines without a short TMPDIR, a writable HOME, a user name or certificates."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-from deflect import doctor
-from deflect.cli import main
-from deflect.places import KEPT, LONGEST, make_usable
+from deflect.cli import doctor, main
+from deflect.cli.machine import KEPT, LONGEST, make_usable
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """This process's environment and temporary folder, put back after each test."""
+    """Restores the environment and the temporary folder after each test."""
     monkeypatch.setattr(tempfile, "tempdir", None)
     before = dict(os.environ)
     yield
@@ -28,7 +27,7 @@ def environment(monkeypatch):
     os.environ.update(before)
 
 
-def test_a_usable_machine_is_left_as_it_is(tmp_path, monkeypatch):
+def test_a_usable_machine_is_not_changed(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TMPDIR", "/tmp")
     before = dict(os.environ)
@@ -40,7 +39,7 @@ def test_a_usable_machine_is_left_as_it_is(tmp_path, monkeypatch):
     ("name", "reason"),
     [("x" * LONGEST, "too many for sockets"), ("absent", "cannot be written"), ("file", "cannot be written")],
 )
-def test_a_temporary_folder_that_does_not_serve_is_replaced_and_named(name, reason, tmp_path, monkeypatch):
+def test_an_unusable_temporary_folder_is_replaced_with_a_message(name, reason, tmp_path, monkeypatch):
     if name == "file":
         (tmp_path / name).touch()
     elif name != "absent":
@@ -52,7 +51,7 @@ def test_a_temporary_folder_that_does_not_serve_is_replaced_and_named(name, reas
 
 
 def test_notebooks_run_below_a_long_temporary_folder(tmp_path, monkeypatch):
-    """Jupyter's sockets are put below it, and their paths have a limit."""
+    """Jupyter creates sockets there, whose paths have a limit."""
     source, folder = tmp_path / "one.py", tmp_path / ("a_batch_job_" * 8)
     source.write_text('# %% tags=["parameters"]\nx = 1\n')
     folder.mkdir()
@@ -65,7 +64,7 @@ def test_notebooks_run_below_a_long_temporary_folder(tmp_path, monkeypatch):
     assert (tmp_path / "one.ipynb").exists()
 
 
-def test_folders_below_a_home_that_cannot_be_written_are_elsewhere(monkeypatch):
+def test_folders_below_an_unwritable_home_are_replaced(monkeypatch):
     for name in KEPT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/dev/null/home")
@@ -89,58 +88,58 @@ def test_doctor_shows_what_was_missing(monkeypatch, capsys):
     assert "note  TMPDIR=/dev/null/scratch cannot be written; /tmp is used" in capsys.readouterr().out
 
 
-def test_doctor_names_a_missing_git(monkeypatch, tmp_path):
+def test_doctor_reports_a_missing_git(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    ((level, line),) = doctor.git()
-    assert (level, "`dvc repro` fails" in line) == ("fault", True)
+    level, line = doctor.git()
+    assert (level, "`dvc repro` fails" in line) == ("error", True)
 
 
-def test_doctor_names_a_folder_that_is_no_clone(tmp_path):
-    ((level, line),) = doctor.git(tmp_path)
+def test_doctor_notes_a_folder_that_is_no_clone(tmp_path):
+    level, line = doctor.git(tmp_path)
     assert (level, "not a git repository" in line, "\n" in line) == ("note", True, False)
-    assert next(doctor.git(ROOT))[0] == "ok"
+    assert doctor.git(ROOT)[0] == "ok"
 
 
-def test_doctor_names_certificates_of_an_institute(tmp_path, monkeypatch):
+def test_doctor_notes_added_certificates(tmp_path, monkeypatch):
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    assert next(doctor.certificates([f"{tmp_path}/*.crt"]))[0] == "ok"
+    assert doctor.certificates([f"{tmp_path}/*.crt"])[0] == "ok"
     (tmp_path / "institute.crt").touch()
-    ((level, line),) = doctor.certificates([f"{tmp_path}/*.crt"])
+    level, line = doctor.certificates([f"{tmp_path}/*.crt"])
     assert (level, "institute.crt" in line, "REQUESTS_CA_BUNDLE" in line) == ("note", True, True)
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, "system.crt")
-    assert next(doctor.certificates([f"{tmp_path}/*.crt"]))[0] == "ok"
+    assert doctor.certificates([f"{tmp_path}/*.crt"])[0] == "ok"
 
 
-def test_doctor_names_a_locale_that_is_not_utf8(monkeypatch):
+def test_doctor_reports_a_locale_that_is_not_utf8(monkeypatch):
     monkeypatch.setattr(doctor.locale, "getencoding", lambda: "ISO-8859-1")
-    ((level, line),) = doctor._encoding()
-    assert (level, "PYTHONUTF8=1" in line) == ("fault", True)
+    level, line = doctor.encoding()
+    assert (level, "PYTHONUTF8=1" in line) == ("error", True)
 
 
 @pytest.fixture
 def made(tmp_path):
-    """Runs `make env` of the Makefile with an installer that notes its environment; returns what it noted."""
+    """Runs `make env` with an installer that writes its environment to a file; returns this environment."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("requirements.lock", "pyproject.toml"):
         (tmp_path / name).touch()
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    (uv := tmp_path / ".venv/bin/uv").write_text("#!/bin/sh\nenv > noted\n")
+    (uv := tmp_path / ".venv/bin/uv").write_text("#!/bin/sh\nenv > found\n")
     uv.chmod(0o755)
 
     def make(**changes: str | None) -> dict[str, str]:
         kept = {k: v for k, v in (os.environ | changes).items() if v is not None}
         subprocess.run(["make", "--silent", "env"], cwd=tmp_path, env=kept, check=True)
-        return dict(line.split("=", 1) for line in (tmp_path / "noted").read_text().splitlines() if "=" in line)
+        return dict(line.split("=", 1) for line in (tmp_path / "found").read_text().splitlines() if "=" in line)
 
     return make
 
 
 def test_make_env_takes_the_certificates_of_the_machine(made, tmp_path):
     (tmp_path / "own.pem").touch()
-    noted = made(SSL_CERT_FILE=str(tmp_path / "own.pem"), UV_SYSTEM_CERTS=None, PIP_CERT=None)
-    assert (noted["UV_SYSTEM_CERTS"], noted["PIP_CERT"]) == ("true", str(tmp_path / "own.pem"))
+    found = made(SSL_CERT_FILE=str(tmp_path / "own.pem"), UV_SYSTEM_CERTS=None, PIP_CERT=None)
+    assert (found["UV_SYSTEM_CERTS"], found["PIP_CERT"]) == ("true", str(tmp_path / "own.pem"))
 
 
 def test_make_env_keeps_caches_where_home_cannot_be_written(made, tmp_path):

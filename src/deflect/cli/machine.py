@@ -33,33 +33,31 @@ def make_usable() -> list[str]:
 
 def _temporary() -> Iterator[str]:
     """Replace TMPDIR if it cannot be written or is too long for sockets."""
-    found = os.environ.get("TMPDIR", "")
+    found = os.environ.get("TMPDIR")
     if not found or (writable(Path(found)) and len(os.fsencode(found)) <= LONGEST):
         return
-    fault = (
-        f"has more than {LONGEST} characters, too many for sockets" if writable(Path(found)) else "cannot be written"
-    )
+    long = writable(Path(found))
+    problem = f"has more than {LONGEST} characters, too many for sockets" if long else "cannot be written"
     for short in SHORT:
         if writable(Path(short)):
             os.environ["TMPDIR"] = tempfile.tempdir = short
-            yield f"TMPDIR={found} {fault}; {short} is used"
+            yield f"TMPDIR={found} {problem}; {short} is used"
             return
-    yield f"TMPDIR={found} {fault}, nor can {', '.join(SHORT)} be written; set TMPDIR to a short folder that can"
+    yield f"TMPDIR={found} {problem}, nor can {', '.join(SHORT)} be written; set TMPDIR to a short folder that can"
 
 
 def _kept() -> Iterator[str]:
     """Replace the folders of libraries if HOME cannot be written; existing settings there are still read."""
     home = Path(os.path.expanduser("~"))  # stays "~" where neither HOME nor the user's name is known
-    places = {name: Path(os.environ.get(name) or home / place) for name, place in KEPT.items()}
-    missing = {name: KEPT[name] for name, place in places.items() if not can_be_made(place)}
+    missing = {name: default for name, default in KEPT.items() if not _usable(os.environ.get(name) or home / default)}
     if missing:
-        aside = tempfile.mkdtemp(prefix="deflect-home-")
-        atexit.register(shutil.rmtree, aside, ignore_errors=True)
-        os.environ.update({name: f"{aside}/{place}" for name, place in missing.items()})
+        temporary = tempfile.mkdtemp(prefix="deflect-home-")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        os.environ.update({name: f"{temporary}/{default}" for name, default in missing.items()})
         if home.is_absolute():
             yield f"HOME={home} cannot be written; {', '.join(missing)} are set to a temporary folder"
         else:
-            os.environ["HOME"] = aside
+            os.environ["HOME"] = temporary
             yield "HOME is not set; a temporary folder is used. Snakemake itself needs `export HOME=...`"
 
 
@@ -77,6 +75,7 @@ def writable(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
-def can_be_made(folder: Path) -> bool:
-    """Whether the folder (an absolute path) can be written, or can be created."""
-    return folder.is_absolute() and writable(next(place for place in (folder, *folder.parents) if place.exists()))
+def _usable(folder: str | Path) -> bool:
+    """Whether the folder, an absolute path, can be written or created."""
+    folder = Path(folder)
+    return folder.is_absolute() and writable(next(path for path in (folder, *folder.parents) if path.exists()))

@@ -1,0 +1,121 @@
+"""The command ``deflect``: every step of the workflow by hand.
+
+The functions that run the commands are in the modules of this package, which are imported only when needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from deflect.cli.machine import make_usable
+from deflect.config import INSTALL
+from deflect.errors import DeflectError, one_line
+from deflect.settings import DATASETS, GFMS
+from deflect.workflow import WARNING
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; an error that the user can correct is one line on stderr and exit code 2."""
+    args = parser().parse_args(argv)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Plain())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("timm").setLevel(logging.WARNING)  # it logs every position embedding that it resizes
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for plugins takes 8 ms
+    args.changes = make_usable()
+    module, function = args.run.split(".")
+    for line in args.changes if function != "doctor" else []:
+        print(f"deflect: {line}", file=sys.stderr)
+    try:
+        return int(getattr(import_module(f"deflect.cli.{module}"), function)(args) or 0)
+    except (DeflectError, OSError) as error:
+        print(f"deflect: {one_line(error)}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "deflect":
+            raise
+        print(f"deflect: the package {error.name} is not installed; {INSTALL}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("deflect: interrupted; nothing finished is lost", file=sys.stderr)
+        return 130
+
+
+class _Plain(logging.Formatter):
+    """The message alone; warnings get the prefix by which the workflow finds them in a log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        return f"{WARNING}{text}" if record.levelno >= logging.WARNING else text
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="deflect", description="Adapt RGB geospatial foundation models to all bands.")
+    top.add_argument("--config", type=Path, help="configuration (default: config.yaml)")
+    top.add_argument("--study", help="which study of the configuration, mini or paper (default: its own choice)")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="fetch, verify, simulate and prepare datasets")
+    steps = data.add_subparsers(required=True, metavar="STEP")
+    _add(steps, "status", "data.status", "what is fetched, verified and prepared, and how to get the rest")
+    for name, text in (
+        ("fetch", "download, check and unpack"),
+        ("verify", "compare downloaded files with their checksums"),
+        ("simulate", "write simulated raw files in the published formats"),
+        ("prepare", "read raw files into the store that training uses"),
+    ):
+        step = _add(steps, name, f"data.{name}", text)
+        step.add_argument("datasets", nargs="*", metavar="NAME", help=", ".join(DATASETS))
+        step.add_argument("--all", action="store_true", help="every dataset of the study")
+        if name == "fetch":
+            step.add_argument("--drop-archive", action="store_true", help="delete an archive once it is unpacked")
+        if name == "simulate":
+            step.add_argument("--rgb", action="store_true", help="the RGB images that mini GFMs are pretrained on")
+        if name == "prepare":
+            step.add_argument("--jobs", type=int, default=0, help="processes (default: one per core)")
+            step.add_argument("--no-check", action="store_true", help="take sizes and statistics as they are")
+
+    gfm = commands.add_parser("gfm", help="fetch, convert, verify and pretrain GFMs")
+    steps = gfm.add_subparsers(required=True, metavar="STEP")
+    for name, text in (
+        ("fetch", "download the published weights"),
+        ("convert", "convert a download once to safetensors in timm names"),
+        ("verify", "prove that features come from the weights"),
+        ("pretrain", "pretrain a mini GFM on simulated RGB images"),
+    ):
+        step = _add(steps, name, f"gfm.{name}", text)
+        step.add_argument("gfms", nargs="+", metavar="NAME", choices=GFMS, help=", ".join(GFMS))
+
+    train = _add(commands, "train", "runs.train", "train runs of the study; those already finished are skipped")
+    for what in ("dataset", "gfm", "method"):
+        train.add_argument(f"--{what}", nargs="+", metavar="NAME", help=f"only these (default: every {what})")
+    train.add_argument("--seed", nargs="+", type=int, metavar="N", help="only these (default: every seed)")
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    train.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
+    evaluate = _add(commands, "evaluate", "runs.evaluate", "test finished runs again from their saved weights")
+    evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
+
+    notebook = _add(commands, "notebook", "report.notebook", "execute notebooks of the study: tables and figures")
+    notebook.add_argument("notebooks", nargs="+", metavar="NAME", help="a file of notebooks/, without .py")
+    for name, text in (
+        ("records", "list the finished runs with the hashes of their records in one file"),
+        ("summary", "write the two-minute page and metrics.json"),
+        ("report", "rebuild tables, figures and report from finished runs, training nothing"),
+    ):
+        _add(commands, name, f"report.{name}", text)
+    _add(commands, "doctor", "doctor.doctor", "check the environment, configuration and DVC for known problems")
+    return top
+
+
+def _add(commands: Any, name: str, run: str, text: str) -> argparse.ArgumentParser:
+    """A command that calls ``run``, a module of this package and a function of it."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(run=run)
+    return command
