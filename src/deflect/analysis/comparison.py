@@ -48,14 +48,9 @@ def comparison(study: StudyRuns, references: pd.DataFrame) -> Table:
     Verdicts (inside or outside the tolerance or range) need a study that is comparable: real data, published GFMs.
     """
     rows = [row for reference in references.to_dict("records") for row in _known(study, reference)]
-    cells = {_place(row) for row in rows}
-    rows += [row for row in _unknown(study) if _place(row) not in cells]
-    frame = pd.DataFrame(rows, columns=COLUMNS).assign(study=study.name)
+    frame = pd.DataFrame([*rows, *_unknown(study)], columns=COLUMNS).assign(study=study.name)
+    frame = frame[frame.source.notna() | ~frame.duplicated([*_CELL, "our_metric"])]
     return Table(frame, _printed(frame, study))
-
-
-def _place(row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(row[key] for key in (*_CELL, "our_metric"))
 
 
 def _known(study: StudyRuns, reference: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -96,11 +91,11 @@ def _judge(row: dict[str, Any], comparable: bool) -> dict[str, Any]:
     return {"verdict": INSIDE if row["low"] <= row["ours"] <= row["high"] else OUTSIDE}
 
 
-def _unknown(study: StudyRuns) -> Iterator[dict[str, Any]]:
-    """Our headline cells; the paper's columns are empty."""
+def _unknown(study: StudyRuns) -> list[dict[Any, Any]]:
+    """Our headline cells, without the paper's columns."""
     renamed = {"metric": "our_metric", "mean": "ours", "ci95": "ours_ci95", "tuned_percent": "our_share"}
     cells = scores.headline(scores.by_cell(study))[["gfm", "method", "dataset", "n", *renamed]]
-    yield from cells.rename(columns=renamed).assign(variant="", verdict="").to_dict("records")  # type: ignore[misc]
+    return cells.rename(columns=renamed).assign(variant="", verdict="").to_dict("records")
 
 
 def _printed(frame: pd.DataFrame, study: StudyRuns) -> PrintedTable:
@@ -142,6 +137,5 @@ def _texts(row: dict[str, Any], study: StudyRuns) -> list[str]:
 
 
 def verdict_counts(frame: pd.DataFrame) -> dict[str, int]:
-    """How many known cells got each verdict."""
-    counts = frame.loc[frame.source.notna() & (frame.verdict != ""), "verdict"].value_counts()
-    return {str(verdict): int(count) for verdict, count in counts.items()}
+    """The number of known cells with each verdict."""
+    return frame[frame.source.notna() & (frame.verdict != "")].verdict.value_counts().to_dict()

@@ -27,12 +27,8 @@ log = logging.getLogger(__name__)
 #: Cell metadata that differs from run to run (nbstripout strips the same).
 _VOLATILE = ("papermill", "execution", "collapsed", "scrolled")
 #: Environment of the kernel. One thread: with more, rounding would depend on the machine, and the sums here are small.
-_KERNEL = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",
-    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-}
+_KERNEL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+_KERNEL |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
 def open_study(runs: str, grid: Mapping[str, Any]) -> StudyRuns:
@@ -117,18 +113,16 @@ def _read(source: Path) -> Any:
     return notebook
 
 
-def find_root(start: Path | None = None) -> Path:
-    """The project's folder: the nearest one, from ``start`` (or here) upward, with a Snakefile or a pyproject.toml.
+def find_root() -> Path:
+    """The project's folder: the nearest one, from here upward, with a Snakefile or a pyproject.toml.
 
     A notebook finds it whether it is opened in the root or in notebooks/. Under `execute` it is the working directory.
     """
-    if start is None and "DEFLECT_FOLDER" in os.environ:
+    if "DEFLECT_FOLDER" in os.environ:
         return Path(os.environ["DEFLECT_FOLDER"])
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "Snakefile").exists() or (folder / "pyproject.toml").exists():
-            return folder
-    return start
+    here = Path.cwd()
+    marked = (f for f in (here, *here.parents) if (f / "Snakefile").exists() or (f / "pyproject.toml").exists())
+    return next(marked, here)
 
 
 def stabilise(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from deflect.analysis import scores
 from deflect.analysis.bootstrap import Array, bootstrap_scores, holm, image_confusions, two_sided_p
 from deflect.analysis.bootstrap import score as score_of
-from deflect.analysis.looks import ORACLE, ordered, title
+from deflect.analysis.looks import ORACLE, ordered, title, titles
 from deflect.analysis.records import CELL, StudyRuns
 from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, score, signed, span
 from deflect.analysis.tables import gap_notes
@@ -110,7 +110,8 @@ def evidence(frame: pd.DataFrame, study: StudyRuns) -> str:
         "below": clear[clear.difference < 0].method,
         "not told apart from": tested[tested.p_holm >= LEVEL].method,
     }
-    findings = [f"{word} {_listed(methods)}" for word, methods in groups.items() if len(methods)]
+    named = {word: titles(methods) for word, methods in groups.items() if len(methods)}
+    findings = [f"{word} {' and '.join(names.rsplit(', ', 1))}" for word, names in named.items()]
     ranked = frame.dropna(subset=["mean_rank"])  # none where a method lacks runs
     best = f" The best mean rank has {title(ranked.iloc[0].method)}." if len(ranked) else ""
     seeds = span(map(str, sorted(study.main.groupby(CELL).size())))
@@ -119,11 +120,6 @@ def evidence(frame: pd.DataFrame, study: StudyRuns) -> str:
         f"On {study.data}, averaged over datasets and GFMs, {title(REFERENCE)} is {'; '.join(findings)} "
         f"(paired bootstrap over test images, Holm-adjusted p < {LEVEL}; {trained}).{best}"
     )
-
-
-def _listed(methods: pd.Series) -> str:
-    names = [title(method) for method in ordered(methods)]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _printed(frame: pd.DataFrame, study: StudyRuns, resamples: int) -> PrintedTable:

@@ -105,15 +105,11 @@ def _printed_ablation(frame: pd.DataFrame, study: StudyRuns) -> PrintedTable:
             rows.append([named, Cell(share(row["tuned_percent"])), *scores, Cell(difference)])
     gfms = titles(study.runs[study.runs.variant != ""].gfm)
     heading = f"Ablation: test scores in % with {gfms or 'no GFM'} on {study.data}"
-    notes = ["Best in bold, second underlined.", seeds_note(frame.n), *_changes(frame)] if rows else [NOTHING]
+    named = frame[(frame.changes != "") & (frame.changes != frame.variant)].drop_duplicates(["method", "variant"])
+    changes = [f"{row.variant}: {row.changes}." for row in named.itertuples()]
+    notes = ["Best in bold, second underlined.", seeds_note(frame.n), *changes] if rows else [NOTHING]
     header = ["Variant", "share", *map(study.title, datasets), "difference"]
     return PrintedTable(heading, header, rows, [*notes, *gap_notes(study)])
-
-
-def _changes(frame: pd.DataFrame) -> list[str]:
-    """The settings of each variant whose name is not its settings."""
-    named = frame[frame.variant != ""].drop_duplicates(["method", "variant"])
-    return [f"{row.variant}: {row.changes}." for row in named.itertuples() if row.changes not in ("", row.variant)]
 
 
 def _with_changes(study: StudyRuns) -> pd.DataFrame:

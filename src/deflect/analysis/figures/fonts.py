@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from contextlib import suppress
 from functools import lru_cache
 
 from matplotlib import font_manager
@@ -44,15 +45,11 @@ def _search(wanted: str) -> tuple[list[str], str]:
     """Families of installed fonts with the ``wanted`` characters, and the characters that no font has."""
     families, lost = [], set(wanted)
     for path in sorted(font_manager.findSystemFonts(), key=lambda path: ("Regular" not in path, path)):
-        if not lost:
-            break
-        try:
-            if found := lost & _characters(path):
+        with suppress(OSError, RuntimeError):  # a font that matplotlib cannot read, such as one of colour bitmaps
+            if lost and (found := lost & _characters(path)):
                 font_manager.fontManager.addfont(path)  # matplotlib's list may be older than the font
                 families.append(font_manager.get_font(path).family_name)
                 lost -= found
-        except (OSError, RuntimeError):  # a font that matplotlib cannot read, such as one of colour bitmaps
-            continue
     return families, "".join(sorted(lost))
 
 
@@ -63,18 +60,9 @@ def _characters(path: str) -> frozenset[str]:
 
 @lru_cache
 def _warn(lost: str) -> None:
-    packages = ", ".join(sorted(set(map(_package, lost))))
     log.warning(
-        "no installed font has the characters %s, which figures show as boxes; install one (Debian, Ubuntu: %s), "
-        "delete the figures and make them again",
+        "no installed font has the characters %s, which figures show as boxes; install one (Debian, Ubuntu: "
+        "fonts-noto-cjk for Chinese, Japanese or Korean, fonts-noto-core or fonts-symbola for others), delete the "
+        "figures and make them again",
         " ".join(lost),
-        packages,
     )
-
-
-def _package(character: str) -> str:
-    """A package of Debian with a font that has a character."""
-    name = unicodedata.name(character, "")
-    if name.startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH")):
-        return "fonts-noto-cjk"
-    return "fonts-symbola" if unicodedata.category(character) == "So" else "fonts-noto-core"

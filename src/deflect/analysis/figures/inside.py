@@ -87,7 +87,8 @@ def inside_deflect_classes(study: StudyRuns, gfm: str) -> Figure:
     """Angle by class (down) and block (across) for one GFM, a panel per dataset."""
     table = load_deflection(study).query("gfm == @gfm")
     datasets = ordered(table.dataset)
-    shown = [_by_class(table[table.dataset == dataset]) for dataset in datasets]
+    by_class = table.groupby(["dataset", "class", "block"], sort=False).angle.mean()
+    shown = [by_class[dataset].unstack("block", sort=False) for dataset in datasets]
     rows = [max(len(angles), 3) for angles in shown] or [3]
     figure = Figure(figsize=(PAGE / 2 + 0.6, 0.125 * sum(rows) + 0.42 * len(rows) + 0.6), layout="constrained")
     provenance(figure, study, title(gfm), "angle in degrees")
@@ -102,9 +103,3 @@ def inside_deflect_classes(study: StudyRuns, gfm: str) -> Figure:
     bar: Any = {"location": "right", "aspect": 40, "pad": 0.02, "label": "angle to the frozen displacement (°)"}
     figure.colorbar(grid[0].collections[0], ax=list(grid), **bar)
     return figure
-
-
-def _by_class(table: pd.DataFrame) -> pd.DataFrame:
-    """Classes x blocks, in the order of the dataset's classes."""
-    wide = table.groupby(["class", "block"]).angle.mean().unstack("block")
-    return wide.loc[list(dict.fromkeys(table["class"]))]

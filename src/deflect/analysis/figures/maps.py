@@ -86,8 +86,6 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
     figure.set_size_inches(PAGE, 2 * PAGE / len(columns) * len(chosen) + 0.75)
     figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
     grid = figure.subplots(2 * len(chosen), len(columns), squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
     roles = _FALSE_COLOUR.get(dataset, _DEFAULT_FALSE_COLOUR)
     has_false_colour = all(map(images.bands.has_role, roles))  # a user's own data may have only visible bands
     for sample, top, bottom in zip(chosen, grid[::2], grid[1::2], strict=True):
@@ -103,6 +101,8 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
             _show(bottom[column], errors(truth, predicted))
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name.replace(" ", "\n", 1), fontsize=5.8, pad=2)
+    for axes in grid.flat:
+        axes.axison = bool(axes.images)
     shown = np.unique([first["labels"][chosen], *(one["predictions"][chosen] for one in found.values())])
     _legend(figure, classes, shown[shown >= 0].tolist())
     notes = [f"below RGB: {', '.join(_NAMES[role] for role in roles)} as red, green, blue"] * has_false_colour
@@ -154,7 +154,6 @@ def _legend(figure: Figure, classes: list[str], present: list[int]) -> None:
 
 
 def _show(axes: Axes, image: NDArray[np.float64]) -> None:
-    axes.set_axis_on()
     axes.grid(False)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
