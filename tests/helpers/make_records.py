@@ -1,13 +1,13 @@
-"""Make up a folder of run records in the exact schema, for tests of tables and figures and for trying them out.
+"""Folders of made-up run records, for tests of tables and figures and for trying them out.
 
     python tests/helpers/make_records.py FOLDER    writes FOLDER/runs and FOLDER/prepared
 
-The numbers mean nothing: labels and predictions are drawn at random, better for some methods than for others, and every
-score follows from them.
+Labels and predictions are random, better for some methods than for others; the scores are computed from them.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 import zlib
 from collections.abc import Iterable, Sequence
@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import save_file
 
+from deflect.analysis.bootstrap import hits_and_totals
 from deflect.analysis.bootstrap import score as score_of
-from deflect.analysis.looks import ordered
 from deflect.bands import HLS_S30, SENTINEL2, BandSet
 from deflect.files import write_json
-from deflect.settings import DATASETS, GFMS, METHODS
+from deflect.record import get
+from deflect.settings import DATASETS, GFMS, METHODS, METRICS
 
 SEGMENTATION = {"burn_scars": ["Not burned", "Burn scar"], "mados": [f"sea surface {k}" for k in range(1, 16)]}
 CLASSES = {
@@ -58,11 +60,8 @@ def make_study(
     study: str = "mini",
 ) -> None:
     """Write a run folder for every combination below ``folder``."""
-    for dataset in datasets:
-        for gfm in gfms:
-            for method in methods:
-                for seed in seeds:
-                    make_run(folder, dataset, gfm, method, seed, study=study)
+    for run in itertools.product(datasets, gfms, methods, seeds):
+        make_run(folder, *run, study=study)
 
 
 def make_run(
@@ -80,30 +79,28 @@ def make_run(
     """Write one run and return its folder.
 
     Args:
-        variant: name of the folder of a run beside the main grid.
+        variant: folder name of a run outside the main grid.
         settings: method settings that differ from the main grid's.
-        score: a headline score (fraction) to record instead of the one that the predictions give; no predictions then.
+        score: a headline score (fraction) to record; without it, the score of the predictions, which are then written.
         changes: record keys to overwrite, ``__`` for a dot: ``code__sha256="b"``.
     """
     out = folder / dataset / gfm / (variant or method) / f"seed{seed}"
     out.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(
-        [DATASETS.index(dataset), GFMS.index(gfm), METHODS.index(method), seed, len(variant)]
-    )
+    places = DATASETS.index(dataset), GFMS.index(gfm), METHODS.index(method)
+    generator = np.random.default_rng([*places, seed, len(variant)])
     skill = SKILL[method][0] - 0.05 * bool(variant) + 0.03 * GFMS.index(gfm) + generator.normal(0, 0.01)
     arrays, confusion = _predict(dataset, skill, generator)
     record = _record(dataset, gfm, method, seed, study, confusion, settings or {})
-    record["metrics"]["test"]["loss"] = _loss(dataset, gfm, variant or method, seed)
+    # a different loss for every run, so that no two runs have identical metrics by chance
+    run = (dataset, gfm, variant or method, seed)
+    record["metrics"]["test"]["loss"] = 0.5 + zlib.crc32(repr(run).encode()) / 2**33
     if score is None:
         np.savez(out / "predictions.npz", **arrays)
     else:
         record["score"]["value"] = record["metrics"]["test"][record["score"]["metric"]] = score
     for key, value in changes.items():
-        *parents, last = key.split("__")
-        target = record
-        for parent in parents:
-            target = target[parent]
-        target[last] = value
+        parent, _, last = key.replace("__", ".").rpartition(".")
+        (get(record, parent) if parent else record)[last] = value
     write_json(out / "record.json", record)
     _history(out, record, generator)
     if method == "deflect":
@@ -113,7 +110,7 @@ def make_run(
 
 
 def _predict(dataset: str, skill: float, generator: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
-    """Arrays of predictions.npz and the total confusion matrix; every run of a dataset has the same truth."""
+    """Arrays of predictions.npz and the total confusion matrix. All runs of a dataset have the same truth."""
     classes = len(CLASSES[dataset])
     ids = np.array([f"{dataset}_{i}" for i in range(IMAGES)])
     if dataset not in SEGMENTATION:
@@ -132,7 +129,7 @@ def _predict(dataset: str, skill: float, generator: np.random.Generator) -> tupl
 
 
 def _err(labels: np.ndarray, classes: int, skill: float, generator: np.random.Generator) -> np.ndarray:
-    """Labels of which a share ``1 - skill`` is replaced at random; a whole class of ten is never predicted right."""
+    """Labels of which a share ``1 - skill`` is replaced at random."""
     wrong = generator.random(labels.shape) > skill
     return np.where(wrong, generator.integers(classes, size=labels.shape), labels)
 
@@ -149,14 +146,12 @@ def truth_maps(dataset: str) -> np.ndarray:
 
 
 def make_store(folder: Path, dataset: str) -> None:
-    """Write what figures read of a prepared segmentation dataset: card, test images and ids."""
+    """Write the files of a prepared segmentation dataset that figures read: card, test images and ids."""
     folder.mkdir(parents=True, exist_ok=True)
     bands = BANDS[dataset]
-    generator = np.random.default_rng(3)
+    noise = np.random.default_rng(3).normal(0, 0.01, (IMAGES, len(bands), PIXELS, PIXELS))
     brightness = 0.05 + 0.02 * np.maximum(truth_maps(dataset), 0)[:, None]
-    images = brightness * (1 + np.arange(len(bands)))[:, None, None] + generator.normal(
-        0, 0.01, (IMAGES, len(bands), PIXELS, PIXELS)
-    )
+    images = brightness * (1 + np.arange(len(bands)))[:, None, None] + noise
     np.save(folder / "test.images.npy", images.astype(np.float32))
     (folder / "test.ids.txt").write_text("".join(f"{dataset}_{i}\n" for i in range(IMAGES)))
     write_json(folder / "store.json", {"name": dataset, "bands": bands.to_dict(), "scale": 1.0})
@@ -165,19 +160,18 @@ def make_store(folder: Path, dataset: str) -> None:
 def _record(
     dataset: str, gfm: str, method: str, seed: int, study: str, confusion: np.ndarray, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    segmentation = dataset in SEGMENTATION
-    classes = CLASSES[dataset]
+    segmentation, classes = dataset in SEGMENTATION, CLASSES[dataset]
     counts = confusion.astype(float)
     accuracy = float(np.trace(counts) / counts.sum())
     metrics: dict[str, Any] = {"f1_macro": score_of(counts, "f1_macro"), "accuracy": accuracy}
     if segmentation:
-        hit = np.diagonal(counts)
-        union = counts.sum(0) + counts.sum(1) - hit
-        iou = [float(h / u) if u else None for h, u in zip(hit, union, strict=True)]
-        metrics |= {"mIoU": score_of(counts, "mIoU"), "IoU": dict(zip(classes, iou, strict=True))}
+        hit, total = hits_and_totals(counts)
+        iou = {name: float(h / (t - h)) if t else None for name, h, t in zip(classes, hit, total, strict=True)}
+        metrics |= {"mIoU": score_of(counts, "mIoU"), "IoU": iou}
     else:
         metrics["f1_micro"] = accuracy
-    headline = "mIoU" if segmentation else "f1_macro"
+    task = "segmentation" if segmentation else "classification"
+    headline = METRICS[task]
     tuned = SKILL[method][1]
     own = {} if method == "deflect" else {"patch_init": "repeat"}
     bands = "rgb" if method == "frozen" else "all"
@@ -185,7 +179,7 @@ def _record(
         "schema": 1,
         "study": study,
         "dataset": dataset,
-        "task": "segmentation" if segmentation else "classification",
+        "task": task,
         "gfm": gfm,
         "method": method,
         "seed": seed,
@@ -223,17 +217,11 @@ def _record(
     }
 
 
-def _loss(*run: object) -> float:
-    """A number of its own for every run, so that no two runs have identical metrics by chance."""
-    return 0.5 + zlib.crc32(repr(run).encode()) / 2**33
-
-
 def _history(out: Path, record: dict[str, Any], generator: np.random.Generator) -> None:
-    lines = ["epoch,lr,train_loss,val_loss,val_score,seconds"]
-    for epoch in range(1, EPOCHS + 1):
-        value = record["score"]["val"] * (1 - 0.6 / epoch) + generator.normal(0, 0.005)
-        lines.append(f"{epoch},0.0001,{1 / epoch:.4f},{1.1 / epoch:.4f},{value:.6f},2.0")
-    (out / "history.csv").write_text("\n".join(lines) + "\n")
+    epoch = np.arange(1, EPOCHS + 1)
+    values = record["score"]["val"] * (1 - 0.6 / epoch) + generator.normal(0, 0.005, EPOCHS)
+    columns = {"epoch": epoch, "lr": 1e-4, "train_loss": 1 / epoch, "val_loss": 1.1 / epoch, "val_score": values}
+    pd.DataFrame(columns | {"seconds": 2.0}).round(6).to_csv(out / "history.csv", index=False)
 
 
 def _deflection(out: Path, dataset: str, generator: np.random.Generator) -> None:
@@ -258,36 +246,26 @@ def _adapter(out: Path, dataset: str, generator: np.random.Generator) -> None:
     save_file(state, out / "adapter.safetensors")
 
 
-def main() -> None:
-    """Write a whole made-up study with an ablation, for a look at tables and figures."""
-    folder = Path(sys.argv[1])
-    make_study(folder / "runs", seeds=(0, 1, 2))
-    for dataset in ordered(("so2sat", "mados")):
-        make_store(folder / "prepared" / dataset, dataset) if dataset in SEGMENTATION else None
-        for variant, settings in {
-            "deflect+rank=1": {"rank": 1},
-            "deflect+constraint=none": {"constraint": "none"},
-        }.items():
-            make_run(folder / "runs", dataset, "scale_mae", "deflect", variant=variant, settings=settings)
-        for init in ("random", "zero"):
-            make_run(
-                folder / "runs",
-                dataset,
-                "scale_mae",
-                "lora",
-                variant=f"lora+init={init}",
-                settings={"patch_init": init},
-            )
-    make_store(folder / "prepared" / "burn_scars", "burn_scars")
-
-
-if __name__ == "__main__":
-    main()
-
-
 def seeds(
     folder: Path, method: str, values: list[float], dataset: str = "so2sat", gfm: str = "scale_mae", **kw
 ) -> None:
     """The same run once per value, seeds from 0."""
     for seed, value in enumerate(values):
         make_run(folder, dataset, gfm, method, seed, score=value, **kw)
+
+
+def main() -> None:
+    """Write a made-up study with an ablation."""
+    folder = Path(sys.argv[1])
+    make_study(folder / "runs", seeds=(0, 1, 2))
+    for dataset in SEGMENTATION:
+        make_store(folder / "prepared" / dataset, dataset)
+    variants = [("deflect", "rank=1", {"rank": 1}), ("deflect", "constraint=none", {"constraint": "none"})]
+    variants += [("lora", f"init={init}", {"patch_init": init}) for init in ("random", "zero")]
+    for dataset, (method, change, settings) in itertools.product(("so2sat", "mados"), variants):
+        name = f"{method}+{change}"
+        make_run(folder / "runs", dataset, "scale_mae", method, variant=name, settings=settings)
+
+
+if __name__ == "__main__":
+    main()

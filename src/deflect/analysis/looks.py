@@ -45,8 +45,6 @@ TITLES = {
     "mados": "MADOS",
     "f1_macro": "F1 (macro)",
     "f1_micro": "F1 (micro)",
-    "accuracy": "accuracy",
-    "mIoU": "mIoU",
 }
 _PLACES = {name: place for place, name in enumerate((*DATASETS, *GFMS, *METHODS))}
 

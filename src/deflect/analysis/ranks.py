@@ -37,12 +37,12 @@ def ranks(study: StudyRuns, resamples: int = 10_000, seed: int = 0) -> Table:
 
 def _rank(cells: pd.DataFrame) -> pd.DataFrame:
     """Ranks over the cells in which every method but the oracle has a score; equal scores share a rank."""
-    whole = cells.drop(columns=ORACLE, errors="ignore").dropna()
-    wins = whole.eq(whole.max(axis=1), axis=0).sum() if len(whole) else math.nan
+    complete = cells.drop(columns=ORACLE, errors="ignore").dropna()
+    wins = complete.eq(complete.max(axis=1), axis=0).sum() if len(complete) else math.nan
     frame = pd.DataFrame(index=cells.columns).assign(
-        mean_rank=whole.rank(axis=1, ascending=False, method="average").mean().round(4),
+        mean_rank=complete.rank(axis=1, ascending=False, method="average").mean().round(4),
         wins=wins,
-        cells=len(whole),
+        cells=len(complete),
         average=cells.mean(skipna=False).round(4),
     )
     return frame.rename_axis("method").reset_index().sort_values("mean_rank", kind="stable")

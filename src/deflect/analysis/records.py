@@ -10,7 +10,8 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,10 @@ class StudyRuns:
     """The runs of one study.
 
     Attributes:
-        runs: one row per run, main grid and variants; ``record`` is the whole record, ``folder`` the run's folder.
+        runs: one row per run, main grid and variants, with its ``record`` and ``folder``.
         stale: runs left out because they do not belong with the others: columns ``run`` and ``reason``.
         missing: names of runs of the grid that do not exist or were left out.
         titles: of the user's own datasets, by name.
-        warnings: to read before trusting the numbers.
     """
 
     name: str
@@ -67,10 +67,11 @@ class StudyRuns:
     stale: pd.DataFrame
     missing: list[str]
     titles: Mapping[str, str]
-    warnings: list[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.warnings = list(_warnings(self))
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Unchecked data, identical metrics, runs with different training or devices."""
+        return list(_warnings(self))
 
     def title(self, dataset: str) -> str:
         """The name of a dataset to print."""
@@ -104,6 +105,12 @@ class StudyRuns:
             return "real data"
         real = ordered(self.runs[~self.runs.simulated.astype(bool)].dataset)
         return f"simulated data (real: {', '.join(map(self.title, real))})" if real else "simulated data"
+
+    def deflect_runs(self, *files: str) -> Iterator[Any]:
+        """The rows of DEFLECT's runs in the main grid that have all of the ``files``."""
+        for row in self.main[self.main.method == "deflect"].itertuples():
+            if all((row.folder / name).exists() for name in files):
+                yield row
 
     def cells(self) -> pd.DataFrame:
         """Dataset, GFM and method of the main grid in the project's order, also those without any run."""
@@ -208,7 +215,6 @@ def _disagreements(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _warnings(study: StudyRuns) -> Iterator[str]:
-    """Unchecked data, identical metrics, runs with different training or devices."""
     by_dataset = [(study.title(str(dataset)), group) for dataset, group in study.runs.groupby("dataset")]
     for dataset, group in by_dataset:
         if any(record["data"].get("unchecked") for record in group.record):

@@ -95,7 +95,10 @@ def differences(study: StudyRuns, known: pd.DataFrame) -> list[str]:
     if study.comparable:
         counts = verdict_counts(known)
         verdicts = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in (INSIDE, OUTSIDE, NO_RUN))
-        return [*items, f"Known numbers beside ours: {verdicts} of their tolerance or range; see tables/comparison.md."]
+        return [
+            *items,
+            f"Known numbers compared with ours: {verdicts} of their tolerance or range; see tables/comparison.md.",
+        ]
     why = "The GFMs do not have their published weights."
     if study.simulated:
         why = (

@@ -74,14 +74,14 @@ def _compare(runs: pd.DataFrame, variant: str, keys: pd.DataFrame) -> dict[str, 
     base = runs[runs.variant == ""][[*KEYS, "score"]].rename(columns={"score": "base"})
     pairs = keys.merge(own, on=KEYS).merge(base, on=KEYS, how="left")
     by_seed = pairs.groupby("seed")[["score", "base"]].agg(lambda values: values.mean(skipna=False))
-    whole = by_seed if len(pairs) == len(keys) else by_seed.iloc[:0]
-    difference = percent(whole.score - whole.base if variant else [])
+    paired = by_seed if len(pairs) == len(keys) else by_seed.iloc[:0]
+    difference = percent(paired.score - paired.base if variant else [])
     settings = {f"{key}={value}" for change in own.change for key, value in change.items()}
     return {
         "method": own.method.iloc[0],
         "variant": variant,
         "changes": ", ".join(sorted(settings)),
-        **percent(whole.score),
+        **percent(paired.score),
         "difference": difference["mean"],
         "difference_ci95": difference["ci95"],
         "tuned_params": round(pairs.tuned_params.mean()) if len(pairs) else math.nan,

@@ -44,10 +44,9 @@ def load_history(study: StudyRuns) -> pd.DataFrame:
     """
     parts = []
     for row in study.main.itertuples():
-        path = row.folder / HISTORY
-        if not path.exists():
+        if not (row.folder / HISTORY).exists():
             continue
-        part = pd.read_csv(run_file(row.folder, HISTORY, row.record))
+        part = pd.read_csv(path := run_file(row.folder, HISTORY, row.record))
         if missing := {"epoch", "val_score"} - set(part.columns):
             raise DataError(f"{path}: no column {', '.join(sorted(missing))}; {REMEDY}")
         parts.append(part.assign(dataset=row.dataset, gfm=row.gfm, method=row.method, seed=row.seed))

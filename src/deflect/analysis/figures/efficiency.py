@@ -30,7 +30,7 @@ def parameter_efficiency(study: StudyRuns) -> Figure:
     table, runs = scores.averages(study), study.main
     shown = table.dropna(subset=["mean"])
     extent = f"{counted(runs.dataset.nunique(), 'dataset')} × {counted(runs.gfm.nunique(), 'GFM')}"
-    style.provenance(figure, study, extent, _missing(table))
+    style.provenance(figure, study, extent, style.missing(table[table["mean"].isna()].method))
     if shown.empty:
         return style.empty(figure, "No method has all of its runs.")
     marks = _panel(axes, shown)
@@ -66,7 +66,7 @@ def _panels(study: StudyRuns, by: str, label: str, share_y: bool) -> Figure:
     names, methods = ordered(table[by]), ordered(table.method)
     rows = math.ceil(len(names) / COLUMNS)
     figure, grid = style.canvas(rows, COLUMNS, style.PAGE, 2.1 * rows + 0.4, sharey=share_y)
-    style.provenance(figure, study, _missing(table))
+    style.provenance(figure, study, style.missing(table[table["mean"].isna()].method))
     panels = [axes for row in grid for axes in row]
     for axes, name in zip(panels, names, strict=False):
         shown = table[table[by] == name].dropna(subset=["mean"])
@@ -131,7 +131,3 @@ def _label(axes: Axes, table: pd.DataFrame) -> None:
     for (x0, y0), (x1, y1) in itertools.pairwise(zip(front.x, front["mean"], strict=True)):
         lines += [(x0, y0, x1, y0), (x1, y0, x1, y1)]
     place(axes, [Label(*mark) for mark in marks], lines)
-
-
-def _missing(table: pd.DataFrame) -> str:
-    return style.missing(table[table["mean"].isna()].method)

@@ -58,10 +58,9 @@ def index_importance(study: StudyRuns) -> Figure:
 def load_importance(study: StudyRuns) -> pd.DataFrame:
     """Share of every feature in the adapters of the main grid: columns dataset, gfm, seed, feature, share."""
     rows = []
-    for row in study.main[study.main.method == "deflect"].itertuples():
-        if all((row.folder / name).exists() for name in (WEIGHTS, CARD)):
-            shares = feature_shares(row.folder, row.record)
-            rows += [(row.dataset, row.gfm, row.seed, *share) for share in shares.items()]
+    for row in study.deflect_runs(WEIGHTS, CARD):
+        shares = feature_shares(row.folder, row.record)
+        rows += [(row.dataset, row.gfm, row.seed, *share) for share in shares.items()]
     return pd.DataFrame(rows, columns=["dataset", "gfm", "seed", "feature", "share"])
 
 
@@ -96,7 +95,7 @@ def descriptor_gains(state: Mapping[str, Array]) -> Array:
     Args:
         state: an adapter's tensors as `deflect.methods.deflect` names them.
     """
-    slope = _slope_of_t(state)
+    slope = _slope(state)
     if "gate" in state:
         return np.square(state["gate"][:, None] * slope).sum(axis=0)
     metric = np.zeros((len(slope), len(slope)))
@@ -107,7 +106,7 @@ def descriptor_gains(state: Mapping[str, Array]) -> Array:
     return np.einsum("dk,de,ek->k", slope, metric, slope, optimize=True)
 
 
-def _slope_of_t(state: Mapping[str, Array]) -> Array:
+def _slope(state: Mapping[str, Array]) -> Array:
     """Derivative (D, K*S) of T at the mean descriptor, which is zero once standardised."""
     if "upe.transform.weight" in state:
         return state["upe.transform.weight"]

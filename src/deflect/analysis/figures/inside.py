@@ -23,9 +23,7 @@ def load_deflection(study: StudyRuns) -> pd.DataFrame:
     Columns dataset, gfm, seed, block (from 1), class, count (test tokens), angle (degrees), length (ratio).
     """
     parts = []
-    for row in study.main[study.main.method == "deflect"].itertuples():
-        if not (row.folder / DEFLECTION).exists():
-            continue
+    for row in study.deflect_runs(DEFLECTION):
         found = run_arrays(row.folder, row.record, DEFLECTION, ["angle", "length", "count", "classes"])
         blocks, width = found["angle"].shape
         part = {
