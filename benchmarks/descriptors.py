@@ -1,10 +1,10 @@
-"""Should DEFLECT's descriptors, which nothing trains, be stored beside the pixels? What it saves and what it costs.
+"""Time saved and space needed if DEFLECT's descriptors, which nothing trains, were stored with the pixels.
 
     python benchmarks/descriptors.py
 
 Per image and GFM, at 224 px with ten Sentinel-2 bands: the time of the descriptors within a training step, and the time
 and bytes of reading stored ones instead. Descriptors depend on the GFM's patch size and on four settings of DEFLECT, so
-that every combination would need a store of its own.
+that every combination would need its own store.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def measure(size: str, folder: Path) -> list[float]:
 
 
 def main() -> None:
-    pixels = len(BANDS) * PIXELS**2 * 2 / 1e3
+    size = len(BANDS) * PIXELS**2 * 2 / 1e3
     print(
-        f"{torch.get_num_threads()} threads, {PIXELS} px, {len(BANDS)} bands: {pixels:.0f} kB of 16-bit pixels an image"
+        f"{torch.get_num_threads()} threads, {PIXELS} px, {len(BANDS)} bands: {size:.0f} kB of 16-bit pixels an image"
     )
     print(f"{'GFM':10}{'step ms':>10}{'compute ms':>12}{'share':>8}{'read ms':>10}{'stored kB':>11}")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
-"""Memory layout of the segmentation head, whose 512-channel convolutions can cost more than the encoder.
+"""Memory layout of the segmentation head, whose 512-channel convolutions can take longer than the encoder.
 
     python benchmarks/layout.py
 
-Token maps (B, L, D) seen as (B, D, h, w) are channels-last views, and the head takes them as they come. The
-alternatives: maps made contiguous, and a head whose weights are channels-last too. Time of a training step of UPerNet
-on the four taps of a 224 px image and of a forward pass, the layouts in turns.
+Token maps (B, L, D) seen as (B, D, h, w) are channels-last views, which the head takes without a copy. The
+alternatives are contiguous maps and channels-last weights. Measured are a training step and a forward pass of UPerNet
+on the four taps of a 224 px image, the layouts in turns.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""Loading from the prepared store against reading the published files, and the memory that preparing needs.
+"""Loading from the prepared store compared with reading the published files, and the memory of preparing.
 
     python benchmarks/loader.py
 
-All ways run in one process on the same simulated files in the published layouts and sizes, each after one pass that
-warms the caches; the table gives the best of several passes. "files" gathers the samples of the reader, which are
-float32. "store" is what training at the paper's size loads: pixels and labels in their stored types, of segmentation
-images a window of the input's size, gathered into memory that is used again and again, as torch's pinned memory is when
-batches go to a GPU. "whole" is the same without windows, and "reflectance" is ``Split.batch``: whole images, decoded on
-the CPU into fresh memory. Memory is the peak of a process of its own that prepares a dataset of one and of eight times
-the size.
+All ways run in one process on the same simulated files of published layout and size; the table gives the best of
+several passes after one that warms the caches. "files" collects the reader's float32 samples. "store" is what training
+at the paper's size loads: pixels and labels in their stored types, of segmentation images a window of the input's size,
+copied into reused memory, as for batches that go to a GPU. "whole" is the same without windows. "reflectance" is
+``Split.batch``: whole images, decoded on the CPU into new memory. Memory is the peak of a separate process that
+prepares a dataset of one and of eight times the size.
 """
 
 from __future__ import annotations

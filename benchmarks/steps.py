@@ -1,15 +1,15 @@
-"""Cost of adaptation, side by side in one run: time and memory of a training step, and DEFLECT's forward overhead.
+"""Cost of adaptation: time and memory of a training step, and time of a forward pass, for several methods in one run.
 
     python benchmarks/steps.py [--sizes S16 S B L] [--batch N] [--rounds N] [--out FILE.md]
 
 The models are the three GFMs at 224 px with random weights (time does not depend on their values): DINO-MC ViT-S/8,
 Cross-Scale MAE ViT-B/16, Scale-MAE ViT-L/16, and timm's ViT-S/16 for the cost at its usual patch size, on ten
 Sentinel-2 bands, with the linear head. The methods take turns, so that a busy machine slows all of them; the table
-gives medians and their ratios. Memory is the peak of a process of its own: above what it held before the model was
-built on a CPU, allocated by torch on a GPU.
+gives medians and their ratios. Memory is the peak of a separate process: on a CPU above its memory before the model was
+built, on a GPU as allocated by torch.
 
-Beside the two measured ratios stand the same ratios of arithmetic, which no machine changes: the floating-point
-operations of matrix products, attention and convolutions. A method that is near them has no overhead left to lose.
+The table also has the ratios of floating-point operations (matrix products, attention, convolutions), which do not
+depend on the machine. A method close to them has no overhead left to remove.
 
 On a GPU the step runs in bf16; the share of the GPU's peak counts the same operations, and the time of the paper's grid
 is projected from steps with either head.
@@ -32,6 +32,7 @@ import timm
 import torch
 from torch import Tensor
 
+from deflect.analysis.render import pipe_table
 from deflect.bands import BandStatistics, bandset
 from deflect.data.catalog import DATASETS
 from deflect.gfms import load_gfm, taps
@@ -63,7 +64,7 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 40
 
 @dataclass
 class Trainee:
-    """A model with what it needs to make steps."""
+    """A model with everything for a training step."""
 
     model: TaskModel
     optimizer: torch.optim.Optimizer
@@ -72,7 +73,7 @@ class Trainee:
     labels: Tensor
 
     def step(self) -> None:
-        """One training step, to its end."""
+        """One training step."""
         self.model.train()
         batch_loss(self.model, self.model, self.images, self.labels, self.context).backward()
         self.optimizer.step()
@@ -88,7 +89,7 @@ class Trainee:
 
 
 def wait() -> None:
-    """Until a GPU has done what it was given."""
+    """Wait until the GPU has finished."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -114,8 +115,8 @@ def trainee(size: str, method: str, batch: int, device: str, task: str = "classi
 def interleaved(actions: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
     """Median seconds of each action; they take turns, and the first round is not counted.
 
-    In its turn an action runs twice and the second time counts: in training, too, a step follows a step of the same
-    model. After another model's step its weights are out of the caches, which costs a small model 2 % of a step.
+    In its turn an action runs twice and the second time counts: in training, too, a step follows one of the same model,
+    whose weights are in the caches. For a small model this is 2 % of a step.
     """
     times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(1 + rounds):
@@ -134,7 +135,7 @@ def resident_mb(field: str) -> float:
 
 
 def peak_memory_mb(size: str, method: str, batch: int, device: str, threads: int, settings: dict[str, Any]) -> float:
-    """Peak of two steps, the model included; to be called in a fresh process."""
+    """Peak of two steps, including the model; to be called in a new process."""
     torch.set_num_threads(threads)
     torch.nn.functional.conv2d(torch.rand(1, 3, 64, 64), torch.rand(8, 3, 8, 8), stride=8)  # libraries load now
     before = resident_mb("VmRSS")
@@ -146,7 +147,7 @@ def peak_memory_mb(size: str, method: str, batch: int, device: str, threads: int
 
 
 def in_fresh_process(*arguments: Any) -> float:
-    """``peak_memory_mb`` in a process of its own, which starts from one that has only imported the modules."""
+    """``peak_memory_mb`` in a new process, which starts with the modules imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["deflect.training.loop", "deflect.methods", "peft"])
     with context.Pool(1) as pool:
@@ -206,19 +207,13 @@ def projected_hours(sizes: Sequence[str], batch: int, rounds: int) -> list[list[
             chosen = {name: METHODS[name] for name in ("DEFLECT", "LoRA r=16", "BitFit", "full")}
             models = {k: trainee(size, method, batch, "cuda", task, **s) for k, (method, s) in chosen.items()}
             seconds[task] = statistics.mean(interleaved({k: one.step for k, one in models.items()}, rounds).values())
-        steps = {
-            t: sum(s.splits["train"] / batch for s in DATASETS.values() if s.task == t) * EPOCHS[t] for t in EPOCHS
-        }
-        hours = sum(steps[task] * seconds[task] for task in EPOCHS) * SEEDS * PAPER_METHODS / 3600
+        steps = [
+            sheet.splits["train"] / batch * EPOCHS[sheet.task] * seconds[sheet.task] for sheet in DATASETS.values()
+        ]
+        hours = sum(steps) * SEEDS * PAPER_METHODS / 3600
         milliseconds = [f"{1e3 * seconds[task]:.1f}" for task in EPOCHS]
         rows.append([GFMS[size][1], *milliseconds, f"{hours:.0f}"])
     return rows
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, first two columns to the left."""
-    rule = ["---" if i < 2 else "---:" for i in range(len(header))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
 
 
 def main() -> None:
@@ -242,14 +237,12 @@ def main() -> None:
     rows = [row for size in args.sizes for row in measure(size, args.batch, args.rounds, device)]
     text = f"# Cost of a training step\n\n{place}, torch {torch.__version__}, {precision}, {PIXELS} x {PIXELS} px, "
     text += f"{len(BANDS)} bands, batch {args.batch}, median of {args.rounds} interleaved rounds.\n\n"
-    text += markdown(header, rows) + "\n"
+    text += pipe_table(header, rows, "---:")
     if device == "cuda":
         hours = projected_hours([size for size in args.sizes if size in GFMS], args.batch, args.rounds)
-        text += (
-            f"\nTraining of the paper's grid on this GPU ({PAPER_METHODS} methods, {SEEDS} seeds, five datasets; data "
-        )
-        text += "loading and evaluation come on top):\n\n"
-        text += markdown(["GFM", "classification, step ms", "segmentation, step ms", "hours"], hours) + "\n"
+        text += f"\nTraining of the paper's grid on this GPU ({PAPER_METHODS} methods, {SEEDS} seeds, five datasets), "
+        text += "without data loading and evaluation:\n\n"
+        text += pipe_table(["GFM", "classification, step ms", "segmentation, step ms", "hours"], hours, "---:")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(text)
     print(text)

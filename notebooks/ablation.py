@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Ablation and initialisation
 #
-# What each part of DEFLECT is worth, and how the patch embedding of the other methods should start on extra bands.
+# The effect of each part of DEFLECT, and of the initial patch embedding for extra bands in the other methods.
 #
 # * Input: `runs` (a folder of run records; runs outside the main grid have folders such as `deflect+rank=1`).
 # * Output: tables `ablation` and `patch_embed` (csv, Markdown, LaTeX) in `tables`.
@@ -20,13 +20,13 @@ study = open_study(runs, grid)
 # %% [markdown]
 # ## Parts of DEFLECT
 #
-# The difference is variant minus method, over runs that both have.
+# The difference is variant minus method, over the runs of both.
 
 # %%
 show(variants.ablation(study), tables, "ablation")
 
 # %% [markdown]
-# ## Start of the patch embedding for extra bands
+# ## Initial patch embedding for extra bands
 
 # %%
 show(variants.patch_embed(study), tables, "patch_embed")

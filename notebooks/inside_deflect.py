@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Inside DEFLECT
 #
-# How far each block's displacement is turned away from the one that the frozen RGB attention would give, how long it
-# is, and which spectral features move the attention most.
+# Angle and length of each block's displacement relative to that of the frozen RGB attention, and the spectral features
+# that move the attention most.
 #
 # * Input: `runs` (a folder of run records with the `deflection.npz` and the adapters of DEFLECT's runs).
 # * Output: figures (png and pdf) in `figures`: `inside_deflect`, `inside_deflect_classes`, `index_importance`.

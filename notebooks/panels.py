@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Parameter efficiency, panel by panel
 #
-# The same trade for each GFM and each dataset, and what a training step costs.
+# The score against the parameters tuned for each GFM and each dataset, and the cost of a training step.
 #
 # * Input: `runs` (a folder of run records).
 # * Output: figures (png and pdf) in `figures`: `parameter_efficiency_per_gfm`, `_per_dataset`, and `cost`.
@@ -26,7 +26,7 @@ show(draw.parameter_efficiency_per_dataset(study), figures, "parameter_efficienc
 # %% [markdown]
 # ## Time and memory
 #
-# Methods that leave the GFM untouched may compute its features once; their step is then a step of the head alone.
+# Methods that do not change the GFM compute its features once, so their step is that of the head alone.
 
 # %%
 show(draw.cost(study), figures, "cost")

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Parameter efficiency
 #
-# What a method scores against how much of the GFM it tunes.
+# The score of each method against the share of the GFM's parameters that it tunes.
 #
 # * Input: `runs` (a folder of run records).
 # * Output: figures (png and pdf) in `figures`: `parameter_efficiency`.
@@ -19,7 +19,7 @@ study = open_study(runs, grid)
 
 # %% [markdown]
 # One mark per method, averaged over all datasets and GFMs. The dashed line is full fine-tuning, the oracle; the grey
-# line is the Pareto front: nothing tunes less and scores more.
+# line is the Pareto front: no method with fewer tuned parameters has a higher score.
 
 # %%
 show(draw.parameter_efficiency(study), figures, "parameter_efficiency")

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Training, confusions and maps
 #
-# How the runs trained, which classes they mix up, and what they see in the same test images.
+# Training curves, confusion matrices, and predictions for the same test images.
 #
 # * Input: `runs` (a folder of run records), `prepared` (the folder of prepared datasets).
 # * Output: figures (png and pdf) in `figures`: `training_curves`, `confusion_matrices`, and one
@@ -37,7 +37,7 @@ show(draw.confusion_matrices(study), figures, "confusion_matrices")
 # %% [markdown]
 # ## Segmentation maps
 #
-# Below each prediction its errors, where the truth is known.
+# Below each prediction are its errors, where the truth is known.
 
 # %%
 for dataset in datasets:

@@ -26,7 +26,9 @@ study = open_study(runs, grid)
 # ## Before reading the numbers
 
 # %%
-for note in [*study.warnings, *study_tables.gap_notes(study)] or ["Every run of the grid is here; nothing to warn of."]:
+for note in [*study.warnings, *study_tables.gap_notes(study)] or [
+    "All runs of the grid are present, without warnings."
+]:
     display(Markdown(f"* {render.plain(note)}"))
 
 # %% [markdown]
@@ -36,13 +38,13 @@ for note in [*study.warnings, *study_tables.gap_notes(study)] or ["Every run of 
 show(study_tables.main(study), tables, "main")
 
 # %% [markdown]
-# ## Ranks, and what the evidence supports
+# ## Ranks and tests
 
 # %%
 show(ranks.ranks(study, resamples), tables, "ranks")
 
 # %% [markdown]
-# ## Beside the paper
+# ## Comparison with the paper
 
 # %%
 show(comparison.comparison(study, comparison.load_references(references)), tables, "comparison")

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Pixels of a window that Chromium keeps for its own bars, and leaves empty in a screenshot.
+#: Height in pixels of the window's bars, which stay empty in a screenshot of Chromium.
 FRAME = 143
 PICTURES = ROOT / "docs/pictures"
 sys.path.insert(0, str(ROOT / "tests/helpers"))
 
 
 def realism() -> None:
-    """Simulated beside real Sentinel-2: band means, correlations and index ranges. Needs the real samples."""
+    """Simulated and real Sentinel-2 data: band means, correlations and index ranges. Needs the real samples."""
     import matplotlib.pyplot as plt
     from band_summary import summarise
     from real_imagery import REAL, bigearthnet, eurosat
@@ -27,15 +27,14 @@ def realism() -> None:
     from deflect.data.store import Store
 
     if not REAL.is_dir():
-        print("no real imagery beside the project: docs/pictures/simulation.png is left as it is")
+        print(f"no real imagery in {REAL}: docs/pictures/simulation.png is not changed")
         return
     sources = {"real: EuroSAT (L1C)": eurosat(), "real: BigEarthNet (L2A)": bigearthnet()}
     for name, title in (("so2sat", "simulated: So2Sat"), ("brick_kiln", "simulated: Brick Kiln")):
         split = Store(ROOT / f"data/prepared/mini/{name}").split("train")
         sources[title] = np.asarray(split.images) * split.card.scale, split.card.bands
-    shared = [
-        n for n in sources["simulated: So2Sat"][1].names if all(n in bands.names for _, bands in sources.values())
-    ]
+    bandsets = [bands.names for _, bands in sources.values()]
+    shared = [name for name in bandsets[2] if all(name in names for names in bandsets)]  # in So2Sat's order
     summaries = {
         title: summarise(images[:, [bands.channel(n) for n in shared]], bands.subset(shared))
         for title, (images, bands) in sources.items()
@@ -66,10 +65,10 @@ def realism() -> None:
 
 
 def screenshots() -> None:
-    """The report and the summary page, as a browser shows them. Needs Chromium."""
+    """The report and the summary page in a browser. Needs Chromium."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
-        print("no Chromium: docs/pictures/report.png and summary.png are left as they are")
+        print("no Chromium: docs/pictures/report.png and summary.png are not changed")
         return
     for page, (width, height) in {"report": (1280, 880), "summary": (1000, 1900)}.items():
         picture, address = PICTURES / f"{page}.png", (ROOT / f"results/mini/{page}.html").as_uri()

@@ -1,4 +1,4 @@
-"""The paper's known numbers beside ours: differences and verdicts by hand; what is not known stays empty."""
+"""Comparison with the paper: differences and verdicts by hand; unknown cells stay empty."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_simulated_study_is_not_comparable(tmp_path):
         ("confidence", "trust", "columns"),
     ],
 )
-def test_a_broken_reference_file_is_named(tmp_path, old, new, message):
+def test_a_broken_reference_file_is_an_error(tmp_path, old, new, message):
     path = tmp_path / "paper.csv"
     path.write_text(REFERENCES.read_text().replace(old, new, 1))
     with pytest.raises(DataError, match=f"{path}: .*{message}"):

@@ -1,4 +1,4 @@
-"""What a user wrote (titles, class names) appears as it was written in tables, figures, notebooks and the page."""
+"""Titles and class names of a user appear unchanged in tables, figures, notebooks and the summary."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def test_titles_and_classes_with_dollars_and_backslashes_are_drawn_as_written(tm
         assert not any(text.get_parse_math() for text in texts)
 
 
-def test_the_title_stands_in_tables_and_page(tmp_path: Path, monkeypatch) -> None:
+def test_titles_appear_in_tables_and_summary(tmp_path: Path, monkeypatch) -> None:
     study_of(tmp_path, monkeypatch, SIGNS)
     for variant, changes in {"lora+x": {"patch_init": "zero"}, "deflect+y": {"rank": 1}}.items():
         method = variant.partition("+")[0]
         make_run(tmp_path / "runs", "burn_scars", "scale_mae", method, variant=variant, settings=changes)
     axes = {"datasets": ["burn_scars"], "gfms": ["scale_mae"], "seeds": [0]}
-    beside = axes | {"names": ["lora+x", "deflect+y"]}
+    variants_ = axes | {"names": ["lora+x", "deflect+y"]}
     names = {"methods": METHODS, "titles": {"burn_scars": TITLE}}
-    study = load_study(tmp_path / "runs", axes | names | {"variants": beside})
+    study = load_study(tmp_path / "runs", axes | names | {"variants": variants_})
     references = comparison.load_references("references/paper.csv")
     for _, printed in (tables.main(study), variants.ablation(study), variants.patch_embed(study)):
         cells = [*printed.header, *(cell.text for row in printed.rows if isinstance(row, list) for cell in row)]
@@ -83,7 +83,7 @@ def test_the_title_stands_in_tables_and_page(tmp_path: Path, monkeypatch) -> Non
     assert "<b>50" not in page
 
 
-def test_titles_of_cards_reach_the_notebooks_and_published_datasets_need_none(tmp_path: Path, monkeypatch) -> None:
+def test_titles_of_cards_are_in_the_grid(tmp_path: Path, monkeypatch) -> None:
     settings = config.read()
     monkeypatch.chdir(tmp_path)
     assert "titles" not in grid(config.parse(settings).study)
@@ -93,7 +93,7 @@ def test_titles_of_cards_reach_the_notebooks_and_published_datasets_need_none(tm
     assert grid(config.parse(settings).study)["titles"] == {"fields": TITLE}
 
 
-def test_tables_escape_what_their_format_reads_as_marks() -> None:
+def test_tables_escape_markup() -> None:
     printed = PrintedTable(
         "t", ["a", "b"], [[Cell("[x] *y* _z_ a_b $c$"), Cell(r"<i> &lt; `d` \e [f](g)")], [Cell("< 5"), Cell("–")]]
     )
@@ -104,7 +104,7 @@ def test_tables_escape_what_their_format_reads_as_marks() -> None:
     assert "&lt;i&gt; &amp;lt;" in html(printed)
 
 
-def test_signs_that_no_font_has_are_named_once_with_the_remedy(tmp_path: Path, monkeypatch, caplog) -> None:
+def test_characters_without_a_font_are_logged_once(tmp_path: Path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [font_manager.findfont("DejaVu Sans")])
     for cached in (fonts._search, fonts._warn):
         cached.cache_clear()
@@ -116,8 +116,8 @@ def test_signs_that_no_font_has_are_named_once_with_the_remedy(tmp_path: Path, m
     fonts._search.cache_clear()
 
 
-def test_an_installed_font_that_has_the_signs_is_taken(tmp_path: Path, monkeypatch, caplog) -> None:
-    """Stands in for a CJK font: DejaVu Sans Mono under a base that lacks a letter of it."""
+def test_an_installed_font_with_the_characters_is_used(tmp_path: Path, monkeypatch, caplog) -> None:
+    """With DejaVu Sans Mono as the installed font and a base font without one of its letters."""
     mono = font_manager.findfont("DejaVu Sans Mono")
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [mono])
     base = fonts._characters(font_manager.findfont("DejaVu Sans")) - {"é"}
@@ -134,7 +134,7 @@ def test_an_installed_font_that_has_the_signs_is_taken(tmp_path: Path, monkeypat
     fonts._search.cache_clear()
 
 
-def test_what_a_notebook_warns_of_stands_in_the_log_of_its_command(tmp_path: Path, caplog) -> None:
+def test_warnings_of_a_notebook_are_logged(tmp_path: Path, caplog) -> None:
     source = tmp_path / "a.py"
     source.write_text("# %%\nimport logging\nlogging.getLogger('x').warning('two\\nlines')\nprint('out')\n")
     with caplog.at_level(logging.WARNING):

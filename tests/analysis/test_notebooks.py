@@ -1,4 +1,4 @@
-"""Every notebook runs on made-up records, refuses parameters it does not have, and gives the same bytes again."""
+"""Notebooks run on made-up records, refuse unknown parameters and give the same bytes again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deflect.analysis.notebook import execute, find_root, parameter_names
 from deflect.errors import DataError
 
 NOTEBOOKS = ROOT / "notebooks"
-#: Parameters beside `runs` and `grid`, and the files that each notebook writes.
+#: Parameters besides `runs` and `grid`, and the files that each notebook writes.
 OUTPUTS = {
     "tables": (["references", "resamples", "tables"], ["tables/main", "tables/ranks", "tables/comparison"]),
     "parameter_efficiency": (["figures"], ["figures/parameter_efficiency"]),
@@ -73,7 +73,7 @@ def test_every_notebook_is_listed_here_and_in_the_workflow():
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_notebook_runs_and_writes_what_it_says(name, folder, monkeypatch):
+def test_notebook_writes_its_outputs(name, folder, monkeypatch):
     monkeypatch.chdir(ROOT)
     output = folder / f"notebooks/{name}.ipynb"
     execute(NOTEBOOKS / f"{name}.py", output, parameters(name, folder))
@@ -85,7 +85,7 @@ def test_notebook_runs_and_writes_what_it_says(name, folder, monkeypatch):
     assert not [o for cell in cells for o in cell.get("outputs", []) if o.output_type in ("error", "stream")]
 
 
-def test_rerun_from_nothing_gives_the_same_bytes(folder, tmp_path, monkeypatch):
+def test_rerun_gives_the_same_bytes(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     name = "parameter_efficiency"
     runs = []
@@ -117,7 +117,7 @@ def test_a_failing_notebook_is_kept_with_its_traceback(tmp_path):
     assert "no luck" in (tmp_path / "out.ipynb").read_text()
 
 
-def test_a_notebook_finds_the_project_from_below(tmp_path, monkeypatch):
+def test_a_notebook_finds_the_project_from_a_subfolder(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     monkeypatch.chdir(tmp_path / "notebooks")

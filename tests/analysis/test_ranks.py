@@ -1,4 +1,4 @@
-"""Ranks, paired tests and what they support, against values worked out by hand."""
+"""Ranks and paired tests, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFUSION = np.array([[3.0, 1, 0], [1, 2, 0], [0, 0, 0]])
 
 
 def test_scores_of_a_confusion_by_hand():
-    assert bootstrap.score(CONFUSION, "f1_macro") == pytest.approx((6 / 8 + 4 / 6) / 2)  # the absent class counts not
+    assert bootstrap.score(CONFUSION, "f1_macro") == pytest.approx((6 / 8 + 4 / 6) / 2)  # the absent class is left out
     assert bootstrap.score(CONFUSION, "mIoU") == pytest.approx((3 / 5 + 2 / 4) / 2)
 
 
@@ -66,7 +66,7 @@ def test_mean_ranks_have_four_decimals(tmp_path):
     assert frame.average.tolist() == [56.6667, 53.3333]
 
 
-def test_the_interval_is_that_of_the_paired_differences(tmp_path):
+def test_interval_is_that_of_paired_differences(tmp_path):
     make_study(tmp_path, ["so2sat", "mados"], ["scale_mae", "dino_mc"], ["deflect", "lora", "full"])
     study = load_study(tmp_path)
     frame, _ = ranks.ranks(study, resamples=200, seed=3)
@@ -97,14 +97,14 @@ def test_evidence_follows_the_tests(tmp_path):
     assert "one training each" in sentence
 
 
-def test_evidence_says_how_many_trainings_each_cell_has(tmp_path):
+def test_evidence_has_the_number_of_seeds(tmp_path):
     make_study(tmp_path, ["mados"], ["scale_mae"], ["deflect", "lora"], seeds=(0, 1))
     (tmp_path / "mados/scale_mae/lora/seed1/record.json").unlink()
     study = load_study(tmp_path)
     assert "1–2 trainings each" in ranks.evidence(ranks.ranks(study, resamples=50)[0], study)
 
 
-def test_no_method_is_whole_yet(tmp_path):
+def test_no_test_while_all_methods_lack_runs(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect")
     grid = {"datasets": ["so2sat", "mados"], "gfms": ["scale_mae"], "methods": ["deflect", "lora"], "seeds": [0]}
     frame, sheet = ranks.ranks(load_study(tmp_path, grid), resamples=10)
@@ -112,7 +112,7 @@ def test_no_method_is_whole_yet(tmp_path):
     assert "support no statement" in sheet.notes[2]
 
 
-def test_equal_predictions_are_not_told_apart(tmp_path):
+def test_equal_predictions_are_not_significantly_different(tmp_path):
     for method in ("deflect", "lora"):
         make_run(tmp_path, "so2sat", "scale_mae", method)
     folder = tmp_path / "so2sat/scale_mae"

@@ -1,4 +1,4 @@
-"""Records that do not belong together: left out, warned of, or refused by name; never averaged in silence."""
+"""Records that do not belong together are left out, warned of or refused."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def test_runs_outside_the_grid_are_not_mixed_in(tmp_path):
     assert study.stale.reason.tolist() == ["not in the configured grid"]
 
 
-def test_leftovers_of_another_grid_do_not_outvote_the_study(tmp_path):
+def test_runs_outside_the_grid_do_not_make_others_stale(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect")
-    for dataset in ("mados", "burn_scars"):  # no longer in the configuration, and never trained again
+    for dataset in ("mados", "burn_scars"):  # not in the configuration any more
         make_run(tmp_path, dataset, "scale_mae", "deflect", code__sha256="an older state")
     grid = {"datasets": ["so2sat"], "gfms": ["scale_mae"], "methods": ["deflect"], "seeds": [0]}
     study = load_study(tmp_path, grid)
@@ -51,7 +51,7 @@ def test_leftovers_of_another_grid_do_not_outvote_the_study(tmp_path):
     assert set(study.stale.reason) == {"not in the configured grid"}
 
 
-def test_a_run_left_out_has_no_say_in_what_else_is_stale(tmp_path):
+def test_a_run_left_out_does_not_count_for_other_reasons(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "lora")
     make_run(tmp_path, "so2sat", "scale_mae", "slr")
     for seed in (0, 1):  # two seeds of the old code and settings, one trained again
@@ -115,7 +115,7 @@ def test_unequal_training_raises_a_warning(tmp_path):
         ({"confusion": [[1]]}, "key confusion: expected 17 x 17 counts"),
     ],
 )
-def test_a_broken_record_is_named_with_file_and_key(tmp_path, change, message):
+def test_errors_in_a_record_name_file_and_key(tmp_path, change, message):
     out = make_run(tmp_path, "so2sat", "scale_mae", "deflect", **change)
     with pytest.raises(DataError) as error:
         load_records(tmp_path)

@@ -1,4 +1,4 @@
-"""Tables from made-up records, against values worked out by hand."""
+"""Tables from made-up records, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from make_records import make_run, make_study, seeds
 from deflect.analysis import scores, tables, variants
 from deflect.analysis.records import load_study
 from deflect.analysis.render import GAP, Cell, PrintedTable, latex, markdown, marks, pipe_table, share, span, thousands
-from deflect.analysis.scores import summarise, t975
+from deflect.analysis.scores import percent, t975
 
 MAIN = "study,dataset,gfm,method,bands,metric,mean,std,ci95,n,tuned_params,gfm_params,tuned_percent,head_params"
 
@@ -20,17 +20,15 @@ MAIN = "study,dataset,gfm,method,bands,metric,mean,std,ci95,n,tuned_params,gfm_p
 
 
 def test_interval_by_hand():
-    found = summarise([0.5, 0.6, 0.7])
-    assert found.mean == pytest.approx(0.6)
-    assert found.std == pytest.approx(0.1)
-    assert found.ci95 == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-4)
-    assert found.n == 3
+    found = percent([0.5, 0.6, math.nan, 0.7])
+    assert (found["mean"], found["std"], found["n"]) == (60, 10, 3)
+    assert found["ci95"] == pytest.approx(4.302653 * 10 / math.sqrt(3), rel=1e-4)
 
 
 def test_one_value_has_no_interval_and_none_is_a_gap():
-    assert summarise([0.5])[:1] == (0.5,)
-    assert math.isnan(summarise([0.5]).ci95)
-    assert math.isnan(summarise([math.nan]).mean)
+    assert percent([0.5])["mean"] == 50
+    assert math.isnan(percent([0.5])["ci95"])
+    assert math.isnan(percent([math.nan])["mean"])
 
 
 def test_t_quantiles_against_published_tables():
@@ -102,7 +100,6 @@ def test_averages_within_a_dataset_and_within_a_gfm(tmp_path):
     assert scores.averages(study, ("dataset",)).set_index("dataset")["mean"].to_dict() == {"so2sat": 60, "mados": 20}
     assert scores.averages(study, ("gfm",)).set_index("gfm")["mean"].to_dict() == {"scale_mae": 30, "dino_mc": 50}
     assert scores.cell_means(study).deflect.to_dict() == {cell: 100 * value for cell, value in values.items()}
-    assert scores.matrix(study.main)[0].to_dict() == values
 
 
 def test_scores_have_four_decimals_in_percent(tmp_path):
@@ -115,7 +112,7 @@ def test_scores_have_four_decimals_in_percent(tmp_path):
     assert table["std"].tolist() == [13.4687]
 
 
-def test_missing_runs_are_gaps_with_a_note_never_zeros(tmp_path):
+def test_missing_runs_are_gaps_with_a_note(tmp_path):
     for dataset in ("so2sat", "mados"):
         for method in ("deflect", "lora"):
             make_run(tmp_path, dataset, "scale_mae", method)
@@ -128,13 +125,13 @@ def test_missing_runs_are_gaps_with_a_note_never_zeros(tmp_path):
     assert (len(gap), gap.iloc[0].n, gap.iloc[0].metric) == (1, 0, "mIoU")
     assert gap[["mean", "std", "ci95", "tuned_params"]].isna().all(axis=None)
     lora = next(row for row in printed.rows if isinstance(row, list) and row[0].text == "LoRA")
-    assert [cell.text for cell in lora[-2:]] == [GAP, GAP]  # no average over the cells that happen to exist
+    assert [cell.text for cell in lora[-2:]] == [GAP, GAP]  # no average over other cells
     assert any("mados/scale_mae/lora/seed0" in note for note in printed.notes)
     table.write(tmp_path / "out/main")
     assert ",lora,,mIoU,,,,0,,,," in (tmp_path / "out/main.csv").read_text()
 
 
-def test_grid_names_runs_that_no_folder_hints_at(tmp_path):
+def test_missing_runs_of_the_grid_without_any_folder(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect")
     grid = {"datasets": ["so2sat"], "gfms": ["scale_mae"], "methods": ["deflect", "slr"], "seeds": [0, 1]}
     grid["variants"] = {"names": ["no_uatt"], "datasets": ["so2sat"], "gfms": ["scale_mae"], "seeds": [0]}
@@ -145,12 +142,12 @@ def test_grid_names_runs_that_no_folder_hints_at(tmp_path):
         "slr/seed1",
         "no_uatt/seed0",
     }
-    assert study.cells() == [("so2sat", "scale_mae", "deflect"), ("so2sat", "scale_mae", "slr")]
+    assert study.cells().values.tolist() == [["so2sat", "scale_mae", "deflect"], ["so2sat", "scale_mae", "slr"]]
 
 
 def test_parameters_are_averaged_over_cells_like_the_scores(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "lora", parameters__tuned_percent=1.0)
-    for seed in (0, 1, 2):  # more seeds do not weigh more
+    for seed in (0, 1, 2):  # more seeds have no more weight
         make_run(tmp_path, "so2sat", "dino_mc", "lora", seed, parameters__tuned_percent=3.0)
     assert scores.averages(load_study(tmp_path)).tuned_percent.tolist() == [2.0]
 
@@ -164,7 +161,7 @@ def test_ablation_compares_equal_runs(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect", 1, "deflect+rank=1", {"rank": 1}, score=0.52)
     frame, printed = variants.ablation(load_study(tmp_path))
     rows = frame[frame.dataset == "average"].set_index("variant")
-    assert rows.loc["", "mean"] == pytest.approx(62)  # seed 2 has no variant and stays out
+    assert rows.loc["", "mean"] == pytest.approx(62)  # seed 2 has no variant
     assert rows.loc["rank=1", "difference"] == pytest.approx(-11)
     assert rows.loc["rank=1", "difference_ci95"] == pytest.approx(12.7062 * math.sqrt(2) / math.sqrt(2), rel=1e-3)
     assert rows.loc["rank=1", "changes"] == "rank=1"
@@ -183,8 +180,8 @@ def test_ablation_gap_instead_of_an_average_over_fewer_runs(tmp_path):
 
 
 def test_ablation_counts_parameters_of_the_runs_that_it_compares(tmp_path):
-    for gfm, percent in (("scale_mae", 2.0), ("dino_mc", 8.0)):  # the variant ran on Scale-MAE alone
-        make_run(tmp_path, "so2sat", gfm, "deflect", parameters__tuned_percent=percent)
+    for gfm, tuned in (("scale_mae", 2.0), ("dino_mc", 8.0)):  # the variant ran on Scale-MAE alone
+        make_run(tmp_path, "so2sat", gfm, "deflect", parameters__tuned_percent=tuned)
     lower = {"settings": {"rank": 1}, "parameters__tuned_percent": 1.0, "parameters__tuned_params": 10}
     make_run(tmp_path, "so2sat", "scale_mae", "deflect", variant="deflect+rank=1", **lower)
     frame, printed = variants.ablation(load_study(tmp_path))
@@ -215,7 +212,7 @@ def test_variant_tables_of_a_study_without_variants(tmp_path):
         assert "No such runs" in markdown(printed)
 
 
-# ---------------------------------------------------------------------- on paper
+# ---------------------------------------------------------------------- formats
 
 
 def test_marks_share_a_tie_as_printed():
@@ -229,7 +226,7 @@ def test_numbers_as_printed():
     assert [span(["1", "1"]), span(["1", "2", "3"]), span([])] == ["1", "1–3", GAP]
 
 
-def test_a_wide_latex_table_takes_the_page_and_never_runs_out_of_it():
+def test_a_wide_latex_table_spans_the_page_and_is_scaled():
     narrow, wide = (latex(PrintedTable("T", ["x"] * columns, [])) for columns in (3, 10))
     assert (narrow.count("{table}"), wide.count("{table*}")) == (2, 2)
     assert r"\resizebox{\ifdim\width>\linewidth" in wide

@@ -1,14 +1,13 @@
 """Paired bootstrap over test images, from the predictions that every run keeps.
 
 All runs of a dataset are scored on the same resampled images, so that the difficulty of the images cancels in the
-difference of two methods. F1 and IoU of a class need only its hits and its total (times it is the truth plus times
-it is predicted), both sums over images. A resample is then a weighting of these sums, and 10,000 resamples are one
-matrix product.
+difference of two methods. F1 and IoU of a class need only its hits and its total (count in the truth plus count in the
+prediction), which are sums over images. A resample weights these sums, so 10,000 resamples are one matrix product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,17 @@ Array = NDArray[np.float64]
 CHUNK = 2000
 
 
-def f1_macro(hit: Array, total: Array) -> Array:
-    """Hits and totals of the classes (..., K) -> (...) mean F1 over the classes that occur in truth or prediction."""
-    return _mean_where(2 * hit, total)
+def _mean_ratio(part: Array, whole: Array) -> Array:
+    """Mean of part/whole over the last axis, without classes whose ``whole`` is zero."""
+    ratio = np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
+    return ratio.sum(-1) / np.maximum((whole > 0).sum(-1), 1)
 
 
-def mean_iou(hit: Array, total: Array) -> Array:
-    """Hits and totals of the classes (..., K) -> (...) mean IoU over the classes that occur in truth or prediction."""
-    return _mean_where(hit, total - hit)
-
-
-SCORES = {"f1_macro": f1_macro, "mIoU": mean_iou}
+#: Hits and totals (..., K) -> mean (...) over the classes that occur in truth or prediction.
+SCORES: dict[str, Callable[[Array, Array], Array]] = {
+    "f1_macro": lambda hit, total: _mean_ratio(2 * hit, total),
+    "mIoU": lambda hit, total: _mean_ratio(hit, total - hit),
+}
 
 
 def hits_and_totals(confusions: Array) -> tuple[Array, Array]:
@@ -46,25 +45,15 @@ def score(confusion: Array, metric: str) -> float:
     return float(SCORES[metric](*hits_and_totals(np.asarray(confusion, dtype=float))))
 
 
-def _mean_where(part: Array, whole: Array) -> Array:
-    """Mean of part/whole over the last axis, leaving out classes whose ``whole`` is zero."""
-    ratio = np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
-    return ratio.sum(-1) / np.maximum((whole > 0).sum(-1), 1)
-
-
 def image_confusions(folder: Path, record: Mapping[str, Any]) -> tuple[NDArray[np.str_], Array]:
-    """Ids (N,) and confusion matrix of every test image (N, K, K) from a run's predictions.
-
-    Raises:
-        FileNotFoundError, DataError: the file is missing, changed or lacks an array.
-    """
+    """Ids (N,) and confusion matrix of every test image (N, K, K) from a run's predictions. Raises as `run_arrays`."""
     if record["task"] == "segmentation":
         found = run_arrays(folder, record, PREDICTIONS, ["ids", "confusions"])
         return found["ids"], found["confusions"].astype(float)
     found = run_arrays(folder, record, PREDICTIONS, ["ids", "labels", "predictions"])
-    classes, images = len(record["classes"]), len(found["ids"])
-    counts = np.zeros((images, classes, classes))
-    counts[np.arange(images), found["labels"], found["predictions"]] = 1
+    classes = len(record["classes"])
+    counts = np.zeros((len(found["ids"]), classes, classes))
+    counts[np.arange(len(counts)), found["labels"], found["predictions"]] = 1
     return found["ids"], counts
 
 
@@ -78,18 +67,16 @@ def resamples(images: int, count: int, seed: int) -> Iterator[Array]:
 
 
 def bootstrap_scores(runs: Sequence[Array], metric: str, count: int, seed: int) -> Array:
-    """Score of every run on each of ``count`` resamples of the images that the runs share.
+    """Score of every run on each of ``count`` resamples of the images that the runs share: (runs, count) fractions.
 
     Args:
         runs: for each run, the (N, K, K) confusion matrices of the test images.
         metric: a key of `SCORES`.
-    Returns: (runs, count) fractions.
     """
     features = [np.concatenate(hits_and_totals(run), axis=-1) for run in runs]
     chunks = []
     for weights in resamples(len(runs[0]), count, seed):
-        sums = np.stack([weights @ feature for feature in features])
-        hit, total = np.split(sums, 2, axis=-1)
+        hit, total = np.split(np.stack([weights @ feature for feature in features]), 2, axis=-1)
         chunks.append(SCORES[metric](hit, total))
     return np.concatenate(chunks, axis=1)
 

@@ -1,7 +1,7 @@
-"""The order, label, colour and mark of every method, GFM, dataset and metric, the same in all tables and figures.
+"""Order, label, colour and marker of every method, GFM, dataset and metric, the same in all tables and figures.
 
-Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind readers can tell apart; the marks
-differ as well, so that figures stay readable in grey.
+The colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind readers can distinguish; the
+markers differ too, so that figures stay readable in grey.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ORACLE, FLOOR = "full", "frozen"
 
 
 class Look(NamedTuple):
-    """How a method appears: label, colour, marker and line style of matplotlib."""
+    """``marker`` and ``line`` (style) are those of matplotlib."""
 
     label: str
     colour: str
@@ -45,14 +45,12 @@ TITLES = {
     "mados": "MADOS",
     "f1_macro": "F1 (macro)",
     "f1_micro": "F1 (micro)",
-    "accuracy": "accuracy",
-    "mIoU": "mIoU",
 }
-_RANK = {name: position for position, name in enumerate((*DATASETS, *GFMS, *METHODS))}
+_PLACES = {name: place for place, name in enumerate((*DATASETS, *GFMS, *METHODS))}
 
 
 def look(method: str) -> Look:
-    """The look of a method; one that this table does not know gets a plain grey circle."""
+    """The look of a method; an unknown one gets a plain grey circle."""
     return LOOKS.get(method, Look(method, "#7F7F7F", "o", "-"))
 
 
@@ -61,6 +59,16 @@ def title(name: str) -> str:
     return LOOKS[name].label if name in LOOKS else TITLES.get(name, name)
 
 
+def titles(names: Iterable[str]) -> str:
+    """Distinct names as printed, in the project's order."""
+    return ", ".join(map(title, ordered(names)))
+
+
 def ordered(names: Iterable[str]) -> list[str]:
-    """Distinct names in the project's order; unknown ones (a dataset of one's own) follow by alphabet."""
-    return sorted(set(names), key=lambda name: (_RANK.get(name, len(_RANK)), name))
+    """Distinct names in the project's order."""
+    return sorted(set(names), key=place)
+
+
+def place(name: str) -> tuple[int, str]:
+    """Sorting key for the project's order; unknown names (such as a user's datasets) come last, alphabetically."""
+    return _PLACES.get(name, len(_PLACES)), name

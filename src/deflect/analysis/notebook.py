@@ -1,6 +1,6 @@
-"""Notebooks: run one (py:percent) with parameters to an .ipynb whose bytes depend on its content alone; show results.
+"""Execute notebooks (py:percent) with parameters. Equal inputs give .ipynb files with equal bytes.
 
-A notebook starts with `open_study` and shows every table and figure by `show`.
+A notebook starts with `open_study` and passes every table and figure to `show`.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from deflect.errors import DataError
 from deflect.files import atomic_path
@@ -26,17 +26,13 @@ log = logging.getLogger(__name__)
 
 #: Cell metadata that differs from run to run (nbstripout strips the same).
 _VOLATILE = ("papermill", "execution", "collapsed", "scrolled")
-#: Threads of the kernel's linear algebra: more would change rounding with the machine, and the sums here are small.
-_KERNEL = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",
-    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-}
+#: Environment of the kernel. One thread: with more, rounding would depend on the machine, and the sums here are small.
+_KERNEL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+_KERNEL |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
 def open_study(runs: str, grid: Mapping[str, Any]) -> StudyRuns:
-    """Change to the project's folder and load the runs of the study that the notebook's parameters name."""
+    """Change to the project's folder and load the runs of a study."""
     from deflect.analysis.records import load_study
 
     os.chdir(find_root())
@@ -57,10 +53,9 @@ def show(result: Table | Figure, folder: str, name: str) -> None:
 
 
 def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any] | None = None) -> None:
-    """Convert ``source`` (py:percent) to a notebook, run it and write ``output``.
+    """Run the notebook ``source`` (py:percent) in the current directory and write ``output``.
 
-    Runs in the current directory with the kernel of this very interpreter. Equal inputs give equal bytes. A notebook
-    that fails is written too, with its traceback.
+    The kernel is this interpreter. A notebook that fails is written too, with its traceback.
 
     Args:
         parameters: values for names in the cell tagged ``parameters``.
@@ -69,26 +64,33 @@ def execute(source: Path | str, output: Path | str, parameters: Mapping[str, Any
         DataError: an unknown parameter, or a failing cell; the message has the name or the last line of the error.
         FileNotFoundError: there is no such notebook.
     """
-    source, output, parameters = Path(source), Path(output), dict(parameters or {})
+    source, parameters = Path(source), dict(parameters or {})
     known = parameter_names(source)
     if unknown := sorted(set(parameters) - set(known)):  # papermill itself would only warn
         raise DataError(f"{source}: no parameter {', '.join(unknown)}; it has {', '.join(known)}")
     import papermill
+    from ipykernel.kernelspec import write_kernel_spec
     from traitlets.config import Config
 
-    with tempfile.TemporaryDirectory(prefix="deflect-") as name, _kernel(Path(name)):
-        plain, ran = Path(name) / "plain.ipynb", Path(name) / "ran.ipynb"
-        _convert(source, plain)
+    with tempfile.TemporaryDirectory(prefix="deflect-") as name:
+        folder, ran = Path(name), Path(name) / "ran.ipynb"
+        # The kernel's own log is off: errors in a cell reach the notebook, and interrupts at its end are no errors.
+        write_kernel_spec(str(folder / "kernels" / "python3"), extra_arguments=["--log-level=CRITICAL"])
+        # The user's IPython settings and start-up files have no effect.
+        folders = {"JUPYTER_PATH": name, "JUPYTER_RUNTIME_DIR": f"{name}/runtime", "IPYTHONDIR": f"{name}/ipython"}
+        environment = _KERNEL | folders | {"DEFLECT_FOLDER": str(Path.cwd())}
+        # Sockets in this folder: notebooks that run at the same time could take each other's ports.
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{name}/kernel"}})
+        options = {"kernel_name": "python3", "progress_bar": False, "config": config, "coalesce_streams": True}
         failure = None
-        # Sockets in a folder of our own: notebooks that run at the same time could take each other's ports.
-        local = Config({"KernelManager": {"transport": "ipc", "ip": f"{name}/kernel"}})
         try:
-            papermill.execute_notebook(plain, ran, parameters, kernel_name="python3", progress_bar=False, config=local)
+            with mock.patch.dict(os.environ, environment):
+                papermill.execute_notebook(_read(source), ran, parameters, **options)
         except papermill.PapermillExecutionError as error:
             failure = f"{source}: cell {error.exec_count} failed: {error.ename}: {error.evalue}; see {output}"
         for text in stabilise(ran):
             log.warning("%s: %s", source, text)
-        with atomic_path(output) as aside:
+        with atomic_path(Path(output)) as aside:
             aside.write_bytes(ran.read_bytes())
     if failure:
         raise DataError(failure)
@@ -100,28 +102,31 @@ def parameter_names(source: Path) -> list[str]:
 
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such notebook")
-    with tempfile.TemporaryDirectory(prefix="deflect-") as name:
-        _convert(source, Path(name) / "plain.ipynb")
-        return list(papermill.inspect_notebook(Path(name) / "plain.ipynb"))
+    return list(papermill.inspect_notebook(_read(source)))
 
 
-def find_root(start: Path | None = None) -> Path:
-    """The nearest folder, upward from ``start`` or here, that holds the project: a Snakefile or a pyproject.toml.
+def _read(source: Path) -> Any:
+    import jupytext
 
-    Lets a notebook use the project's paths whether it is opened in the root or in notebooks/. Where a study runs, its
-    working directory holds the paths, whatever is above it.
+    notebook = jupytext.read(source)
+    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return notebook
+
+
+def find_root() -> Path:
+    """The project's folder: the nearest one, from here upward, with a Snakefile or a pyproject.toml.
+
+    A notebook finds it whether it is opened in the root or in notebooks/. Under `execute` it is the working directory.
     """
-    if start is None and "DEFLECT_FOLDER" in os.environ:
+    if "DEFLECT_FOLDER" in os.environ:
         return Path(os.environ["DEFLECT_FOLDER"])
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "Snakefile").exists() or (folder / "pyproject.toml").exists():
-            return folder
-    return start
+    here = Path.cwd()
+    marked = (f for f in (here, *here.parents) if (f / "Snakefile").exists() or (f / "pyproject.toml").exists())
+    return next(marked, here)
 
 
 def stabilise(path: Path) -> list[str]:
-    """Rewrite a notebook without what differs from run to run: times, random cell ids, how output was cut to pieces.
+    """Remove from a notebook what differs from run to run: times and random cell ids.
 
     Returns: what its cells wrote to stderr, such as warnings, a line per cell.
     """
@@ -133,48 +138,6 @@ def stabilise(path: Path) -> list[str]:
         cell.id = f"cell-{position}"
         for key in _VOLATILE:
             cell.metadata.pop(key, None)
-        if cell.cell_type == "code":
-            cell.outputs = _joined(cell.outputs)
     nbformat.write(notebook, path)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return [" ".join(output.text.split()) for output in outputs if output.get("name") == "stderr"]
-
-
-def _joined(outputs: list[Any]) -> list[Any]:
-    """Neighbouring pieces of one stream as one output."""
-    joined: list[Any] = []
-    for output in outputs:
-        if joined and output.output_type == "stream" and output.get("name") == joined[-1].get("name"):
-            joined[-1].text += output.text
-        else:
-            joined.append(output)
-    return joined
-
-
-def _convert(source: Path, target: Path) -> None:
-    import jupytext
-
-    notebook = jupytext.read(source)
-    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    jupytext.write(notebook, target)
-
-
-@contextmanager
-def _kernel(folder: Path) -> Iterator[None]:
-    """For the time of a run, ``python3`` is this interpreter, free of the user's IPython settings and start-up files.
-
-    Its log of itself is silenced: what fails in a cell reaches the notebook, and interrupts at its end are no errors.
-    """
-    from ipykernel.kernelspec import write_kernel_spec
-
-    write_kernel_spec(str(folder / "kernels" / "python3"), extra_arguments=["--log-level=CRITICAL"])
-    places = {"JUPYTER_PATH": folder, "JUPYTER_RUNTIME_DIR": folder / "runtime", "IPYTHONDIR": folder / "ipython"}
-    places["DEFLECT_FOLDER"] = Path.cwd()
-    changes = _KERNEL | {name: str(place) for name, place in places.items()}
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -1,4 +1,4 @@
-"""Ranks of the methods over datasets and GFMs, tests of DEFLECT against each, and what the evidence supports."""
+"""Ranks of the methods over datasets and GFMs, and tests of DEFLECT against each."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import pandas as pd
 from deflect.analysis import scores
 from deflect.analysis.bootstrap import Array, bootstrap_scores, holm, image_confusions, two_sided_p
 from deflect.analysis.bootstrap import score as score_of
-from deflect.analysis.looks import ORACLE, ordered, title
-from deflect.analysis.records import StudyRuns
-from deflect.analysis.render import GAP, Cell, PrintedTable, Table, score, signed, span
+from deflect.analysis.looks import ORACLE, ordered, title, titles
+from deflect.analysis.records import CELL, StudyRuns
+from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, score, signed, span
 from deflect.analysis.tables import gap_notes
 from deflect.errors import DataError
 from deflect.record import PREDICTIONS
 
 REFERENCE = "deflect"
 LEVEL = 0.05
-RANKS = ["study", "method", "mean_rank", "wins", "cells", "average", "difference", "low", "high", "p", "p_holm"]
+_TESTS = ["method", "difference", "low", "high", "p"]
+RANKS = ["study", "method", "mean_rank", "wins", "cells", "average", *_TESTS[1:], "p_holm"]
 
 
 def ranks(study: StudyRuns, resamples: int = 10_000, seed: int = 0) -> Table:
@@ -36,12 +37,12 @@ def ranks(study: StudyRuns, resamples: int = 10_000, seed: int = 0) -> Table:
 
 def _rank(cells: pd.DataFrame) -> pd.DataFrame:
     """Ranks over the cells in which every method but the oracle has a score; equal scores share a rank."""
-    whole = cells.drop(columns=ORACLE, errors="ignore").dropna()
-    wins = whole.eq(whole.max(axis=1), axis=0).sum() if len(whole) else math.nan
+    complete = cells.drop(columns=ORACLE, errors="ignore").dropna()
+    wins = complete.eq(complete.max(axis=1), axis=0).sum() if len(complete) else math.nan
     frame = pd.DataFrame(index=cells.columns).assign(
-        mean_rank=whole.rank(axis=1, ascending=False, method="average").mean().round(4),
+        mean_rank=complete.rank(axis=1, ascending=False, method="average").mean().round(4),
         wins=wins,
-        cells=len(whole),
+        cells=len(complete),
         average=cells.mean(skipna=False).round(4),
     )
     return frame.rename_axis("method").reset_index().sort_values("mean_rank", kind="stable")
@@ -49,32 +50,26 @@ def _rank(cells: pd.DataFrame) -> pd.DataFrame:
 
 def _tests(study: StudyRuns, resamples: int, seed: int) -> pd.DataFrame:
     """Paired bootstrap of the reference against every method that has all of its cells and predictions."""
-    columns = ["method", "difference", "low", "high", "p", "p_holm"]
     averages = resampled_averages(study, resamples, seed)
-    if REFERENCE not in averages:
-        return pd.DataFrame(columns=columns)
     observed = scores.averages(study).set_index("method")["mean"]
     rows = []
-    for method in ordered(set(averages) - {REFERENCE}):
+    for method in ordered(set(averages) - {REFERENCE}) if REFERENCE in averages else ():
         differences = averages[REFERENCE] - averages[method]
         low, high = 100 * np.quantile(differences, [0.025, 0.975])
-        observed_difference = round(observed[REFERENCE] - observed[method], 4)
-        rows.append([method, observed_difference, round(low, 4), round(high, 4), two_sided_p(differences)])
-    adjusted = holm([row[-1] for row in rows])
-    return pd.DataFrame([[*row, p] for row, p in zip(rows, adjusted, strict=True)], columns=columns)
+        difference = round(observed[REFERENCE] - observed[method], 4)
+        rows.append([method, difference, round(low, 4), round(high, 4), two_sided_p(differences)])
+    tests = pd.DataFrame(rows, columns=_TESTS)
+    return tests.assign(p_holm=holm(tests.p.tolist()))
 
 
 def resampled_averages(study: StudyRuns, resamples: int, seed: int) -> dict[str, Array]:
     """Average score over datasets and GFMs of each method on each resample: method -> (resamples,) fractions.
 
-    Every dataset's test images are resampled by themselves, alike for all GFMs, methods and seeds.
+    The test images of each dataset are resampled separately, in the same way for all GFMs, methods and seeds.
     """
-    cells = pd.DataFrame(study.cells(), columns=["dataset", "gfm", "method"])
-    lacking = set(cells.merge(study.main, how="left").query("seed.isna()").method)
+    lacking = set(study.cells().merge(study.main, how="left").query("seed.isna()").method)
+    lacking |= {row.method for row in study.main.itertuples() if not (row.folder / PREDICTIONS).exists()}
     runs = study.main[~study.main.method.isin(lacking)]
-    if runs.empty:
-        return {}
-    runs = runs[runs.groupby("method").folder.transform(lambda f: all((p / PREDICTIONS).exists() for p in f))]
     parts: list[pd.DataFrame] = []
     for offset, dataset in enumerate(ordered(runs.dataset)):
         mine = runs[runs.dataset == dataset].reset_index(drop=True)
@@ -87,7 +82,7 @@ def resampled_averages(study: StudyRuns, resamples: int, seed: int) -> dict[str,
 
 
 def _aligned(runs: pd.DataFrame) -> list[Array]:
-    """Confusions per test image of every run, after checking that all runs saw the same images.
+    """Confusion matrix of each test image, for every run.
 
     Raises:
         DataError: test images differ between runs, or predictions do not give the recorded score.
@@ -104,7 +99,7 @@ def _aligned(runs: pd.DataFrame) -> list[Array]:
 
 
 def evidence(frame: pd.DataFrame, study: StudyRuns) -> str:
-    """What the ranks and tests support, in two or three sentences."""
+    """The results of ranks and tests in two or three sentences."""
     tested = frame.dropna(subset=["p_holm"])
     tested = tested[tested.method != ORACLE]
     if tested.empty:
@@ -115,10 +110,11 @@ def evidence(frame: pd.DataFrame, study: StudyRuns) -> str:
         "below": clear[clear.difference < 0].method,
         "not told apart from": tested[tested.p_holm >= LEVEL].method,
     }
-    findings = [f"{word} {_listed(methods)}" for word, methods in groups.items() if len(methods)]
+    named = {word: titles(methods) for word, methods in groups.items() if len(methods)}
+    findings = [f"{word} {' and '.join(names.rsplit(', ', 1))}" for word, names in named.items()]
     ranked = frame.dropna(subset=["mean_rank"])  # none where a method lacks runs
     best = f" The best mean rank has {title(ranked.iloc[0].method)}." if len(ranked) else ""
-    seeds = span(map(str, sorted(study.main.groupby(["dataset", "gfm", "method"]).size())))
+    seeds = span(map(str, sorted(study.main.groupby(CELL).size())))
     trained = "one training each, so chance in training is not covered" if seeds == "1" else f"{seeds} trainings each"
     return (
         f"On {study.data}, averaged over datasets and GFMs, {title(REFERENCE)} is {'; '.join(findings)} "
@@ -126,23 +122,17 @@ def evidence(frame: pd.DataFrame, study: StudyRuns) -> str:
     )
 
 
-def _listed(methods: pd.Series) -> str:
-    names = [title(method) for method in ordered(methods)]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def _printed(frame: pd.DataFrame, study: StudyRuns, resamples: int) -> PrintedTable:
-    rows: list[str | list[Cell]] = []
+    rows: list[Row] = []
     for row in frame.to_dict("records"):
-        tested, places = math.isfinite(row["p_holm"]), math.isfinite(row["mean_rank"])
         interval = f"{signed(row['difference'])} [{signed(row['low'])}, {signed(row['high'])}]"
-        texts = [title(row["method"]), f"{row['mean_rank']:.2f}" if places else GAP]
-        texts += [f"{row['wins']:.0f}" if places else "", score(row["average"])]
-        texts += [interval, f"{row['p_holm']:.4f}"] if tested else ["", ""]
-        rows.append([Cell(text) for text in texts])
-    cells = int(frame.cells.max()) if len(frame) else 0
+        texts = [f"{row['mean_rank']:.2f}", f"{row['wins']:.0f}"] if math.isfinite(row["mean_rank"]) else [GAP, ""]
+        texts += [score(row["average"])]
+        texts += [interval, f"{row['p_holm']:.4f}"] if math.isfinite(row["p_holm"]) else ["", ""]
+        rows.append([Cell(text) for text in (title(row["method"]), *texts)])
     notes = [
-        f"Rank 1 is best, over the {cells} cells (dataset x GFM) that all methods have; the oracle is not ranked.",
+        f"Rank 1 is best, over the {frame.cells.iloc[0]} cells (dataset x GFM) that all methods have; "
+        "the oracle is not ranked.",
         f"Difference: {title(REFERENCE)} minus the method in points, 95 % interval of {resamples:,} paired resamples "
         "of the test images; p: two-sided, Holm-adjusted.",
         evidence(frame, study),

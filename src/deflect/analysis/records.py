@@ -1,27 +1,30 @@
-"""From a folder of run records to one table of runs, with those that do not belong listed apart.
+"""Read the run records of a study into one table; runs that do not belong with the others are listed separately.
 
-A run has the folder ``{dataset}/{gfm}/{method}/seed{seed}`` of its study. Runs outside the main grid (ablations) have
-the name of a variant in place of the method's, either free or of the form ``lora+init=random``.
+A run's folder is ``{dataset}/{gfm}/{method}/seed{seed}``. A run outside the main grid (ablations) has the name of its
+variant in place of the method's, either free or of the form ``lora+init=random``.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from deflect.analysis.looks import ordered, title
+from deflect.analysis.looks import ordered, place, title
 from deflect.errors import DataError
 from deflect.files import sha256_json
 from deflect.record import NAME, REMEDY, get, read_record, run_file
 from deflect.settings import METHODS
 
+CELL = ["dataset", "gfm", "method"]
 #: Column of the table of runs -> key of the record.
 COLUMNS = {name: name for name in ("study", "dataset", "task", "gfm", "method", "seed", "simulated", "finished")} | {
     "bands": "band_setting",
@@ -39,34 +42,36 @@ COLUMNS = {name: name for name in ("study", "dataset", "task", "gfm", "method", 
     "store": "data.store_sha256",
     "weights": "weights.sha256",
 }
-#: What must agree, and among which runs: (column, what it is, runs that share it).
+#: What must agree, and among which runs: column, reason to leave a run out, columns that such runs share.
 AGREEMENTS = (
-    ("code", "another state of the code", ()),
+    ("code", "another state of the code", ("study",)),
     ("store", "other data", ("dataset",)),
     ("weights", "other GFM weights", ("gfm",)),
     ("settings", "other settings", ("dataset", "gfm", "method", "variant")),
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class StudyRuns:
     """The runs of one study.
 
     Attributes:
-        name: ``mini``, ``paper`` or the user's own.
-        runs: one row per run, main grid and variants; ``record`` holds the whole record, ``folder`` its place.
+        runs: one row per run, main grid and variants, with its ``record`` and ``folder``.
         stale: runs left out because they do not belong with the others: columns ``run`` and ``reason``.
-        missing: names of runs that the grid asks for and that do not exist.
-        warnings: what a reader must know before trusting the numbers.
-        titles: of a user's own datasets, by name, as their cards give them.
+        missing: names of runs of the grid that do not exist or were left out.
+        titles: of the user's own datasets, by name.
     """
 
     name: str
     runs: pd.DataFrame
     stale: pd.DataFrame
     missing: list[str]
-    warnings: list[str]
-    titles: Mapping[str, str] = field(default_factory=dict)
+    titles: Mapping[str, str]
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Unchecked data, identical metrics, runs with different training or devices."""
+        return list(_warnings(self))
 
     def title(self, dataset: str) -> str:
         """The name of a dataset to print."""
@@ -84,7 +89,7 @@ class StudyRuns:
 
     @property
     def simulated(self) -> bool:
-        """Whether any of the datasets is simulated; a user's own dataset is real also among simulated ones."""
+        """Whether any of the datasets is simulated."""
         return bool(self.runs.simulated.any())
 
     @property
@@ -95,19 +100,24 @@ class StudyRuns:
 
     @property
     def data(self) -> str:
-        """What the images are, in words for captions."""
-        real = ordered(self.runs[~self.runs.simulated.astype(bool)].dataset)
+        """What the images are, for captions; a user's own dataset is real also among simulated ones."""
         if not self.simulated:
             return "real data"
+        real = ordered(self.runs[~self.runs.simulated.astype(bool)].dataset)
         return f"simulated data (real: {', '.join(map(self.title, real))})" if real else "simulated data"
 
-    def cells(self) -> list[tuple[str, str, str]]:
-        """(dataset, gfm, method) of the main grid in the project's order, those without any run included."""
-        found = set(zip(self.main.dataset, self.main.gfm, self.main.method, strict=True))
-        lost = {tuple(run.split("/")[:3]) for run in self.missing}
-        cells = found | {cell for cell in lost if cell[2] in METHODS}
-        axes = [ordered(cell[axis] for cell in cells) for axis in range(3)]
-        return [cell for cell in itertools.product(*axes) if cell in cells]  # type: ignore[misc]
+    def deflect_runs(self, *files: str) -> Iterator[Any]:
+        """The rows of DEFLECT's runs in the main grid that have all of the ``files``."""
+        for row in self.main[self.main.method == "deflect"].itertuples():
+            if all((row.folder / name).exists() for name in files):
+                yield row
+
+    def cells(self) -> pd.DataFrame:
+        """Dataset, GFM and method of the main grid in the project's order, also those without any run."""
+        found = set(self.main[CELL].itertuples(index=False, name=None))
+        missing = {tuple(run.split("/")[:3]) for run in self.missing}
+        cells = found | {cell for cell in missing if cell[2] in METHODS}
+        return pd.DataFrame(sorted(cells, key=lambda cell: [*map(place, cell)]), columns=CELL)
 
 
 def load_records(folder: Path | str) -> pd.DataFrame:
@@ -124,37 +134,34 @@ def load_records(folder: Path | str) -> pd.DataFrame:
 
 
 def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> StudyRuns:
-    """Load the runs of a study and set apart what is stale, missing or suspicious.
+    """Load the runs of a study; find stale and missing ones and what to warn of.
 
     Args:
         folder: e.g. ``results/mini/runs``.
         grid: the runs that should exist: ``datasets``, ``gfms``, ``methods``, ``seeds`` and, for runs outside the main
-            grid, ``variants`` with ``names``, ``datasets``, ``gfms``, ``seeds``. Without it, the smallest full grid
-            around the runs that were found. ``titles``: of a user's own datasets, where they have any.
+            grid, ``variants`` with ``names``, ``datasets``, ``gfms``, ``seeds``; ``titles`` of the user's own datasets.
+            Without it, the smallest full grid around the runs that were found.
 
     Raises:
         FileNotFoundError: there is no record.
         DataError: a record is damaged or misplaced, or none belongs to the main grid.
     """
-    frame = load_records(folder)
+    frame, grid = load_records(folder), grid or {}
     if frame.study.nunique() > 1:
         raise DataError(f"{folder}: key study: one folder has runs of {', '.join(sorted(set(frame.study)))}")
-    names = [_name(row) for row in frame.itertuples()]
-    expected = expected_runs(grid) if grid else _found_grid(frame)
-    reasons = dict.fromkeys(set(names) - set(expected), "not in the configured grid") if grid else {}
-    belonging = frame.loc[[name not in reasons for name in names]]
-    reasons |= _disagreements(belonging) if len(belonging) else {}
-    kept = frame[[name not in reasons for name in names]].reset_index(drop=True)
-    stale = pd.DataFrame(sorted(reasons.items()), columns=["run", "reason"])
-    missing = [name for name in expected if name not in set(names) or name in reasons]
+    expected = expected_runs(grid or _found_grid(frame))
+    reasons = dict.fromkeys(set(frame.run) - set(expected), "not in the configured grid") if grid else {}
+    reasons |= _disagreements(frame[~frame.run.isin(list(reasons))])
+    kept = frame[~frame.run.isin(list(reasons))].reset_index(drop=True)
     if not (kept.variant == "").any():
         example = expected[0] if expected else "DATASET/GFM/METHOD/seed0"
         raise DataError(
             f"{folder}: expected runs of the main grid, e.g. {example}; found {len(frame)} other runs, "
-            f"e.g. {names[0]}; train the missing ones: `snakemake --cores all`"
+            f"e.g. {frame.run[0]}; train the missing ones: `snakemake --cores all`"
         )
-    study = StudyRuns(str(frame.study[0]), kept, stale, missing, [], dict((grid or {}).get("titles", {})))
-    return replace(study, warnings=list(_warnings(study)))
+    stale = pd.DataFrame(sorted(reasons.items()), columns=["run", "reason"])
+    missing = [run for run in expected if run not in set(kept.run)]
+    return StudyRuns(str(frame.study[0]), kept, stale, missing, grid.get("titles", {}))
 
 
 def expected_runs(grid: Mapping[str, Any]) -> list[str]:
@@ -170,10 +177,10 @@ def expected_runs(grid: Mapping[str, Any]) -> list[str]:
 
 
 def _row(path: Path) -> dict[str, Any]:
-    record = read_record(path.parent)
+    record, folder = read_record(path.parent), path.parent
     row = {column: get(record, key) for column, key in COLUMNS.items()}
     row |= {"variant": _variant(record, path), "settings": sha256_json(record["settings"])}
-    return row | {"record": record, "folder": path.parent}
+    return row | {"run": "/".join(folder.parts[-4:]), "record": record, "folder": folder}
 
 
 def _variant(record: Mapping[str, Any], path: Path) -> str:
@@ -186,40 +193,28 @@ def _variant(record: Mapping[str, Any], path: Path) -> str:
     return str(record.get("variant", "")) if run == method else run.removeprefix(f"{method}+")
 
 
-def _name(row: Any) -> str:
-    """The run's name: its folder below the study's ``runs``."""
-    return "/".join(row.folder.parts[-4:])
-
-
-def _found_grid(frame: pd.DataFrame) -> list[str]:
+def _found_grid(frame: pd.DataFrame) -> dict[str, list[Any]]:
     main = frame[frame.variant == ""]
-    axes = {f"{axis}s": ordered(main[axis]) for axis in ("dataset", "gfm", "method")}
-    return expected_runs(axes | {"seeds": sorted(set(main.seed))}) if len(main) else []
+    return {f"{axis}s": ordered(main[axis]) for axis in CELL} | {"seeds": sorted(set(main.seed))}
 
 
 def _disagreements(frame: pd.DataFrame) -> dict[str, str]:
     """Runs that differ from most of those they would be shown with -> why. On a tie the newest runs stay.
 
-    A run that is left out for one reason does not count in the next.
+    A run that is left out for one reason does not count for the next.
     """
     reasons: dict[str, str] = {}
-    for column, what, scope in AGREEMENTS:
-        frame = frame.loc[[_name(row) not in reasons for row in frame.itertuples()]]
-        groups = (group for _, group in frame.groupby(list(scope))) if scope else iter([frame])
-        for group in groups:
-            newest = group.groupby(column, dropna=False).finished.agg(["size", "max"]).sort_values(["size", "max"])
-            kept = newest.index[-1]
-            for row in group[[not _same(value, kept) for value in group[column]]].itertuples():
-                reasons[_name(row)] = f"{what} ({str(getattr(row, column))[:12]}, most have {str(kept)[:12]})"
+    for column, what, shared in AGREEMENTS:
+        for _, group in frame[~frame.run.isin(list(reasons))].groupby(list(shared)):
+            values = group[column].map(str)
+            kept = group.finished.groupby(values).agg(["size", "max"]).sort_values(["size", "max"]).index[-1]
+            for run, value in zip(group.run, values, strict=True):
+                if value != kept:
+                    reasons[run] = f"{what} ({value[:12]}, most have {kept[:12]})"
     return reasons
 
 
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) or (pd.isna(one) and pd.isna(other))
-
-
 def _warnings(study: StudyRuns) -> Iterator[str]:
-    """Unchecked data, identical metrics, and runs that were not trained or measured alike."""
     by_dataset = [(study.title(str(dataset)), group) for dataset, group in study.runs.groupby("dataset")]
     for dataset, group in by_dataset:
         if any(record["data"].get("unchecked") for record in group.record):
@@ -227,7 +222,7 @@ def _warnings(study: StudyRuns) -> Iterator[str]:
     for dataset, group in by_dataset:
         # Different models with the same metrics to all digits: a sign that a setting or a seed had no effect.
         for _, equal in group.groupby(group.record.map(lambda record: json.dumps(record["metrics"], sort_keys=True))):
-            models = {(row.gfm, row.method, row.settings, row.seed): _name(row) for row in equal.itertuples()}
+            models = {(row.gfm, row.method, row.settings, row.seed): row.run for row in equal.itertuples()}
             if len(models) > 1:
                 names = ", ".join(name.partition("/")[2] for name in models.values())
                 yield f"{dataset}: identical metrics to all digits in different runs: {names}."
@@ -246,13 +241,13 @@ def devices(frame: pd.DataFrame) -> list[str]:
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
     """Test metrics as fractions by name, the headline first; per-class values as ``IoU:{class}``; no losses."""
-    flat: dict[str, float] = {record["score"]["metric"]: record["score"]["value"]}
+    flat = {record["score"]["metric"]: record["score"]["value"]}
     for name, value in record["metrics"]["test"].items():
-        parts: Sequence[tuple[str, Any]] = [(name, value)]
         if isinstance(value, Mapping):
-            parts = [(f"{name}:{key}", inner) for key, inner in value.items()]
-        flat |= {key: np.nan if inner is None else inner for key, inner in parts if key != "loss"}
-    return flat
+            flat |= {f"{name}:{key}": inner for key, inner in value.items()}
+        elif name != "loss":
+            flat[name] = value
+    return {name: math.nan if value is None else value for name, value in flat.items()}
 
 
 def run_arrays(folder: Path, record: Mapping[str, Any], name: str, keys: Sequence[str]) -> dict[str, np.ndarray]:
@@ -260,7 +255,7 @@ def run_arrays(folder: Path, record: Mapping[str, Any], name: str, keys: Sequenc
 
     Raises:
         FileNotFoundError: there is no such file.
-        DataError: the file changed since the run wrote it, or lacks an array.
+        DataError: the file changed since the run wrote it, or an array is missing.
     """
     path = run_file(folder, name, record)
     with np.load(path, allow_pickle=False) as file:

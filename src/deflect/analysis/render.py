@@ -1,4 +1,4 @@
-"""Tables to read: cells with marks, written as Markdown, LaTeX (booktabs) and HTML."""
+"""Printed tables: cells with marks, written as Markdown, LaTeX (booktabs) and HTML."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 GAP = "–"
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
-_LATEX |= {"±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≤": r"$\leq$"}
 _LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_LATEX |= {"<": "$<$", ">": "$>$", "|": "$|$"}  # other signs in LaTeX's usual font encoding
+#: These are other characters in LaTeX's default font encoding.
+_LATEX |= {"<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≤": r"$\leq$"}
 
 
 class Cell(NamedTuple):
@@ -29,18 +29,22 @@ class Cell(NamedTuple):
     mark: str = ""
 
 
+#: A row of cells, or the title of a section.
+Row = str | list[Cell]
+
+
 @dataclass
 class PrintedTable:
-    """A table to read. A row that is a string opens a section."""
+    """A table to read."""
 
     title: str
     header: list[str]
-    rows: list[str | list[Cell]]
+    rows: list[Row]
     notes: list[str] = field(default_factory=list)
 
 
 class Table(NamedTuple):
-    """A result in two forms: tidy for programs, printed for readers."""
+    """A result as a tidy table for programs and a printed one for readers."""
 
     frame: pd.DataFrame
     printed: PrintedTable
@@ -54,30 +58,35 @@ class Table(NamedTuple):
 
 
 def ranked(means: Sequence[float], intervals: Sequence[float], unranked: Sequence[bool] | None = None) -> list[Cell]:
-    """Scores of one column or row with the best and second best marked, all but those ``unranked``."""
+    """Scores of one column or row with the best and second best marked, except those that are ``unranked``."""
     left_out = unranked or [False] * len(means)
     ranks = marks([math.nan if out else mean for mean, out in zip(means, left_out, strict=True)])
     return [Cell(score(mean, ci95), mark) for mean, ci95, mark in zip(means, intervals, ranks, strict=True)]
 
 
 def marks(values: Sequence[float], decimals: int = 1) -> list[str]:
-    """ "best" for the highest value and "second" for the next, as printed; what prints alike gets the same mark."""
+    """ "best" for the highest value and "second" for the next; values that are printed alike get the same mark."""
     printed = [round(value, decimals) if math.isfinite(value) else -math.inf for value in values]
-    best, second = [*sorted(set(printed) - {-math.inf}, reverse=True)[:2], None, None][:2]
-    return ["best" if v == best else "second" if v == second else "" for v in printed]
+    names = dict(zip(sorted(set(printed) - {-math.inf}, reverse=True), ("best", "second"), strict=False))
+    return [names.get(value, "") for value in printed]
 
 
-def score(mean: float, ci95: float = math.nan, decimals: int = 1) -> str:
-    """``53.2 ± 0.8``, ``53.2`` without an interval, or a dash for a gap."""
+def score(mean: float, ci95: float = math.nan, decimals: int = 1, sign: str = "-") -> str:
+    """``53.2 ± 0.8``, ``53.2`` without an interval, or a dash for a gap; with ``sign="+"`` as `signed`."""
     if not math.isfinite(mean):
         return GAP
-    interval = f" ± {ci95:.{decimals}f}" if math.isfinite(ci95) else ""
-    return f"{mean:.{decimals}f}{interval}"
+    text = signed(mean, decimals) if sign == "+" else f"{mean:.{decimals}f}"
+    return text + (f" ± {ci95:.{decimals}f}" if math.isfinite(ci95) else "")
 
 
 def signed(value: float, decimals: int = 1) -> str:
     """``+1.2`` or ``−1.2``, with a minus sign."""
     return f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{count} {noun}{'s' * (count > 1)}"
 
 
 def thousands(count: float) -> str:
@@ -95,20 +104,20 @@ def share(percent: float) -> str:
 
 
 def span(texts: Iterable[str]) -> str:
-    """One text where all agree, else first–last of those given in rising order."""
+    """One text where all agree, else first–last of the given sorted texts."""
     distinct = list(dict.fromkeys(texts)) or [GAP]
     return distinct[0] if len(distinct) == 1 else f"{distinct[0]}–{distinct[-1]}"
 
 
 def pipe_table(header: Sequence[object], rows: Iterable[Sequence[object]], align: str = "---") -> str:
-    """A GitHub table; ``align`` is for all columns but the first. Bars within cells are escaped, once."""
+    """A GitHub table; ``align`` is for all columns but the first. Bars within cells are escaped."""
     lines = [header, ["---", *[align] * (len(header) - 1)], *rows]
     texts = ([re.sub(r"(?<!\\)\|", r"\|", str(cell)) for cell in line] for line in lines)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in texts)
 
 
 def markdown(table: PrintedTable) -> str:
-    """The table for GitHub, with its title above and its notes below."""
+    """The table for GitHub, between its title and its notes."""
     wrap = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
     empty = [""] * (len(table.header) - 1)
     rows = [
@@ -119,7 +128,7 @@ def markdown(table: PrintedTable) -> str:
     return f"**{plain(table.title)}**\n\n{pipe_table(list(map(plain, table.header)), rows, '---:')}\n{notes}"
 
 
-#: What Markdown would not show as it is: marks of emphasis, code, HTML, entities, mathematics, links, cells.
+#: What Markdown would not show as it is: emphasis, code, HTML, entities, mathematics, links, cell borders.
 _MARKED = re.compile(r"[\\`*$|~]|(?<!\w)_|_(?!\w)|<(?=[\w/!?])|&(?=#?\w+;)|(?<=\])[(\[]")
 
 
@@ -128,31 +137,31 @@ def plain(text: str) -> str:
     return _MARKED.sub(r"\\\g<0>", text)
 
 
-def latex(printed: PrintedTable) -> str:
+def latex(table: PrintedTable) -> str:
     """A ``table`` for LaTeX; needs the packages booktabs and graphicx.
 
-    A wide one takes the whole page (``table*``), and what is still too wide is scaled down to the text.
+    With more than 6 columns it spans the page (``table*``); if still wider than the text, it is scaled down.
     """
     wrap = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
-    columns = len(printed.header)
-    table = "table*" if columns > 6 else "table"
-    lines = [rf"\begin{{{table}}}", r"\centering", rf"\caption{{{_tex(printed.title)}}}"]
+    columns = len(table.header)
+    kind = "table*" if columns > 6 else "table"
+    lines = [rf"\begin{{{kind}}}", r"\centering", rf"\caption{{{_tex(table.title)}}}"]
     lines.append(r"\resizebox{\ifdim\width>\linewidth \linewidth\else\width\fi}{!}{%")
-    lines += [rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\toprule", _ampersands(map(_tex, printed.header))]
-    if not printed.rows or not isinstance(printed.rows[0], str):
+    lines += [rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\toprule", _ampersands(map(_tex, table.header))]
+    if not table.rows or not isinstance(table.rows[0], str):
         lines.append(r"\midrule")
-    for row in printed.rows:
+    for row in table.rows:
         if isinstance(row, str):
             lines += [r"\midrule", rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{_tex(row)}}}}} \\"]
         else:
             lines.append(_ampersands(wrap[cell.mark].format(_tex(cell.text)) for cell in row))
     lines += [r"\bottomrule", r"\end{tabular}}"]
-    lines += [rf"\par\footnotesize {_tex(note)}" for note in printed.notes]
-    return "\n".join([*lines, rf"\end{{{table}}}", ""])
+    lines += [rf"\par\footnotesize {_tex(note)}" for note in table.notes]
+    return "\n".join([*lines, rf"\end{{{kind}}}", ""])
 
 
 def html(table: PrintedTable) -> str:
-    """The table for a web page; the notes are left to the page."""
+    """The table for a web page, without its notes."""
     wrap = {"": "{}", "best": "<b>{}</b>", "second": "<u>{}</u>"}
     lines = ["<table>", f"<caption>{escape(table.title)}</caption>"]
     lines.append("<tr>" + "".join(f"<th>{escape(name)}</th>" for name in table.header) + "</tr>")

@@ -1,31 +1,22 @@
-"""Scores per cell (dataset, GFM, method) and their averages, with intervals over seeds. Missing runs stay NaN."""
+"""Scores per cell (dataset, GFM, method) and their averages, with intervals over seeds. Missing runs are NaN."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from deflect.analysis.looks import ordered
-from deflect.analysis.records import StudyRuns, metrics_of
+from deflect.analysis.looks import ordered, place
+from deflect.analysis.records import CELL, StudyRuns, metrics_of
 
-PARAMETERS = ("tuned_params", "gfm_params", "tuned_percent", "head_params")
+PARAMETERS = ["tuned_params", "gfm_params", "tuned_percent", "head_params"]
 #: Columns of the tidy tables. Scores in percent; parameters are counts.
-COLUMNS = ("study", "dataset", "gfm", "method", "bands", "metric", "mean", "std", "ci95", "n", *PARAMETERS)
+COLUMNS = ["study", *CELL, "bands", "metric", "mean", "std", "ci95", "n", *PARAMETERS]
 #: 97.5 % points of Student's t for 1 to 10 degrees of freedom; beyond, the expansion in `t975` is exact to 1e-4.
 _T975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 _Z975 = 1.959964
-
-
-class Summary(NamedTuple):
-    """``ci95`` is the half width of the interval; it and ``std`` are NaN where one value shows no spread."""
-
-    mean: float
-    std: float
-    ci95: float
-    n: int
 
 
 def t975(freedom: int) -> float:
@@ -39,45 +30,41 @@ def t975(freedom: int) -> float:
     return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
-def summarise(values: Sequence[float] | np.ndarray) -> Summary:
-    """Mean, sample standard deviation and half width of the 95 % t-interval of the finite ``values``."""
-    found = np.asarray(values, dtype=float)
+def percent(fractions: Iterable[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation, half width of the 95 % t-interval and count of the finite ``fractions``.
+
+    In percent to four decimals; ``std`` and ``ci95`` of a single value are NaN.
+    """
+    found = np.asarray(list(fractions), dtype=float)
     found = found[np.isfinite(found)]
     n = len(found)
-    if n < 2:
-        return Summary(float(found[0]) if n else np.nan, np.nan, np.nan, n)
-    std = float(found.std(ddof=1))
-    return Summary(float(found.mean()), std, t975(n - 1) * std / n**0.5, n)
-
-
-def percent(values: Sequence[float] | np.ndarray) -> dict[str, object]:
-    """Mean, std, ci95 and n of fractions, in percent to four decimals."""
-    summary = summarise(values)
-    return {key: round(100 * getattr(summary, key), 4) for key in ("mean", "std", "ci95")} | {"n": summary.n}
+    mean = found.mean() if n else np.nan
+    std = found.std(ddof=1) if n > 1 else np.nan
+    spread = {"mean": mean, "std": std, "ci95": t975(n - 1) * std / n**0.5 if n > 1 else np.nan}
+    return {key: round(100 * float(value), 4) for key, value in spread.items()} | {"n": n}
 
 
 def by_cell(study: StudyRuns) -> pd.DataFrame:
     """One row per dataset, GFM, method and test metric, the headline metric first; a missing cell has n = 0."""
-    groups = dict(list(study.main.groupby(["dataset", "gfm", "method"])))
+    groups = dict(list(study.main.groupby(CELL)))
     rows = []
-    for cell in study.cells():
-        blank = {"study": study.name, "metric": study.metrics.get(cell[0], ""), "n": 0}
-        found = over_seeds(groups[cell]) if cell in groups else [blank]
-        rows += [dict(zip(("dataset", "gfm", "method"), cell, strict=True)) | row for row in found]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    for cell in study.cells().itertuples(index=False, name=None):
+        missing = {"study": study.name, "metric": study.metrics.get(cell[0], ""), "n": 0}
+        found = over_seeds(groups[cell]) if cell in groups else [missing]
+        rows += [dict(zip(CELL, cell, strict=True)) | row for row in found]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def over_seeds(runs: pd.DataFrame) -> list[dict[str, object]]:
-    """The seeds of one cell, summed up: one row per test metric, in percent."""
-    first = runs.iloc[0]
-    shared = {key: first[key] for key in ("study", "bands", *PARAMETERS)}
+def over_seeds(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """The seeds of one cell: one row per test metric, in percent."""
+    shared = runs.iloc[0][["study", "bands", *PARAMETERS]].to_dict()
     values = pd.DataFrame([metrics_of(record) for record in runs.record])
-    return [{**shared, "metric": name, **percent(values[name].to_numpy(dtype=float))} for name in values]
+    return [{**shared, "metric": name, **percent(values[name])} for name in values]
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:
     """The first row of every cell of a tidy table: its headline metric."""
-    return table.drop_duplicates(["dataset", "gfm", "method"]).reset_index(drop=True)
+    return table.drop_duplicates(CELL).reset_index(drop=True)
 
 
 def cell_means(study: StudyRuns) -> pd.DataFrame:
@@ -86,37 +73,26 @@ def cell_means(study: StudyRuns) -> pd.DataFrame:
     return table[ordered(table.columns)]
 
 
-def matrix(runs: pd.DataFrame) -> pd.DataFrame:
-    """Headline scores (fractions): one row per (dataset, gfm), one column per seed; absent runs are NaN."""
-    return runs.pivot_table(index=["dataset", "gfm"], columns="seed", values="score", aggfunc="mean")
-
-
 def averages(study: StudyRuns, within: Sequence[str] = ()) -> pd.DataFrame:
     """Average score of every method over all its cells, or within each dataset or GFM.
 
     The mean is that of the cells' means. The interval is over the ``n`` seeds that every cell has, each averaged
-    over cells first. A method that lacks a cell has no average (NaN): an average over the cells that happen to
-    exist cannot be compared. ``lacking`` counts the cells without any run.
+    over cells first. A method that lacks a cell has no average (NaN): averages over different cells cannot be
+    compared. ``lacking`` counts the cells without any run. Parameters, like scores, count once per cell, however many
+    seeds it has.
 
     Args:
         within: ``("dataset",)``, ``("gfm",)``, both, or nothing for the grand average.
     """
-    cells = pd.DataFrame(study.cells(), columns=["dataset", "gfm", "method"])
+    keys = [*within, "method"]
     rows = []
-    for key, group in cells.groupby([*within, "method"]):
-        names = dict(zip([*within, "method"], key, strict=True))
+    for key, group in study.cells().groupby(keys):
         runs = study.main.merge(group)
-        scores = matrix(runs) if len(runs) else pd.DataFrame()
+        scores = runs.pivot(index=["dataset", "gfm"], columns="seed", values="score")
         lacking = len(group) - len(scores)
-        whole = percent([] if lacking else scores.dropna(axis=1).mean())
-        mean = np.nan if lacking else round(100 * scores.mean(axis=1).mean(), 4)
-        parameters = dict.fromkeys(PARAMETERS, np.nan)
-        if len(runs):  # like the score: every cell counts once, however many seeds it has
-            parameters = runs.groupby(["dataset", "gfm"])[list(PARAMETERS)].mean().mean().to_dict()
-        rows.append(names | whole | {"mean": mean} | parameters | {"lacking": lacking, "cells": len(group)})
-    return _sorted(pd.DataFrame(rows), [*within, "method"])
-
-
-def _sorted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    places = frame[list(columns)].apply(lambda column: column.map({n: i for i, n in enumerate(ordered(column))}))
-    return frame.loc[places.sort_values(list(columns)).index].reset_index(drop=True)
+        row = dict(zip(keys, key, strict=True)) | percent([] if lacking else scores.dropna(axis=1).mean())
+        row["mean"] = np.nan if lacking else round(100 * scores.mean(axis=1).mean(), 4)
+        parameters = runs.groupby(["dataset", "gfm"])[PARAMETERS].mean().mean().to_dict()
+        rows.append(row | parameters | {"lacking": lacking, "cells": len(group)})
+    order = pd.DataFrame(rows).sort_values(keys, key=lambda column: column.map(place))
+    return order.reset_index(drop=True)

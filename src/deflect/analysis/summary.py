@@ -1,4 +1,4 @@
-"""The study on one HTML page: what was run, what came out, what differs from the paper, what to check."""
+"""The study on one HTML page: runs, results, differences from the paper, warnings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from deflect.analysis import scores, tables
 from deflect.analysis.comparison import INSIDE, NO_RUN, OUTSIDE, comparison, verdict_counts
 from deflect.analysis.figures.efficiency import parameter_efficiency
 from deflect.analysis.figures.style import encode
-from deflect.analysis.looks import ORACLE, ordered, title
+from deflect.analysis.looks import ORACLE, ordered, title, titles
 from deflect.analysis.ranks import REFERENCE, evidence, ranks
 from deflect.analysis.records import StudyRuns, devices
-from deflect.analysis.render import html
+from deflect.analysis.render import counted, html
 
 FIGURE_TEXT = (
     "Average test score against the share of the GFM's parameters tuned (log axis, 0 left of the break). Dashed: full "
@@ -32,10 +32,10 @@ WHOLE = "All runs of the grid are there, made by one state of code and data; no 
 
 
 def summary(study: StudyRuns, references: pd.DataFrame, resamples: int = 10_000) -> str:
-    """The summary page as self-contained HTML, byte for byte alike for equal records.
+    """The summary page as self-contained HTML, the same bytes for the same records.
 
     Args:
-        references: the paper's known numbers, `comparison.load_references`.
+        references: the paper's known numbers, from `comparison.load_references`.
         resamples: of the paired bootstrap.
     """
     overview = tables.overview(study)
@@ -55,43 +55,41 @@ def summary(study: StudyRuns, references: pd.DataFrame, resamples: int = 10_000)
 
 
 def facts(study: StudyRuns) -> dict[str, str]:
-    """What was run, on what, in short lines."""
-    runs, records = study.main, list(study.runs.record)
-    found = sorted(set(study.runs.seed))
+    """Data, models and runs in short lines."""
+    runs, found = study.main, sorted(set(study.runs.seed))
+    codes = [record["code"] for record in study.runs.record]
+    revisions = {
+        str(code["revision"] or "no revision")[:12] + " with changes" * bool(code.get("dirty")) for code in codes
+    }
     seeds = f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
     return {
         "Data": f"{study.data}: {', '.join(map(study.title, ordered(runs.dataset)))}",
-        "GFMs": ", ".join(map(title, ordered(runs.gfm))),
-        "Methods": ", ".join(map(title, ordered(runs.method))),
+        "GFMs": titles(runs.gfm),
+        "Methods": titles(runs.method),
         "Runs": f"{len(runs)} of the main grid, {len(study.runs) - len(runs)} variants; {seeds}",
         "Training": f"{_duration(study.runs.train_s.sum())} in all, on {', '.join(devices(study.runs))}",
-        "Code": ", ".join(sorted({_revision(record["code"]) for record in records})),
+        "Code": ", ".join(sorted(revisions)),
     }
 
 
 def economy(study: StudyRuns) -> str:
-    """How many times fewer parameters DEFLECT tunes than each other method that tunes any."""
-    whole = scores.averages(study).dropna(subset=["mean"])  # averages over different cells cannot be compared
-    tuned = whole.set_index("method").tuned_params
-    if REFERENCE not in tuned or not tuned[REFERENCE] > 0:
+    """Parameters tuned by each other method as a multiple of DEFLECT's."""
+    complete = scores.averages(study).dropna(subset=["mean"])  # averages over different cells cannot be compared
+    tuned = complete[complete.tuned_params > 0].set_index("method").tuned_params
+    if REFERENCE not in tuned:
         return ""
-    ratios = {method: tuned[method] / tuned[REFERENCE] for method in ordered(tuned.index) if tuned[method] > 0}
-    texts = [
-        f"{title(method)} {ratio:.{0 if ratio >= 10 else 1}f} ×"
-        for method, ratio in ratios.items()
-        if method not in (REFERENCE, ORACLE)
-    ]
-    beside = f"Parameters tuned beside {title(REFERENCE)}'s, on average over GFMs and datasets"
-    return f"{beside}: {', '.join(texts)}." if texts else ""
+    ratios = (tuned / tuned[REFERENCE]).drop([REFERENCE, ORACLE], errors="ignore")
+    texts = [f"{title(method)} {ratio:.{0 if ratio >= 10 else 1}f} ×" for method, ratio in ratios.items()]
+    heading = f"Parameters tuned beside {title(REFERENCE)}'s, on average over GFMs and datasets"
+    return f"{heading}: {', '.join(texts)}." if texts else ""
 
 
 def differences(study: StudyRuns, known: pd.DataFrame) -> list[str]:
-    """What a reader who knows the paper must know about this study."""
-    seeds = study.main.seed.nunique()
+    """Differences from the paper."""
     items = [
         "The paper's text could not be read in full when the method was written down. DEFLECT follows its abstract and "
         "public notes; every choice beyond them is stated in docs/reproduction.md; some are varied in the ablation.",
-        f"{seeds} training{'s' * (seeds > 1)} per cell; the paper does not say how many it has.",
+        f"{counted(study.main.seed.nunique(), 'training')} per cell; the paper does not say how many it has.",
         "Segmentation is averaged as mIoU and classification as macro F1; which F1 the paper reports is not known.",
     ]
     if study.comparable:
@@ -99,7 +97,7 @@ def differences(study: StudyRuns, known: pd.DataFrame) -> list[str]:
         verdicts = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in (INSIDE, OUTSIDE, NO_RUN))
         return [
             *items,
-            f"Known numbers beside ours: {verdicts} of their tolerance or range; see tables/comparison.md.",
+            f"Known numbers compared with ours: {verdicts} of their tolerance or range; see tables/comparison.md.",
         ]
     why = "The GFMs do not have their published weights."
     if study.simulated:
@@ -111,7 +109,7 @@ def differences(study: StudyRuns, known: pd.DataFrame) -> list[str]:
 
 
 def trust(study: StudyRuns) -> str:
-    """Warnings, missing and stale runs, or a line that there are none."""
+    """Warnings, missing and stale runs as HTML, or a line that there are none."""
     missing = [f"missing: {run}" for run in study.missing]
     stale = [f"left out: {run} ({reason})" for run, reason in study.stale.itertuples(index=False)]
     dirty = sum(bool(record["code"].get("dirty")) for record in study.runs.record)
@@ -123,10 +121,6 @@ def trust(study: StudyRuns) -> str:
     counts = f"<p>Warnings: {warnings}. Runs missing: {len(missing)}, left out: {len(stale)}.</p>"
     shown = found[:30] + ([f"... and {len(found) - 30} more"] if len(found) > 30 else [])
     return f"{counts}\n<ul>\n{_lines('li', shown)}\n</ul>"
-
-
-def _revision(code: dict[str, object]) -> str:
-    return f"{str(code['revision'] or 'no revision')[:12]}{' with changes' if code.get('dirty') else ''}"
 
 
 def _duration(seconds: float) -> str:

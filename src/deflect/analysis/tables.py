@@ -1,36 +1,32 @@
-"""The main table: tidy for its csv file and printed, from run records alone."""
+"""The main table, and the notes that tables share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
 from deflect.analysis import scores
 from deflect.analysis.looks import ORACLE, ordered, title
 from deflect.analysis.records import StudyRuns
-from deflect.analysis.render import GAP, Cell, PrintedTable, Table, ranked, share, span, thousands
+from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, ranked, share, span, thousands
 
 RANKED = f"Best in bold, second underlined, among all but {title(ORACLE).lower()} (the oracle)."
 PARAMETER_NOTE = (
     "tuned: trained parameters of the adapted GFM in thousands, and their share of the frozen GFM's parameters; "
     "head: trained parameters of the classification head or decoder, never part of the share."
 )
-#: Columns of parameters in the printed table, and how their counts are printed.
-PARAMETERS: dict[str, Callable[[float], str]] = {
-    "tuned_params": thousands,
-    "tuned_percent": share,
-    "head_params": thousands,
-}
+#: Columns of parameters in the printed table, and how they are formatted.
+PARAMETERS = {"tuned_params": thousands, "tuned_percent": share, "head_params": thousands}
 
 
 def main(study: StudyRuns) -> Table:
-    """The main table: GFM x method x dataset, with averages and both parameter counts side by side."""
+    """The main table: GFM x method x dataset, with averages and the parameters of adapter and head."""
     frame = scores.by_cell(study)
     tops = scores.headline(frame)
     datasets, gfms = ordered(frame.dataset), ordered(frame.gfm)
     by_gfm = scores.averages(study, ["gfm"])
-    rows: list[str | list[Cell]] = []
+    rows: list[Row] = []
     for gfm in gfms:
         rows += [title(gfm), *_block(tops[tops.gfm == gfm], by_gfm[by_gfm.gfm == gfm], datasets)]
     average = overview(study)
@@ -47,13 +43,12 @@ def overview(study: StudyRuns) -> PrintedTable:
     columns = [f"{study.title(dataset)} {title(study.metrics.get(dataset, ''))}".strip() for dataset in datasets]
     header = ["Method", "tuned (k)", "share", "head (k)", *columns, "average"]
     notes = [RANKED, seeds_note(table.n), PARAMETER_NOTE, *gap_notes(study)]
-    rows: list[str | list[Cell]] = [*_block(table, scores.averages(study), datasets)]
     heading = f"Average over GFMs: test scores in % on {study.data}, study {study.name}"
-    return PrintedTable(heading, header, rows, notes)
+    return PrintedTable(heading, header, _block(table, scores.averages(study), datasets), notes)
 
 
-def _block(cells: pd.DataFrame, average: pd.DataFrame, datasets: Sequence[str]) -> list[list[Cell]]:
-    """Rows of one section: a method each, its parameters, a column per dataset and the average."""
+def _block(cells: pd.DataFrame, average: pd.DataFrame, datasets: Sequence[str]) -> list[Row]:
+    """Rows of one section, one per method: its parameters, a column per dataset and the average."""
     methods = ordered(cells.method)
     columns = [[Cell(title(method)) for method in methods]]
     for key, form in PARAMETERS.items():  # as a range where datasets differ
@@ -67,7 +62,7 @@ def _block(cells: pd.DataFrame, average: pd.DataFrame, datasets: Sequence[str]) 
 
 
 def seeds_note(n: pd.Series) -> str:
-    """Over how many seeds the scores are, and what the ± is."""
+    """The number of seeds behind the scores, and the meaning of ±."""
     present = sorted(set(n) - {0})
     if not present or present == [1]:
         return "One seed per cell, so no interval over seeds."
@@ -76,7 +71,7 @@ def seeds_note(n: pd.Series) -> str:
 
 
 def gap_notes(study: StudyRuns) -> list[str]:
-    """What is missing or left out; nothing when the study is whole."""
+    """What is missing or left out; empty for a complete study."""
     notes = []
     if study.missing:
         named = ", ".join(study.missing[:6]) + (" ..." if len(study.missing) > 6 else "")

@@ -1,4 +1,4 @@
-"""Which classes are confused: confusion matrices on the test split."""
+"""Confusion matrices on the test split."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deflect.analysis.figures.style import LIGHT, PAGE, folded, heatmap, provenance, styled
+from deflect.analysis.figures.style import LIGHT, PAGE, empty, folded, heatmap, provenance, styled
 from deflect.analysis.looks import FLOOR, ORACLE, ordered, title
 from deflect.analysis.records import StudyRuns
 
-#: Up to this many classes, cells are large enough for numbers.
+#: Up to this number of classes, cells are large enough for numbers.
 _NUMBERED = 4
 
 
@@ -57,4 +57,4 @@ def _panel(axes: Axes, percent: NDArray[np.float64], classes: Sequence[str]) -> 
     lines: Any = {"linewidths": 0.3, "linecolor": "white", "xticklabels": False}
     heatmap(axes, percent, 5.5, list(classes) or False, vmax=100, cmap="Blues", **numbers, **lines)
     if not found:
-        axes.text(0.5, 0.5, "runs missing", ha="center", va="center", transform=axes.transAxes)
+        empty(axes)

@@ -1,4 +1,4 @@
-"""What a point of score costs: time per training step and peak memory."""
+"""Average score against time per training step and peak memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MEASURES = {"step_ms": "time per training step (ms)", "peak_mb": "peak memory (M
 
 @styled
 def cost(study: StudyRuns) -> Figure:
-    """Average score against time per step and against peak memory, both averaged over datasets and GFMs."""
+    """A panel for time and one for memory, averaged over datasets and GFMs: one mark per method."""
     table = costs(study)
     figure, [panels] = canvas(1, 2, PAGE, 2.6, sharey=True)
-    whole = "memory on a CPU: of the whole process" if (study.main.device == "cpu").any() else ""
-    provenance(figure, study, f"measured on {', '.join(devices(study.main))}", whole)
+    memory = "memory on a CPU: of the whole process" if (study.main.device == "cpu").any() else ""
+    provenance(figure, study, f"measured on {', '.join(devices(study.main))}", memory)
     if table.empty:
         return empty(figure, "No method has all of its runs.")
     for axes, (measure, label) in zip(panels, MEASURES.items(), strict=True):
@@ -26,7 +26,7 @@ def cost(study: StudyRuns) -> Figure:
             point(axes, getattr(row, measure), row)
         axes.set_xlabel(label)
         axes.margins(0.18, 0.15)
-        axes.set_xlim(0, 1.15 * table[measure].max())  # else a hundredth more memory looks like a lot
+        axes.set_xlim(0, 1.15 * table[measure].max())  # from 0: else 1 % more memory would look like much more
     panels[0].set_ylabel("average score (%)")
     method_legend(figure, table.method)
     return figure

@@ -18,41 +18,42 @@ from deflect.analysis.figures import style
 from deflect.analysis.figures.labels import Label, place
 from deflect.analysis.looks import ORACLE, ordered, title
 from deflect.analysis.records import StudyRuns
+from deflect.analysis.render import counted
 
-SHARE = "share of GFM parameters tuned (%)"
-SHORT = "parameters tuned (%)"
+COLUMNS = 3
 
 
 @style.styled
 def parameter_efficiency(study: StudyRuns) -> Figure:
     """Average score over datasets and GFMs against the average share tuned: one mark per method."""
     figure, [[axes]] = style.canvas(1, 1, style.COLUMN, 2.75)
-    table = scores.averages(study)
+    table, runs = scores.averages(study), study.main
     shown = table.dropna(subset=["mean"])
-    style.provenance(figure, study, _extent(study), _left_out(table))
+    extent = f"{counted(runs.dataset.nunique(), 'dataset')} × {counted(runs.gfm.nunique(), 'GFM')}"
+    style.provenance(figure, study, extent, style.missing(table[table["mean"].isna()].method))
     if shown.empty:
         return style.empty(figure, "No method has all of its runs.")
-    x = _panel(axes, shown)
-    axes.set_xlabel(SHARE)
+    marks = _panel(axes, shown)
+    axes.set_xlabel("share of GFM parameters tuned (%)")
     axes.set_ylabel("average score (%)")
-    _label(axes, shown, x)
+    _label(axes, marks)  # last: labels need the final layout
     return figure
 
 
 @style.styled
 def parameter_efficiency_per_gfm(study: StudyRuns) -> Figure:
     """The same for each GFM, averaged over datasets."""
-    return _panels(study, "gfm", columns=3, share_y=True, label="average score (%)")
+    return _panels(study, "gfm", "average score (%)", share_y=True)
 
 
 @style.styled
 def parameter_efficiency_per_dataset(study: StudyRuns) -> Figure:
     """The same for each dataset, averaged over GFMs."""
-    return _panels(study, "dataset", columns=3, share_y=False, label="{metric} (%)")
+    return _panels(study, "dataset", "{metric} (%)", share_y=False)
 
 
 def pareto(x: Sequence[float], y: Sequence[float]) -> list[int]:
-    """Indices of the points that no other beats with an equal or smaller ``x``, by rising ``x``."""
+    """Indices, by rising ``x``, of the points with a higher ``y`` than all others of equal or smaller ``x``."""
     front: list[int] = []
     for i in sorted(range(len(x)), key=lambda i: (x[i], -y[i])):
         if not front or y[i] > y[front[-1]]:
@@ -60,21 +61,20 @@ def pareto(x: Sequence[float], y: Sequence[float]) -> list[int]:
     return front
 
 
-def _panels(study: StudyRuns, by: str, columns: int, share_y: bool, label: str) -> Figure:
+def _panels(study: StudyRuns, by: str, label: str, share_y: bool) -> Figure:
     table = scores.averages(study, [by])
-    names = ordered(table[by])
-    rows = math.ceil(len(names) / columns)
-    figure, grid = style.canvas(rows, columns, style.PAGE, 2.1 * rows + 0.4, sharey=share_y)
-    style.provenance(figure, study, _left_out(table))
+    names, methods = ordered(table[by]), ordered(table.method)
+    rows = math.ceil(len(names) / COLUMNS)
+    figure, grid = style.canvas(rows, COLUMNS, style.PAGE, 2.1 * rows + 0.4, sharey=share_y)
+    style.provenance(figure, study, style.missing(table[table["mean"].isna()].method))
     panels = [axes for row in grid for axes in row]
     for axes, name in zip(panels, names, strict=False):
         shown = table[table[by] == name].dropna(subset=["mean"])
-        _panel(axes, shown) if len(shown) else axes.text(0.5, 0.5, "runs missing", ha="center", color=style.GREY)
+        _panel(axes, shown) if len(shown) else style.empty(axes)
         axes.set_title(style.folded(study.title(name), 36))
         axes.set_ylabel(label.format(metric=title(study.metrics.get(name, "score"))))
-    for axes in panels[max(len(names) - columns, 0) : len(names)]:
-        axes.set_xlabel(SHORT)
-    methods = ordered(table.method)
+    for axes in panels[max(len(names) - COLUMNS, 0) : len(names)]:
+        axes.set_xlabel("parameters tuned (%)")
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     if len(panels) > len(names):
@@ -84,22 +84,25 @@ def _panels(study: StudyRuns, by: str, columns: int, share_y: bool, label: str) 
     return figure
 
 
-def _panel(axes: Axes, table: pd.DataFrame) -> list[float]:
-    """Marks, Pareto front and oracle line of one average; returns the place of each mark on the x axis."""
-    x = _positions(axes, table.tuned_percent)
-    y = table["mean"].tolist()
-    front = pareto(x, y)
-    axes.step([x[i] for i in front], [y[i] for i in front], where="post", color="#BBBBBB", lw=1, zorder=1)
-    for row, position in zip(table.itertuples(), x, strict=True):
-        style.point(axes, position, row)
-        if row.method == ORACLE:
-            axes.axhline(row.mean, color="black", lw=0.8, ls=(0, (4, 2)), zorder=2)
+def _panel(axes: Axes, table: pd.DataFrame) -> pd.DataFrame:
+    """Draw marks, Pareto front and oracle line of one average; returns the table with the marks' ``x``."""
+    table = table.assign(x=_positions(axes, table.tuned_percent))
+    front = _front(table)
+    axes.step(front.x, front["mean"], where="post", color="#BBBBBB", lw=1, zorder=1)
+    for row in table.itertuples():
+        style.point(axes, row.x, row)
+    for y in table["mean"][table.method == ORACLE]:
+        axes.axhline(y, color="black", lw=0.8, ls=(0, (4, 2)), zorder=2)
     axes.margins(y=0.12)
-    return x
+    return table
+
+
+def _front(table: pd.DataFrame) -> pd.DataFrame:
+    return table.iloc[pareto(table.x.tolist(), table["mean"].tolist())]
 
 
 def _positions(axes: Axes, shares: pd.Series) -> list[float]:
-    """Set up the log axis; shares of 0 get a place of their own at its left end, behind a break."""
+    """Set up the log axis, with shares of 0 at its left end, left of a break; returns the position of each share."""
     positive = shares[shares > 0]
     decade = math.floor(math.log10(positive.min() if len(positive) else 1) + 1e-9)
     low = 10.0**decade
@@ -109,34 +112,22 @@ def _positions(axes: Axes, shares: pd.Series) -> list[float]:
     if (shares == 0).any():
         ticks, labels = [zero, *ticks], ["0", *labels]
         at = {"xdata": [(zero * low) ** 0.5], "ydata": [0.0], "transform": axes.get_xaxis_transform()}
-        with mpl.rc_context({"text.parse_math": True}):  # a sign between dollars is a marker
+        with mpl.rc_context({"text.parse_math": True}):  # a marker between dollar signs
             for mark in ({"marker": "s", "ms": 5, "color": "white"}, {"marker": "$//$", "ms": 5, "color": "black"}):
                 axes.add_line(Line2D(**at, **mark, mew=0.1, clip_on=False, zorder=9))  # type: ignore[arg-type]
     axes.set_xscale("log")
     axes.set_xticks(ticks, labels)
     axes.set_xticks(np.outer(10.0 ** np.arange(decade, 2), np.arange(2, 10)).ravel(), minor=True)
-    axes.set_xlim(ticks[0] / 1.6, max(190, 1.5 * shares.max()))  # many new bands on a small GFM: more than 100 %
+    axes.set_xlim(ticks[0] / 1.6, max(190, 1.5 * shares.max()))  # many new bands on a small GFM can exceed 100 %
     return [share if share > 0 else zero for share in shares]
 
 
-def _label(axes: Axes, table: pd.DataFrame, x: list[float]) -> None:
-    """Direct labels in a dark ink, off the oracle's line and the Pareto front."""
-    rows = table.to_dict("records")
-    errors = np.nan_to_num(table.ci95)
-    labels = [Label(*mark) for mark in zip(x, table["mean"], errors, map(title, table.method), strict=True)]
-    front = pareto(x, table["mean"].tolist())
-    across = [(x[i], labels[i].y, x[j], labels[i].y) for i, j in itertools.pairwise(front)]
-    upward = [(x[j], labels[i].y, x[j], labels[j].y) for i, j in itertools.pairwise(front)]
+def _label(axes: Axes, table: pd.DataFrame) -> None:
+    """Label the marks, off the oracle's line and the Pareto front."""
+    marks = zip(table.x, table["mean"], table.ci95.fillna(0), map(title, table.method), strict=True)
     low, high = axes.get_xlim()
-    oracle = [(low, row["mean"], high, row["mean"]) for row in rows if row["method"] == ORACLE]
-    place(axes, labels, lines=[*oracle, *across, *upward])
-
-
-def _left_out(table: pd.DataFrame) -> str:
-    lost = ordered(table[table["mean"].isna()].method)
-    return f"runs missing: {', '.join(map(title, lost))}" if lost else ""
-
-
-def _extent(study: StudyRuns) -> str:
-    datasets, gfms = study.main.dataset.nunique(), study.main.gfm.nunique()
-    return f"{datasets} dataset{'s' * (datasets > 1)} × {gfms} GFM{'s' * (gfms > 1)}"
+    lines = [(low, y, high, y) for y in table["mean"][table.method == ORACLE]]
+    front = _front(table)
+    for (x0, y0), (x1, y1) in itertools.pairwise(zip(front.x, front["mean"], strict=True)):
+        lines += [(x0, y0, x1, y0), (x1, y0, x1, y1)]
+    place(axes, [Label(*mark) for mark in marks], lines)

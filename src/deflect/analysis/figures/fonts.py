@@ -1,9 +1,10 @@
-"""Fonts for the names that users write: DejaVu Sans, and installed fonts for the characters that it lacks."""
+"""Fonts for names written by users: DejaVu Sans, and installed fonts for the characters that it lacks."""
 
 from __future__ import annotations
 
 import logging
 import unicodedata
+from contextlib import suppress
 from functools import lru_cache
 
 from matplotlib import font_manager
@@ -12,12 +13,12 @@ from matplotlib.text import Text
 
 log = logging.getLogger(__name__)
 
-#: Comes with matplotlib, so that it is the same on every machine.
+#: Part of matplotlib, so it is the same on every machine.
 BASE = "DejaVu Sans"
 
 
 def fit(figure: Figure) -> None:
-    """Add further fonts to the texts of a figure that need them; characters that no font has are named in the log."""
+    """Add fonts to the texts of a figure that need them; log the characters that no font has."""
     texts = [text for text in figure.findobj(Text) if _lacking(text.get_text())]
     families, lost = _search("".join(sorted(set().union(*(_lacking(text.get_text()) for text in texts)))))
     for text in texts:
@@ -27,7 +28,7 @@ def fit(figure: Figure) -> None:
 
 
 def fitted(figure: Figure) -> bool:
-    """Whether a text of the figure has further fonts."""
+    """Whether a text of the figure has added fonts."""
     return any(len(text.get_fontfamily()) > 1 for text in figure.findobj(Text))  # type: ignore[attr-defined]
 
 
@@ -41,19 +42,14 @@ def _lacking(text: str) -> set[str]:
 
 @lru_cache
 def _search(wanted: str) -> tuple[list[str], str]:
-    """Families of a few installed fonts that have the ``wanted`` characters, and the characters that none has."""
+    """Families of installed fonts with the ``wanted`` characters, and the characters that no font has."""
     families, lost = [], set(wanted)
     for path in sorted(font_manager.findSystemFonts(), key=lambda path: ("Regular" not in path, path)):
-        if not lost:
-            break
-        try:
-            found = lost & _characters(path)
-            if found:
-                font_manager.fontManager.addfont(path)  # matplotlib's own list may be older than the font
+        with suppress(OSError, RuntimeError):  # a font that matplotlib cannot read, such as one of colour bitmaps
+            if lost and (found := lost & _characters(path)):
+                font_manager.fontManager.addfont(path)  # matplotlib's list may be older than the font
                 families.append(font_manager.get_font(path).family_name)
                 lost -= found
-        except (OSError, RuntimeError):  # a font that matplotlib cannot read, such as one of colour bitmaps
-            continue
     return families, "".join(sorted(lost))
 
 
@@ -64,18 +60,9 @@ def _characters(path: str) -> frozenset[str]:
 
 @lru_cache
 def _warn(lost: str) -> None:
-    packages = ", ".join(sorted(set(map(_package, lost))))
     log.warning(
-        "no installed font has the characters %s, which figures show as boxes; install one (Debian, Ubuntu: %s), "
-        "delete the figures and make them again",
+        "no installed font has the characters %s, which figures show as boxes; install one (Debian, Ubuntu: "
+        "fonts-noto-cjk for Chinese, Japanese or Korean, fonts-noto-core or fonts-symbola for others), delete the "
+        "figures and make them again",
         " ".join(lost),
-        packages,
     )
-
-
-def _package(character: str) -> str:
-    """A package of Debian with a font that has a character."""
-    name = unicodedata.name(character, "")
-    if name.startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH")):
-        return "fonts-noto-cjk"
-    return "fonts-symbola" if unicodedata.category(character) == "So" else "fonts-noto-core"

@@ -1,6 +1,8 @@
-"""What DEFLECT does inside the GFM: by how much each block's displacement is turned, and how long it is."""
+"""Angle and length of DEFLECT's displacements in each block of the GFM."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,19 +14,16 @@ from deflect.analysis.looks import ordered, title
 from deflect.analysis.records import StudyRuns, run_arrays
 from deflect.record import DEFLECTION
 
-ANGLE = "angle to the frozen displacement (°)"
 _GFM_LINES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
 
 
 def load_deflection(study: StudyRuns) -> pd.DataFrame:
-    """``deflection.npz`` of every DEFLECT run of the main grid, long.
+    """``deflection.npz`` of every DEFLECT run of the main grid: one row per run, block and class.
 
     Columns dataset, gfm, seed, block (from 1), class, count (test tokens), angle (degrees), length (ratio).
     """
     parts = []
-    for row in study.main[study.main.method == "deflect"].itertuples():
-        if not (row.folder / DEFLECTION).exists():
-            continue
+    for row in study.deflect_runs(DEFLECTION):
         found = run_arrays(row.folder, row.record, DEFLECTION, ["angle", "length", "count", "classes"])
         blocks, width = found["angle"].shape
         part = {
@@ -44,7 +43,7 @@ def load_deflection(study: StudyRuns) -> pd.DataFrame:
 def inside_deflect(study: StudyRuns) -> Figure:
     """Angle (top) and length (bottom) by block, a column per dataset and a line per GFM: mean over all test tokens.
 
-    The band reaches from the class that is turned least to the one that is turned most.
+    The band is the range of the classes' means.
     """
     table = load_deflection(study)
     datasets, gfms = ordered(table.dataset), ordered(table.gfm)
@@ -52,31 +51,29 @@ def inside_deflect(study: StudyRuns) -> Figure:
     provenance(figure, study, "lines: mean over test tokens; bands: range over classes")
     if table.empty:
         return empty(figure, "No DEFLECT run has a deflection.npz.")
-    for column, dataset in enumerate(datasets):
+    for dataset, *panels in zip(datasets, *grid, strict=True):
         for gfm, (colour, marker) in zip(gfms, _GFM_LINES, strict=False):
             mine = table[(table.dataset == dataset) & (table.gfm == gfm)]
-            if mine.empty:  # this run is missing
-                continue
-            for row, measure in enumerate(("angle", "length")):
+            for axes, measure in zip(panels, ("angle", "length"), strict=True) if len(mine) else ():
                 band = by_block(mine, measure)
-                axes = grid[row][column]
                 axes.plot(band.index, band["mean"], color=colour, marker=marker, ms=3, lw=1, label=title(gfm))
                 axes.fill_between(band.index, band["low"], band["high"], color=colour, alpha=0.15, lw=0)
-        grid[0][column].set_title(folded(study.title(dataset)))
-        grid[1][column].set_xlabel("block")
-        grid[1][column].xaxis.set_major_locator(MaxNLocator(integer=True))
-    grid[0][0].set_ylabel("angle to the frozen\ndisplacement (°)")
-    grid[1][0].set_ylabel("length / frozen\nlength")
-    low, high = grid[1][0].get_ylim()
-    grid[1][0].set_ylim(min(low, 0.9), max(high, 1.1))  # a constant 1 shows as a line, not as rounding noise
-    grid[0][0].set_ylim(bottom=0)
+        panels[0].set_title(folded(study.title(dataset)))
+        panels[1].set_xlabel("block")
+        panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    angle, length = grid[0][0], grid[1][0]  # axes of a row share their limits
+    angle.set_ylabel("angle to the frozen\ndisplacement (°)")
+    length.set_ylabel("length / frozen\nlength")
+    low, high = length.get_ylim()
+    length.set_ylim(min(low, 0.9), max(high, 1.1))  # else a constant 1 would show rounding errors
+    angle.set_ylim(bottom=0)
     lines = {line.get_label(): line for axes in grid[0] for line in axes.lines}
     figure.legend(handles=[lines[title(gfm)] for gfm in gfms], loc="outside upper center", ncols=len(gfms))
     return figure
 
 
 def by_block(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Per block: mean over tokens (classes weighted by their tokens) and lowest and highest class; seeds averaged."""
+    """Mean over tokens, lowest and highest class in each block; seeds are averaged first."""
     classes = table.groupby(["block", "class"])[[measure, "count"]].mean().reset_index()
     groups = classes.groupby("block")
     mean = groups.apply(lambda g: np.average(g[measure], weights=g["count"]), include_groups=False)
@@ -86,10 +83,10 @@ def by_block(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 @styled
 def inside_deflect_classes(study: StudyRuns, gfm: str) -> Figure:
     """Angle by class (down) and block (across) for one GFM, a panel per dataset."""
-    table = load_deflection(study)
-    table = table[table.gfm == gfm]
+    table = load_deflection(study).query("gfm == @gfm")
     datasets = ordered(table.dataset)
-    shown = [_by_class(table[table.dataset == dataset]) for dataset in datasets]
+    by_class = table.groupby(["dataset", "class", "block"], sort=False).angle.mean()
+    shown = [by_class[dataset].unstack("block", sort=False) for dataset in datasets]
     rows = [max(len(angles), 3) for angles in shown] or [3]
     figure = Figure(figsize=(PAGE / 2 + 0.6, 0.125 * sum(rows) + 0.42 * len(rows) + 0.6), layout="constrained")
     provenance(figure, study, title(gfm), "angle in degrees")
@@ -101,12 +98,6 @@ def inside_deflect_classes(study: StudyRuns, gfm: str) -> Figure:
         heatmap(axes, angles, 5.5, vmax=top, cmap="cividis", xticklabels=True)
         axes.set_title(folded(study.title(dataset), 48))
     grid[-1].set_xlabel("block")
-    bar = figure.colorbar(grid[0].collections[0], ax=list(grid), location="right", aspect=40, pad=0.02)
-    bar.set_label(ANGLE)
+    bar: Any = {"location": "right", "aspect": 40, "pad": 0.02, "label": "angle to the frozen displacement (°)"}
+    figure.colorbar(grid[0].collections[0], ax=list(grid), **bar)
     return figure
-
-
-def _by_class(table: pd.DataFrame) -> pd.DataFrame:
-    """Classes x blocks, in the order of the dataset's classes."""
-    wide = table.groupby(["class", "block"]).angle.mean().unstack("block")
-    return wide.loc[list(dict.fromkeys(table["class"]))]

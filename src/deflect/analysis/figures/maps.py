@@ -1,4 +1,4 @@
-"""Segmentation maps: the same test images with the predictions of every method."""
+"""Segmentation maps: test images with truth and the predictions of every method."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from deflect.analysis.figures.style import PAGE, empty, provenance, styled
+from deflect.analysis.figures.style import PAGE, empty, missing, provenance, styled
 from deflect.analysis.looks import ordered, title
 from deflect.analysis.records import StudyRuns, run_arrays
 from deflect.bands import BandSet
 from deflect.composite import composite
-from deflect.data.card import read_ids
+from deflect.data.card import CARD, read_ids
 from deflect.errors import DataError
 from deflect.files import read_json
 from deflect.record import PREDICTIONS, REMEDY
@@ -31,33 +31,31 @@ _MANY = (
     *("#D55E00", "#009E73", "#A6D96A", "#8B5A2B", "#F0E442", "#222222", "#0B3C6F", "#C9A66B"),
     *("#F7B6D2", "#5DA5DA", "#7FDBDA", "#B9C9EB", "#E31A1C", "#CC79A7", "#6A3D9A"),
 )
-#: Roles shown as red, green and blue: burned ground is bright in the short-wave infrared, floating matter in the near.
+#: Roles shown as red, green and blue. Burned ground is bright in SWIR, floating matter in NIR.
 _FALSE_COLOUR = {"burn_scars": ("S2", "N", "R")}
 _DEFAULT_FALSE_COLOUR = ("N", "R", "G")
 _NAMES = {"S2": "SWIR 2", "N": "NIR", "R": "red", "G": "green"}
 
 
 class TestImages:
-    """The test split of a store, by published id, read without torch, whose import takes longer than the figure.
+    """The test split of a store, read without torch, whose import takes longer than the figure.
 
     Raises:
         FileNotFoundError: the folder holds no prepared data.
     """
 
-    __test__ = False  # the name is not one of pytest's
+    __test__ = False  # not a test class of pytest
 
     def __init__(self, folder: Path) -> None:
-        if not (folder / "store.json").exists():
+        if not (folder / CARD).exists():
             raise FileNotFoundError(f"{folder}: no prepared data; run `deflect data prepare {folder.name}`")
-        card = read_json(folder / "store.json")
-        self.folder = folder
-        self.bands = BandSet.from_dict(card["bands"])
-        self.scale = float(card["scale"])
+        card = read_json(folder / CARD)
+        self.folder, self.bands, self.scale = folder, BandSet.from_dict(card["bands"]), float(card["scale"])
         self.images = np.load(folder / "test.images.npy", mmap_mode="r")
         self.rows = {name: row for row, name in enumerate(read_ids(folder, "test"))}
 
     def reflectance(self, name: str) -> NDArray[np.float64]:
-        """The image called ``name``: (C, H, W) reflectance."""
+        """The image with the published id ``name``: (C, H, W) reflectance."""
         if name not in self.rows:
             raise DataError(f"{self.folder}: no test image {name!r}; the run saw other data, train it again")
         return np.asarray(self.images[self.rows[name]], dtype=float) * self.scale
@@ -70,7 +68,7 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
     Args:
         gfm: the GFM whose runs are shown; of several seeds the first.
         store: the prepared dataset's folder, e.g. ``data/prepared/mini/mados``.
-        samples: how many of the images kept in ``predictions.npz``; those with most classes come first.
+        samples: number of images from ``predictions.npz``; those with most classes come first.
     """
     runs = study.main.query("dataset == @dataset and gfm == @gfm").sort_values("seed").drop_duplicates("method")
     figure = Figure(figsize=(PAGE, 1), layout="constrained")
@@ -88,10 +86,8 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
     figure.set_size_inches(PAGE, 2 * PAGE / len(columns) * len(chosen) + 0.75)
     figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
     grid = figure.subplots(2 * len(chosen), len(columns), squeeze=False)
-    for axes in grid.ravel():
-        axes.set_axis_off()
     roles = _FALSE_COLOUR.get(dataset, _DEFAULT_FALSE_COLOUR)
-    has_false_colour = all(map(images.bands.has_role, roles))  # a user's own data may have visible bands alone
+    has_false_colour = all(map(images.bands.has_role, roles))  # a user's own data may have only visible bands
     for sample, top, bottom in zip(chosen, grid[::2], grid[1::2], strict=True):
         truth = first["labels"][sample]
         image = images.reflectance(str(first["ids"][sample]))
@@ -105,13 +101,14 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
             _show(bottom[column], errors(truth, predicted))
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name.replace(" ", "\n", 1), fontsize=5.8, pad=2)
+    for axes in grid.flat:
+        axes.axison = bool(axes.images)
     shown = np.unique([first["labels"][chosen], *(one["predictions"][chosen] for one in found.values())])
     _legend(figure, classes, shown[shown >= 0].tolist())
     notes = [f"below RGB: {', '.join(_NAMES[role] for role in roles)} as red, green, blue"] * has_false_colour
     if study.main.seed.nunique() > 1:
         notes.append(f"shown: seed {', '.join(map(str, sorted(set(runs.seed))))}")
-    if lost := [method for method in ordered(study.main.method) if method not in methods]:
-        notes.append(f"runs missing: {', '.join(map(title, lost))}")
+    notes.append(missing(set(study.main.method) - set(methods)))
     provenance(figure, study, study.title(dataset), title(gfm), *notes)
     return figure
 
@@ -120,9 +117,8 @@ def load_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, NDArray[A
     """``ids``, ``predictions`` and ``labels`` of the test images that a segmentation run keeps."""
     if not (folder / PREDICTIONS).exists():
         raise DataError(f"{folder / PREDICTIONS}: missing; {REMEDY}")
-    keys = ["ids", "predictions", "labels"]
-    arrays = run_arrays(folder, record, PREDICTIONS, [f"sample_{key}" for key in keys])
-    return dict(zip(keys, arrays.values(), strict=True))
+    keys = ["sample_ids", "sample_predictions", "sample_labels"]
+    return {key.removeprefix("sample_"): array for key, array in run_arrays(folder, record, PREDICTIONS, keys).items()}
 
 
 def most_classes(labels: NDArray[np.integer], count: int) -> list[int]:
@@ -133,17 +129,17 @@ def most_classes(labels: NDArray[np.integer], count: int) -> list[int]:
 
 def paint(labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
     """Class indices (H, W), -1 unlabelled, as colours (H, W, 3)."""
-    return np.array([to_rgb(colour) for colour in (UNLABELLED, *palette(classes))])[labels.astype(int) + 1]
+    return to_rgba_array([UNLABELLED, *palette(classes)])[labels.astype(int) + 1, :3]
 
 
 def errors(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> NDArray[np.float64]:
     """Right, wrong and unlabelled pixels as colours (H, W, 3)."""
     kind = np.where(truth < 0, 0, np.where(truth == predicted, 1, 2))
-    return np.array([to_rgb(colour) for colour in (UNLABELLED, RIGHT, WRONG)])[kind]
+    return to_rgba_array([UNLABELLED, RIGHT, WRONG])[kind, :3]
 
 
 def palette(classes: int) -> list[str]:
-    """One colour per class: chosen ones, or evenly spaced hues where a dataset has more classes than those."""
+    """One colour per class: a fixed list, or evenly spaced hues for more classes."""
     if classes > len(_MANY):
         return [str(colour) for colour in sns.color_palette("husl", classes).as_hex()]
     return list(_TWO if classes == 2 else _MANY[:classes])
@@ -158,7 +154,6 @@ def _legend(figure: Figure, classes: list[str], present: list[int]) -> None:
 
 
 def _show(axes: Axes, image: NDArray[np.float64]) -> None:
-    axes.set_axis_on()
     axes.grid(False)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():

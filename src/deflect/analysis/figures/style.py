@@ -1,4 +1,4 @@
-"""One look for every figure, and saving that gives the same bytes each time."""
+"""The style of all figures, parts that they share, and saving with the same bytes each time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import seaborn as sns
@@ -18,17 +18,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from deflect.analysis.figures.fonts import BASE, fit, fitted
-from deflect.analysis.looks import look
+from deflect.analysis.looks import look, titles
 from deflect.analysis.records import StudyRuns
+from deflect.analysis.render import counted
 from deflect.files import atomic_path
 
 #: Widths in inches of one and of two columns of a conference page.
 COLUMN, PAGE = 3.4, 7.0
 GREY, LIGHT = "#666666", "#EEEEEE"
-#: Every setting that a reader's own matplotlibrc could change starts from matplotlib's defaults.
+#: On top of matplotlib's defaults, so that a user's matplotlibrc has no effect.
 STYLE: Any = {
     "font.family": BASE,
-    "text.parse_math": False,  # names that users write may hold dollar signs
+    "text.parse_math": False,  # names written by users may contain dollar signs
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
@@ -52,6 +53,7 @@ STYLE: Any = {
     "svg.hashsalt": "deflect",
 }
 P = ParamSpec("P")
+FigureOrAxes = TypeVar("FigureOrAxes", Figure, Axes)
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def _style() -> Iterator[None]:
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorate a function that draws: it sees the project's style whatever the caller's settings are."""
+    """Decorate a drawing function: it runs with the project's style, whatever the caller's settings."""
 
     @wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -79,43 +81,42 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def save(figure: Figure, base: Path | str) -> Path:
     """Write ``{base}.png`` (150 dpi) and ``{base}.pdf`` without dates or versions; returns the png's path."""
     base = Path(base)
-    kinds: tuple[Literal["png"], Literal["pdf"]] = ("png", "pdf")
-    for kind in kinds:
+    for kind in ("png", "pdf"):
         with atomic_path(base.with_name(f"{base.name}.{kind}")) as aside:
             aside.write_bytes(encode(figure, kind))
         figure.set_layout_engine("none")  # the layout is done; doing it again would take most of the time
     return base.with_name(f"{base.name}.png")
 
 
-def encode(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
-    """The figure as the bytes of a file, equal on every call."""
+def encode(figure: Figure, kind: str) -> bytes:
+    """The figure as the bytes of a ``png`` or ``pdf`` file, equal on every call."""
     dates = {"pdf": ("CreationDate", "ModDate", "Creator", "Producer"), "png": ("Software",)}
     buffer = io.BytesIO()
     with _style():
         if fitted(figure):
             mpl.rcParams["pdf.fonttype"] = 3  # type 42 loses the characters of OpenType fonts such as Noto CJK
-        figure.savefig(buffer, format=kind, metadata=dict.fromkeys(dates[kind]))
+        figure.savefig(buffer, format=kind, metadata=dict.fromkeys(dates[kind]))  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
 def canvas(rows: int, columns: int, width: float, height: float, **kwargs: object) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of ``rows`` x ``columns`` axes that makes room for its own labels."""
+    """A figure of ``rows`` x ``columns`` axes with room for labels."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **kwargs)  # type: ignore[call-overload]
     return figure, [list(row) for row in axes]
 
 
 def folded(title: str, width: int = 16) -> str:
-    """A title in up to three lines of ``width`` characters; the rest is cut off."""
+    """A title in up to three lines of ``width`` characters, truncated."""
     return "\n".join(textwrap.wrap(title, width, max_lines=3, placeholder="…"))
 
 
-#: Markers from the lowest to the topmost, so that marks at the same place all remain visible.
+#: Markers in drawing order, so that marks at the same place all remain visible.
 _ON_TOP = "DsovP^X*"
 
 
 def point(axes: Axes, x: float, row: Any) -> None:
-    """The mark of a method at its average score, with its interval where there is one; a row of `scores.averages`."""
+    """Draw the mark of a method and its interval; ``row`` is a row of `scores.averages`."""
     style = look(row.method)
     size = 8.5 if style.marker == "*" else 5.5
     mark: Any = {"marker": style.marker, "markersize": size, "markeredgecolor": "white", "markeredgewidth": 0.5}
@@ -125,18 +126,16 @@ def point(axes: Axes, x: float, row: Any) -> None:
 
 
 def heatmap(axes: Axes, values: Any, labelsize: float, names: list[str] | bool = True, **options: Any) -> None:
-    """Values from 0 on as colours, with the ``names`` of the rows (True: those of a table) close to the cells."""
+    """Values from 0 as colours, with the ``names`` of the rows (True: those of a table) close to the cells."""
     axes.grid(False)
     sns.heatmap(values, ax=axes, vmin=0, cbar=False, yticklabels=names, **options)
     axes.set(xlabel="", ylabel="")
     axes.tick_params(axis="both", labelsize=labelsize, length=0, rotation=0, pad=1)
 
 
-def method_handles(methods: Iterable[str], lines: bool = False) -> list[Line2D]:
-    """Legend entries of methods: their marks, or their line styles."""
+def method_handles(methods: Iterable[str]) -> list[Line2D]:
+    """Legend entries with the marks of methods."""
     looks = [look(method) for method in methods]
-    if lines:
-        return [Line2D([], [], color=s.colour, linestyle=s.line, label=s.label) for s in looks]
     return [Line2D([], [], color=s.colour, marker=s.marker, linestyle="none", label=s.label) for s in looks]
 
 
@@ -147,14 +146,19 @@ def method_legend(figure: Figure, methods: Iterable[str]) -> None:
 
 
 def provenance(figure: Figure, study: StudyRuns, *more: str) -> None:
-    """The line under a figure: what the images are, the study, the seeds, and what is not shown."""
-    seeds = study.main.seed.nunique()
-    parts = [study.data, f"study {study.name}", f"{seeds} seed{'s' if seeds > 1 else ''}", *filter(None, more)]
+    """The line under a figure: data, study, seeds, and ``more``."""
+    parts = [study.data, f"study {study.name}", counted(study.main.seed.nunique(), "seed"), *filter(None, more)]
     line = int(24 * figure.get_figwidth())  # characters of this size that fit
     figure.supxlabel(textwrap.fill(" · ".join(parts), line), fontsize=6, color=GREY, x=0.01, ha="left")
 
 
-def empty(figure: Figure, text: str) -> Figure:
-    """A figure with a message in place of data."""
-    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY, wrap=True)
-    return figure
+def missing(methods: Iterable[str]) -> str:
+    """The part of a provenance line that names methods with missing runs."""
+    return f"runs missing: {names}" if (names := titles(methods)) else ""
+
+
+def empty(target: FigureOrAxes, text: str = "runs missing") -> FigureOrAxes:
+    """A message in place of data; returns ``target``."""
+    place: Any = {"transform": target.transAxes} if isinstance(target, Axes) else {}
+    target.text(0.5, 0.5, text, ha="center", va="center", color=GREY, wrap=True, **place)
+    return target
