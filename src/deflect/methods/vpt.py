@@ -33,7 +33,7 @@ class PromptedGFM(AdaptedGFM):
     def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:
         if index < len(self.prompts):
             tokens = self.gfm_tokens(tokens) if index else tokens
-            prompts = self.prompts[index].expand(len(tokens), -1, -1)
+            prompts = self.prompts[index].expand(tokens.shape[0], -1, -1)
             prefix = self.num_prefix_tokens
             tokens = torch.cat([tokens[:, :prefix], prompts, tokens[:, prefix:]], dim=1)
         return self.gfm.blocks[index](tokens)
