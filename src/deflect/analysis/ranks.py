@@ -100,18 +100,16 @@ def _aligned(runs: pd.DataFrame) -> list[Array]:
 
 def evidence(frame: pd.DataFrame, study: StudyRuns) -> str:
     """The results of ranks and tests in two or three sentences."""
-    tested = frame.dropna(subset=["p_holm"])
-    tested = tested[tested.method != ORACLE]
+    tested = frame[frame.p_holm.notna() & (frame.method != ORACLE)]
     if tested.empty:
         return f"The runs at hand support no statement about {title(REFERENCE)}: a test needs all of its runs."
     clear = tested[tested.p_holm < LEVEL]
     groups = {
-        "above": clear[clear.difference > 0].method,
-        "below": clear[clear.difference < 0].method,
-        "not told apart from": tested[tested.p_holm >= LEVEL].method,
+        "above": titles(clear[clear.difference > 0].method),
+        "below": titles(clear[clear.difference < 0].method),
+        "not told apart from": titles(tested[tested.p_holm >= LEVEL].method),
     }
-    named = {word: titles(methods) for word, methods in groups.items() if len(methods)}
-    findings = [f"{word} {' and '.join(names.rsplit(', ', 1))}" for word, names in named.items()]
+    findings = [f"{word} {' and '.join(names.rsplit(', ', 1))}" for word, names in groups.items() if names]
     ranked = frame.dropna(subset=["mean_rank"])  # none where a method lacks runs
     best = f" The best mean rank has {title(ranked.iloc[0].method)}." if len(ranked) else ""
     seeds = span(map(str, sorted(study.main.groupby(CELL).size())))

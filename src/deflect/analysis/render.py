@@ -120,10 +120,8 @@ def markdown(table: PrintedTable) -> str:
     """The table for GitHub, between its title and its notes."""
     wrap = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
     empty = [""] * (len(table.header) - 1)
-    rows = [
-        [f"**{plain(row)}**", *empty] if isinstance(row, str) else [wrap[c.mark].format(plain(c.text)) for c in row]
-        for row in table.rows
-    ]
+    sections = ([Cell(row, "best"), *map(Cell, empty)] if isinstance(row, str) else row for row in table.rows)
+    rows = [[wrap[cell.mark].format(plain(cell.text)) for cell in row] for row in sections]
     notes = "".join(f"* {plain(note)}\n" for note in table.notes)
     return f"**{plain(table.title)}**\n\n{pipe_table(list(map(plain, table.header)), rows, '---:')}\n{notes}"
 

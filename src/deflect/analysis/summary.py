@@ -57,10 +57,8 @@ def summary(study: StudyRuns, references: pd.DataFrame, resamples: int = 10_000)
 def facts(study: StudyRuns) -> dict[str, str]:
     """Data, models and runs in short lines."""
     runs, found = study.main, sorted(set(study.runs.seed))
-    codes = [record["code"] for record in study.runs.record]
-    revisions = {
-        str(code["revision"] or "no revision")[:12] + " with changes" * bool(code.get("dirty")) for code in codes
-    }
+    codes = (record["code"] for record in study.runs.record)
+    revisions = {f"{str(c['revision'] or 'no revision')[:12]}{' with changes' * bool(c.get('dirty'))}" for c in codes}
     seeds = f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
     return {
         "Data": f"{study.data}: {', '.join(map(study.title, ordered(runs.dataset)))}",
@@ -95,10 +93,7 @@ def differences(study: StudyRuns, known: pd.DataFrame) -> list[str]:
     if study.comparable:
         counts = verdict_counts(known)
         verdicts = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in (INSIDE, OUTSIDE, NO_RUN))
-        return [
-            *items,
-            f"Known numbers compared with ours: {verdicts} of their tolerance or range; see tables/comparison.md.",
-        ]
+        return [*items, f"Known numbers: {verdicts} of their tolerance or range; see tables/comparison.md."]
     why = "The GFMs do not have their published weights."
     if study.simulated:
         why = (
@@ -114,11 +109,11 @@ def trust(study: StudyRuns) -> str:
     stale = [f"left out: {run} ({reason})" for run, reason in study.stale.itertuples(index=False)]
     dirty = sum(bool(record["code"].get("dirty")) for record in study.runs.record)
     edited = [f"{dirty} runs were made with uncommitted changes to the code."] if dirty else []
-    found = [*study.warnings, *edited, *missing, *stale]
+    warnings = [*study.warnings, *edited]
+    found = [*warnings, *missing, *stale]
     if not found:
         return f"<p>{WHOLE}</p>"
-    warnings = len(study.warnings) + len(edited)
-    counts = f"<p>Warnings: {warnings}. Runs missing: {len(missing)}, left out: {len(stale)}.</p>"
+    counts = f"<p>Warnings: {len(warnings)}. Runs missing: {len(missing)}, left out: {len(stale)}.</p>"
     shown = found[:30] + ([f"... and {len(found) - 30} more"] if len(found) > 30 else [])
     return f"{counts}\n<ul>\n{_lines('li', shown)}\n</ul>"
 
