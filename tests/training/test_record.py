@@ -121,12 +121,10 @@ def test_message_of_an_evaluation(loss: float, agrees: bool, message: str) -> No
     assert message in str(found)
 
 
-def test_evaluation_refuses_other_data(tmp_path: Path) -> None:
-    spec = tiny_spec(tmp_path, epochs=1)
-    train(spec)
-    tiny_store(spec.store, "classification", classes=4)
+def test_evaluation_refuses_other_data(finished: dict[str, RunSpec], tmp_path: Path) -> None:
+    tiny_store(tmp_path / "other", "classification", classes=4)
     with pytest.raises(ModelError, match=r"other data: expected sha256 \w+, found \w+"):
-        evaluate(spec.out)
+        evaluate(finished["classification"].out, store=tmp_path / "other")
 
 
 def save_weights(path: Path, seed: int) -> Path:

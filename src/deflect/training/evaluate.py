@@ -55,8 +55,11 @@ class Evaluation:
         return text + f"; {losses}: more than rounding, so these are not the weights of the record; train the run again"
 
 
-def evaluate(folder: Path, device: str = "auto") -> Evaluation:
+def evaluate(folder: Path, store: Path | None = None, weights: Path | None = None, device: str = "auto") -> Evaluation:
     """Load the adapter and head of the finished run in ``folder`` and test them.
+
+    Args:
+        store, weights: the prepared data and the GFM's weights; by default at the paths in the record.
 
     Raises:
         ModelError: the data or the weights differ from those of the record, or the head is damaged.
@@ -70,10 +73,10 @@ def evaluate(folder: Path, device: str = "auto") -> Evaluation:
             "first seed"
         )
     head = run_file(folder, HEAD, record)
-    store = Store(record["paths"]["store"])
-    weights = Path(record["paths"]["weights"]) if record["paths"]["weights"] else None
+    data = Store(store or record["paths"]["store"])
+    weights = weights or (record["paths"]["weights"] and Path(record["paths"]["weights"]))
     for path, what, recorded, found in (
-        (store.folder, "data", record["data"]["store_sha256"], store.card.sha256),
+        (data.folder, "data", record["data"]["store_sha256"], data.card.sha256),
         (weights, "weights", record["weights"]["sha256"], weights_sha256(weights)),
     ):
         if recorded != found:
@@ -81,11 +84,11 @@ def evaluate(folder: Path, device: str = "auto") -> Evaluation:
                 f"{path}: the run was trained on other {what}: expected sha256 {recorded}, found {found};"
                 " restore them or train the run again"
             )
-    store.verify()
+    data.verify()
     settings = TrainSettings.from_dict(record["settings"]["training"])
     context = Context(settings, record["seed"], choose_device(device))
-    gfm = build_gfm(record["gfm"], weights, record["weights"]["size"], store.card, context)
-    model = with_head(load_adapter(gfm, folder), store.card, context)
+    gfm = build_gfm(record["gfm"], weights, record["weights"]["size"], data.card, context)
+    model = with_head(load_adapter(gfm, folder), data.card, context)
     try:
         model.head.load_state_dict(load_file(head))
     except (SafetensorError, RuntimeError) as error:
@@ -93,7 +96,7 @@ def evaluate(folder: Path, device: str = "auto") -> Evaluation:
     threads = torch.get_num_threads()
     torch.set_num_threads(record["device"]["threads"])
     try:
-        result = score(model, store.split("test"), context)
+        result = score(model, data.split("test"), context)
     finally:
         torch.set_num_threads(threads)
     return Evaluation(folder, record["score"]["metric"], result.metrics, record["metrics"]["test"])
