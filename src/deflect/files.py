@@ -60,12 +60,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal digits."""
-    from deflect.progress import bar  # tqdm takes 20 ms to import
-
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        with bar(f"reading {path}", size, unit="B", show=None if size >= WORTH_CACHING else False) as shown:
+        if size < WORTH_CACHING:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        from deflect.progress import bar  # tqdm takes 20 ms to import
+
+        digest = hashlib.sha256()
+        with bar(f"reading {path}", size, unit="B") as shown:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
                 shown.update(len(chunk))
@@ -136,6 +138,12 @@ def _nodes(node: yaml.Node, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` atomically, in UTF-8."""
+    with atomic_path(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, value: Any, *, seal: bool = False) -> None:
     """Write ``value`` with sorted keys, so that equal values give equal bytes.
 
@@ -143,8 +151,7 @@ def write_json(path: Path, value: Any, *, seal: bool = False) -> None:
     """
     if seal:
         value = value | {SEAL: sha256_json(json.loads(json.dumps(value)))}
-    with atomic_path(path) as aside:
-        aside.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> Any:

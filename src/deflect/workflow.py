@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from deflect.config import CHECKOUT, read
-from deflect.files import atomic_path, sha256_file, sha256_json
+from deflect.files import sha256_file, sha256_json, write_text
 from deflect.settings import DATASETS
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def config_file(config: Mapping[str, Any], own: Path) -> Path:
     plain = json.loads(json.dumps(config))
     copy = Path(f"results/logs/config/{sha256_json(plain)[:12]}.yaml")
     if not copy.exists():
-        with atomic_path(copy) as aside:
-            aside.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+        write_text(copy, yaml.safe_dump(plain, sort_keys=False))
     return copy
 
 
@@ -95,8 +94,7 @@ def write_index(study: Study) -> Path:
     index = runs / "index.csv"
     records = sorted(runs.glob("*/*/*/seed*/record.json"))
     lines = [f"{path.parent.relative_to(runs).as_posix()},{sha256_file(path)}\n" for path in records]
-    with atomic_path(index) as aside:
-        aside.write_text("run,sha256\n" + "".join(lines), encoding="utf-8")
+    write_text(index, "run,sha256\n" + "".join(lines))
     return index
 
 

@@ -69,16 +69,11 @@ INDEX = f"{RESULTS}/runs/index.csv"
 RUN = f"{RESULTS}/runs/{{dataset}}/{{gfm}}/{{method}}/seed{{seed}}"
 RECORD = f"{RUN}/record.json"
 
-MAIN_RUNS = dict(
-    dataset=STUDY.datasets, gfm=STUDY.gfms, method=STUDY.methods, seed=STUDY.seeds
-)
-VARIANT_RUNS = dict(
-    dataset=STUDY.variants.datasets,
-    gfm=STUDY.variants.gfms,
-    method=VARIANTS,
-    seed=STUDY.variants.seeds or STUDY.seeds,
-)
-RECORDS = expand(RECORD, **MAIN_RUNS) + expand(RECORD, **VARIANT_RUNS)
+RECORDS = [RECORD.format(**run._asdict()) for run in STUDY.runs()]
+VARIANT_RECORDS = [
+    RECORD.format(**run._asdict()) for run in STUDY.runs() if run.method in VARIANTS
+]
+GRID = grid(STUDY)
 # Written by a job when all its runs have finished.
 if STUDY.share_process:
     FINISHED = expand(f"{RESULTS}/runs/{{method}}.finished", method=STUDY.methods)

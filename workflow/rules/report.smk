@@ -37,7 +37,7 @@ rule notebook_tables:
     params:
         deflect=deflect,
         code=code_sha256("report"),
-        grid=grid(STUDY),
+        grid=GRID,
     message:
         "execute notebook tables"
     shell:
@@ -59,7 +59,7 @@ rule notebook_ablation:
     params:
         deflect=deflect,
         code=code_sha256("report"),
-        grid=grid(STUDY),
+        grid=GRID,
     message:
         "execute notebook ablation"
     shell:
@@ -80,7 +80,7 @@ rule notebook_parameter_efficiency:
     params:
         deflect=deflect,
         code=code_sha256("report"),
-        grid=grid(STUDY),
+        grid=GRID,
     message:
         "execute notebook parameter_efficiency"
     shell:
@@ -103,7 +103,7 @@ rule notebook_panels:
     params:
         deflect=deflect,
         code=code_sha256("report"),
-        grid=grid(STUDY),
+        grid=GRID,
     message:
         "execute notebook panels"
     shell:
@@ -130,7 +130,7 @@ rule notebook_qualitative:
     params:
         deflect=deflect,
         code=code_sha256("report"),
-        grid=grid(STUDY),
+        grid=GRID,
     message:
         "execute notebook qualitative"
     shell:
@@ -153,7 +153,7 @@ rule notebook_inside_deflect:
     params:
         deflect=deflect,
         code=code_sha256("report"),
-        grid=grid(STUDY),
+        grid=GRID,
     message:
         "execute notebook inside_deflect"
     shell:
@@ -175,7 +175,7 @@ rule summary:
     params:
         deflect=deflect,
         code=code_sha256("report"),
-        grid=grid(STUDY),
+        grid=GRID,
     message:
         "write the summary"
     shell:

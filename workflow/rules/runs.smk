@@ -45,7 +45,7 @@ if STUDY.share_process:
             stores=expand(STORE, dataset=STUDY.variants.datasets),
             weights=expand(GFM_CARD, gfm=STUDY.variants.gfms),
         output:
-            records=update(expand(RECORD, **VARIANT_RUNS)),
+            records=update(VARIANT_RECORDS),
             stamp=touch(f"{RESULTS}/runs/variants.finished"),
         log:
             f"results/logs/train/{STUDY.name}/variants.log",

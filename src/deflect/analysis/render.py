@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from deflect.files import atomic_path
+from deflect.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +53,7 @@ class Table(NamedTuple):
         """Write ``{base}.csv`` (tidy), ``{base}.md`` and ``{base}.tex``, each atomically."""
         csv = self.frame.to_csv(index=False, lineterminator="\n")
         for suffix, text in {"csv": csv, "md": markdown(self.printed), "tex": latex(self.printed)}.items():
-            with atomic_path(Path(f"{base}.{suffix}")) as aside:
-                aside.write_text(text, encoding="utf-8")
+            write_text(Path(f"{base}.{suffix}"), text)
 
 
 def ranked(means: Sequence[float], intervals: Sequence[float], unranked: Sequence[bool] | None = None) -> list[Cell]:

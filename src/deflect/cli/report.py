@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deflect.config import load, of_project
 from deflect.errors import DeflectError
-from deflect.files import atomic_path, write_json
+from deflect.files import write_json, write_text
 from deflect.settings.study import Study
 from deflect.workflow import PRESENT_RUNS, grid, segmentation_datasets, write_index
 
@@ -62,13 +62,11 @@ def summary(args: Namespace) -> None:
     study = load(args.config, args.study).study
     runs = load_study(study.results / "runs", grid(study))
     output = study.results / "summary.html"
-    with atomic_path(output) as aside:
-        aside.write_text(page(runs, load_references(of_project(REFERENCES))), encoding="utf-8")
+    write_text(output, page(runs, load_references(of_project(REFERENCES))))
     numbers = averages(runs).set_index("method")[["mean", "tuned_percent"]].dropna()
     numbers = numbers.map(lambda value: round(float(value), 4))  # so that equal studies give equal files
     write_json(study.results / "metrics.json", numbers.to_dict("index"))
-    with atomic_path(study.results / "averages.csv") as aside:
-        numbers.to_csv(aside)
+    write_text(study.results / "averages.csv", numbers.to_csv(lineterminator="\n"))
     print(output)
 
 
