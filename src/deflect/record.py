@@ -36,6 +36,9 @@ FIELDS = {
     "gfm": Field(str, "name of the GFM"),
     "method": Field(str, "name of the method"),
     "variant": Field(str, "name of the variant of the method; empty in the main grid", needed=False),
+    "part": Field(
+        str, "`main` grid, or why the run was added to it: `ablation`, `decisions`, `labels` or `tuned`", needed=False
+    ),
     "seed": Field(int, "seed of initialisation, order and augmentation"),
     "task": Field(str, "`classification` or `segmentation`"),
     "band_setting": Field(str, "`all` or `rgb`"),

@@ -120,7 +120,7 @@ def test_several_seeds_are_resampled_with_the_images_and_the_note_says_so(tmp_pa
 def test_no_test_while_all_methods_lack_runs(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect")
     grid = {"datasets": ["so2sat", "mados"], "gfms": ["scale_mae"], "methods": ["deflect", "lora"], "seeds": [0]}
-    frame, sheet = ranks.ranks(load_study(tmp_path, grid), resamples=10)
+    frame, sheet = ranks.ranks(load_study(tmp_path, {"blocks": [grid]}), resamples=10)
     assert frame.p.isna().all()
     assert "support no statement" in sheet.notes[3]
 

@@ -135,7 +135,7 @@ class Run:
         head = sum(p.numel() for p in model.head.parameters())
         return {
             "schema": SCHEMA,
-            **{key: getattr(spec, key) for key in ("study", "dataset", "gfm", "method", "variant", "seed")},
+            **{key: getattr(spec, key) for key in ("study", "dataset", "gfm", "method", "variant", "part", "seed")},
             "task": card.task,
             "band_setting": config.bands,
             "bands": bands,
