@@ -25,21 +25,20 @@ MISSING = -9999.0
 
 
 def paint(canvas: Canvas) -> None:
-    """Shrub, trees, dark soil, water."""
+    """Shrub, trees, dark soil."""
     rng, size = canvas.rng, canvas.size
     canvas.lay(("soil", "litter", "soil_red"), grain=0.12)
     canvas.lay(("canopy_dry", "canopy_fresh"), 0.55 + 0.3 * fields.smooth(rng, size), shade=0.2)
     canvas.lay(("canopy_moist", "canopy_dark"), fields.blob(rng, size, rng.uniform(0.1, 0.5), 2.5), shade=0.3)
     canvas.lay("soil_dark", 0.8 * fields.blob(rng, size, rng.uniform(0.05, 0.2)))
-    canvas.lay("water", fields.blob(rng, size, rng.uniform(0.0, 0.05)))
 
 
 def scene(rng: Generator, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Image (6, H, W) float32 and mask (H, W) int16, 1 on the scar; a third of the scenes has missing pixels."""
     canvas = Canvas(BANDS, size, rng)
     paint(canvas)
-    canvas.observe(RESOLUTION, light=(0.7, 1.15), relief=0.15, haze=(0.0, 0.025), noise=0.004)
-    mask = fields.blob(rng, size, rng.uniform(0.2, 0.5), 4).astype(np.int16)
+    canvas.observe(RESOLUTION, light=(0.7, 1.15), relief=0.05, haze=(0.0, 0.025), noise=0.004)
+    mask = fields.blob(rng, size, rng.uniform(0.2, 0.5), 5).astype(np.int16)
     design, signal = signals.DESIGNS["burn_scars"], signals.positive("burn_scars", index)
     rows = int(rng.integers(2**32))  # the same inside and outside, unless the signal turns them
     outside, inside = (signals.gain(default_rng(rows), BANDS, size, design, each) for each in (signals.NONE, signal))

@@ -13,7 +13,7 @@ from deflect.data.simulate.spectra import materials
 
 Materials = str | Sequence[str]
 #: Standard deviation of the gain of a band, in every image anew: classes overlap by it.
-CALIBRATION = 0.06
+CALIBRATION = 0.03
 
 
 class Canvas:

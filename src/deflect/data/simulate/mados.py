@@ -40,15 +40,16 @@ def paint(canvas: Canvas) -> None:
     waters = ("water", "water_sediment", "water_turbid", "water_green")
     canvas.lay(waters, grain=0.05)
     canvas.lay(waters, fields.blob(rng, size, rng.uniform(0.25, 0.5), 4), grain=0.05)
-    canvas.lay(("sargassum", "algae", "driftwood"), 0.6 + 0.25 * fields.smooth(rng, size, 2.5))
+    canvas.lay(("sargassum", "algae", "driftwood"), 0.6 + 0.4 * fields.smooth(rng, size, 2.5))
 
 
 def crop(rng: Generator, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Image (11, H, W) float32 at 10 m and sparse classes (H, W) uint8."""
     canvas = Canvas(BANDS, size, rng)
     paint(canvas)
-    canvas.observe(RESOLUTION, light=(0.7, 1.1), haze=(0.0, 0.015), noise=0.002)
-    region = np.stack([fields.smooth(rng, size, 4) for _ in range(REGIONS)]).argmax(axis=0)
+    canvas.observe(RESOLUTION, light=(0.7, 1.1), haze=(0.0, 0.005), noise=0.002)
+    canvas.image -= np.float32(rng.uniform(0, 0.006))  # over-corrected
+    region = np.stack([fields.smooth(rng, size, 6) for _ in range(REGIONS)]).argmax(axis=0)
     numbers = (REGIONS * index + np.arange(REGIONS)) % len(DESIGN.signals)
     gains = np.stack([signals.gain(rng, BANDS, size, DESIGN, DESIGN.signals[k]) for k in numbers], axis=1)
     image = canvas.image * np.take_along_axis(gains, region[None, None], axis=1)[:, 0]

@@ -26,7 +26,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 #: Relative change of reflectance by one step.
 STEP: dict[Kind, float] = {"index": 0.22, "texture": 0.0, "band": 0.2, "rgb": 0.25}
 #: Amplitude of rows relative to the reflectance, and rows per image side: patches of 8 of 48 pixels.
-CONTRAST, ROWS = 0.2, 6
+CONTRAST, ROWS = 0.25, 6
 #: Rows per image side along x and y: upright, level, rising and falling.
 DIRECTIONS = ((1, 0), (0, 1), (1, 1), (1, -1))
 #: Roles of bands that change together.
@@ -92,10 +92,10 @@ DESIGNS = {
         swir=True,
     ),
     "burn_scars": Design(
-        8 * _stepped("index", {"N": -1, "S2": 1})
+        8 * _stepped("index", {"N": -2, "S2": 2})
         + 5 * _turned("texture", 3)
         + 3 * _turned("band", 3)
-        + 4 * _stepped("rgb", {"B": 1}),
+        + 4 * _stepped("rgb", {"B": 2}),
         directions=(2,),
         swir=True,
     ),
