@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictBool
 
-from deflect.settings.fields import SHOULD, Count, Fraction, Natural, NotNegative, Positive, Rate, Settings
+from deflect.settings.fields import SHOULD, Count, Fraction, Natural, NotNegative, Positive, Rate, Settings, Share
 from deflect.settings.reading import read
 
 
@@ -46,6 +46,11 @@ class TrainSettings(Settings):
     dropout: Rate = Field(default=0.1, description="Rate of the segmentation head.")
     upernet_channels: Count = Field(default=512, description="Width of the segmentation head.")
     eval_batch_size: Count = Field(default=32, description="Images (or windows) per forward pass without gradient.")
+    label_fraction: Share = Field(
+        default=1.0,
+        description="Share of the training images whose labels are used. They are drawn again and again, for as many "
+        "steps as the whole split has; see `label_fractions`.",
+    )
     calibration_images: Count = Field(default=1024, description="Training images for descriptor statistics.")
     checkpoint_every: Natural = Field(default=1, description="Epochs between two checkpoints; 0 writes none.")
     checkpoint_minutes: NotNegative = Field(
