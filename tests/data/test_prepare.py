@@ -285,10 +285,8 @@ def test_another_subset_is_another_store_and_none_is_none(raw: Path, tmp_path: P
     folder = shutil.copytree(raw / "so2sat", tmp_path / "so2sat")
     first, path = prepare("so2sat", folder, tmp_path / "store"), folder / "0.50x_train_partition.json"
     ids = read_json(folder / "default_partition.json")["train"]
-    for subset, message in (
-        ([ids[0], "other"], "'other' is not in the training split"),
-        ([ids[0]] * 2, "more than once"),
-    ):
+    wrong = {"'other' is not in the training split": [ids[0], "other"], "more than once": [ids[0]] * 2}
+    for message, subset in wrong.items():
         write_json(path, {"train": subset})
         with pytest.raises(DeflectError, match=message):
             prepare("so2sat", folder, tmp_path / "store")

@@ -123,17 +123,17 @@ def test_runs_of_a_study_are_those_that_its_tables_expect():
 
 
 def test_few_labels_are_runs_of_every_method_on_the_part_of_the_variants():
-    study = parse(changed("studies.mini.label_fractions", [0.01, 0.1, 1])).study
-    few = [run for run in study.runs() if "+labels=" in run.method]
-    assert {run.method for run in few} == {f"{method}+labels={share}" for method in METHODS for share in (0.01, 0.1)}
-    assert {run[:2] for run in few} == {("so2sat", "scale_mae"), ("burn_scars", "scale_mae")}
     config = parse(changed("studies.mini.label_fractions", [0.01, 0.1, 1]))
-    few = config.method("lora+labels=0.01")
-    assert (few.method, few.settings, few.training) == ("lora", {"rank": 16}, {"label_fraction": 0.01})
-    assert study.parts()["labels"].keys() == {run.method for run in study.runs() if "+labels=" in run.method}
-    assert len(parse(GOOD).study.runs()) == len(study.runs()) - 2 * 8 * 2
+    study = config.study
+    few = [run for run in study.runs() if "+labels=" in run.method]
+    names = {f"{method}+labels={share}" for method in METHODS for share in (0.01, 0.1)}
+    assert study.parts()["labels"].keys() == names == {run.method for run in few}
+    assert {run[:2] for run in few} == {("so2sat", "scale_mae"), ("burn_scars", "scale_mae")}
+    assert len(study.runs()) == len(parse(GOOD).study.runs()) + 2 * 8 * 2
+    lora = config.method("lora+labels=0.01")
+    assert (lora.method, lora.settings, lora.training) == ("lora", {"rank": 16}, {"label_fraction": 0.01})
     with pytest.raises(ConfigError, match=r"studies.mini: label_fractions below 1: expected variants.datasets"):
-        parse(changed("studies.mini", {**GOOD["studies"]["mini"], "variants": {}, "label_fractions": [0.1]}))
+        parse(changed("studies.mini", GOOD["studies"]["mini"] | {"variants": {}, "label_fractions": [0.1]}))
 
 
 def test_variant_inherits_the_methods_settings():
