@@ -174,6 +174,8 @@ OTHER_TRAINING = {
     "milestones": (0.5,), "gamma": 0.5, "precision": "bf16", "gradient_checkpointing": True, "augment": True,
     "crop": "focus", "gsd": 3.0, "dropout": 0.5, "upernet_channels": 16, "eval_batch_size": 3, "calibration_images": 9,
     "label_fraction": 0.5,
+    "rgb_statistics": "dataset", "white": 0.2, "head_init": "torch", "drop_last": True, "validate_every": 2,
+    "validate_untrained": True, "selection": "last", "f1_average": "micro", "absent_classes": "zero",
 }  # fmt: skip
 
 
