@@ -53,5 +53,7 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(0.08, 0.1)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0), min(high, 100))  # intervals over two seeds are wide
     if table.empty:
         empty(axes)
