@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StrictBool, create_model, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from deflect.settings import DATASETS, GFM, METHODS, TASKS, Dataset, Method, WandbMode
 from deflect.settings.fields import Distinct, Name, Natural, OneOrMore, Settings, Some
@@ -17,7 +18,10 @@ from deflect.settings.pretraining import PretrainSettings
 from deflect.settings.reading import read
 from deflect.settings.simulation import Simulation
 from deflect.settings.training import TrainSettings
+from deflect.settings.tuning import Tuning
 
+#: End of the names of runs with settings that a search chose.
+TUNED = "+tuned"
 VariantName = Annotated[str, Field(pattern=r"^[a-z_]+\+[a-z0-9_=.]+$")]
 
 
@@ -98,12 +102,23 @@ class StudySettings(Settings):
         default=(), description="Datasets whose bands keep the publisher's wrong names."
     )
     variants: Variants = Field(default=Variants(), description="Runs in addition to the main grid.")
+    tuning: Tuning | SkipJsonSchema[None] = Field(
+        default=None, description="A search for learning rate and rank on the datasets and GFMs of `variants`."
+    )
 
     @model_validator(mode="after")
     def _every_task_has_training(self) -> StudySettings:
         for task in TASKS:
             if task not in self.training:
                 raise ValueError(f"training.{task} is missing; add it")
+        return self
+
+    @model_validator(mode="after")
+    def _tuning_is_part_of_the_study(self) -> StudySettings:
+        if self.tuning and not (self.variants.datasets and self.variants.gfms):
+            raise ValueError("tuning: expected variants.datasets and variants.gfms, on which the searches run")
+        if self.tuning and (outside := set(self.tuning.methods or ()) - set(self.methods)):
+            raise ValueError(f"tuning.methods: {', '.join(sorted(outside))} not among the study's methods")
         return self
 
 
@@ -140,7 +155,12 @@ class Study(StudySettings):
 
     def parts(self) -> dict[str, dict[str, Variant]]:
         """The runs in addition to the main grid: for each purpose their names and what they run."""
-        return {"ablation": self.variants.settings, "decisions": self.alternatives}
+        return {"ablation": self.variants.settings, "decisions": self.alternatives, "tuned": self.tuned()}
+
+    def tuned(self) -> dict[str, Variant]:
+        """The runs with the settings that a search chose."""
+        methods = (self.tuning.methods or self.methods) if self.tuning else ()
+        return {f"{method}{TUNED}": Variant(method=method) for method in methods}
 
     def additional(self) -> dict[str, Variant]:
         """The variants of all ``parts``, by name."""
@@ -192,6 +212,10 @@ class Study(StudySettings):
     def run(self, dataset: str, gfm: str, method: str, seed: int) -> Path:
         """Folder of one run; ``method`` may be the name of an additional run."""
         return self.results / "runs" / dataset / gfm / method / f"seed{seed}"
+
+    def search(self, dataset: str, gfm: str, method: str) -> Path:
+        """The result of a search; its trials are in the database of the same name."""
+        return self.results / "tuning" / dataset / gfm / f"{method}.json"
 
 
 class Wandb(Settings):
