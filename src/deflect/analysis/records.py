@@ -225,7 +225,8 @@ def _warnings(study: StudyRuns) -> Iterator[str]:
             if len(models) > 1:
                 names = ", ".join(name.partition("/")[2] for name in models.values())
                 yield f"{dataset}: identical metrics to all digits in different runs: {names}."
-    for dataset, group in by_dataset:
+    for name, group in study.main.groupby("dataset"):
+        dataset = study.title(str(name))
         settings = pd.DataFrame([record["settings"]["training"] for record in group.record]).map(str)
         if differing := [key for key in settings if settings[key].nunique() > 1]:
             yield f"{dataset}: training settings differ between runs: {', '.join(differing)}."

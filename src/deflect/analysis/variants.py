@@ -115,8 +115,9 @@ def _printed_ablation(frame: pd.DataFrame, study: StudyRuns) -> PrintedTable:
 def _with_changes(study: StudyRuns) -> pd.DataFrame:
     """The runs with a column ``change``: the settings in which each differs from its method in the main grid."""
     main = {(row.gfm, row.method): row.record["settings"]["method"] for row in study.main.itertuples()}
+    runs = study.runs[study.runs.part.isin(["main", "ablation"])]
     changes = []
-    for row in study.runs.itertuples():
+    for row in runs.itertuples():
         own, base = row.record["settings"]["method"], main.get((row.gfm, row.method), {})
         changes.append({key: own.get(key) for key in own | base if own.get(key) != base.get(key)})
-    return study.runs.assign(change=changes)
+    return runs.assign(change=changes)
