@@ -80,6 +80,17 @@ BAD = [
         {"lora+rank1": {"method": "lora", "settings": {"rnk": 1}}},
         "variants.settings.lora+rank1.settings: unknown key 'rnk'; did you mean 'rank'?",
     ),
+    ("studies.mini.tuning", {"trails": 9}, "studies.mini.tuning: unknown key 'trails'; did you mean 'trials'?"),
+    ("studies.mini.tuning.trials", 0, "studies.mini.tuning.trials: expected greater than or equal to 1, found 0"),
+    (
+        "studies.mini.tuning.lr",
+        [1e-2, 1e-5],
+        "tuning.lr: expected the lowest, then the highest learning rate, found [0.01, 1e-05]",
+    ),
+    ("studies.mini.tuning.lr", [1e-3], "studies.mini.tuning.lr: expected at least 2 items, found [0.001]"),
+    ("studies.mini.tuning.lr", [0.0, 1e-3], "studies.mini.tuning.lr.0: expected greater than 0, found 0.0"),
+    ("studies.mini.tuning.ranks", [2, 0], "studies.mini.tuning.ranks.1: expected greater than or equal to 1, found 0"),
+    ("studies.mini.tuning.methods", ["lorra"], "tuning.methods.0: unknown value 'lorra'; did you mean 'lora'?"),
     ("methods.deflect", {"blocks": []}, "methods.deflect.blocks: expected 'all' or at least 1 item, found []"),
     ("methods", None, "methods: expected a mapping, found None"),
 ]
@@ -114,6 +125,26 @@ def test_runs_of_a_study_are_those_that_its_tables_expect():
     names = ["{}/{}/{}/seed{}".format(*run) for run in study.runs()]
     assert len(set(names)) == 5 * 3 * 10 * 3 + 5 * 11 * 3
     assert names == expected_runs(grid(study))
+
+
+def test_tuned_runs_are_part_of_the_study_only_with_tuning():
+    assert parse(GOOD).study.tuned() == {}
+    study = parse(changed("studies.mini.tuning", {"methods": ["lora", "frozen"]})).study
+    assert {name: variant.method for name, variant in study.parts()["tuned"].items()} == {
+        "lora+tuned": "lora",
+        "frozen+tuned": "frozen",
+    }
+    tuned = {run for run in study.runs() if run.method.endswith("+tuned")}
+    assert len(tuned) == 2 * len(study.variants.datasets) * len(study.variants.gfms)
+    assert len(parse(changed("studies.mini.tuning", {})).study.tuned()) == len(study.methods)
+
+
+def test_tuning_needs_a_part_of_the_study_on_which_it_runs():
+    config = changed("studies.mini.tuning", {"methods": ["lora"]})
+    with pytest.raises(ConfigError, match=r"studies\.mini: tuning\.methods: lora not among the study's methods"):
+        parse(config | {"studies": {"mini": config["studies"]["mini"] | {"methods": ["deflect"]}}})
+    with pytest.raises(ConfigError, match=r"studies\.mini: tuning: expected variants\.datasets and variants\.gfms"):
+        parse(config | {"studies": {"mini": config["studies"]["mini"] | {"variants": {}}}})
 
 
 def test_variant_inherits_the_methods_settings():
