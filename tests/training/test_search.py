@@ -31,7 +31,6 @@ from deflect.settings.tuning import Tuning
 from deflect.training import search as module
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.grid import grid, searches, train_all, tune_all
-from deflect.training.loop import Fit
 from deflect.training.run import train
 from deflect.training.search import Search
 from deflect.training.spec import RunSpec
@@ -81,10 +80,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def scored(monkeypatch: pytest.MonkeyPatch, score: Callable[[RunSpec], float]) -> None:
     """Give trials a validation score instead of training; they diverge where it is NaN."""
 
-    def validate(spec: RunSpec) -> Fit:
+    def validate(spec: RunSpec) -> tuple[float, float]:
         if math.isnan(score(spec)):
             raise ModelError(f"epoch 1: expected a finite training loss, found nan with lr {spec.training.lr:.1g}")
-        return Fit(history=[{"seconds": 2.0}, {"seconds": 3.0}], best_score=score(spec))
+        return score(spec), 5.0
 
     monkeypatch.setattr(module, "validate", validate)
 

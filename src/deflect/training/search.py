@@ -135,9 +135,8 @@ class Search:
         began = time.perf_counter()
         found: dict[str, Any]
         try:
-            fitted = validate(spec)
-            seconds = sum(row["seconds"] for row in fitted.history)  # also those before a resumed checkpoint
-            found = {"state": TrialState.COMPLETE, "value": fitted.best_score, "user_attrs": {"seconds": seconds}}
+            value, seconds = validate(spec)
+            found = {"state": TrialState.COMPLETE, "value": value, "user_attrs": {"seconds": seconds}}
         except ModelError as error:
             print(f"{spec.slug}: failed: {error}", file=sys.stderr, flush=True)
             reason = {"seconds": time.perf_counter() - began, "error": flat(error)}
