@@ -16,6 +16,8 @@ from deflect.settings import TASKS
 NAME = "record.json"
 #: Other files in the folder of a run, apart from the adapter's.
 HISTORY, PREDICTIONS, DEFLECTION, HEAD = "history.csv", "predictions.npz", "deflection.npz", "head.safetensors"
+#: Equal bins of confidence from 0 to 1 in the predictions (Guo et al. 2017).
+CONFIDENCE_BINS = 15
 SCHEMA = 1
 REMEDY = "delete the run's folder and train it again"
 
