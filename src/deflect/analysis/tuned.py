@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from deflect.analysis.bootstrap import bootstrap_scores
 from deflect.analysis.looks import ordered, title
-from deflect.analysis.ranks import _aligned
+from deflect.analysis.paired import compare
 from deflect.analysis.records import StudyRuns
 from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, score, signed, span
 from deflect.analysis.tables import gap_notes, seeds_note
@@ -27,9 +25,9 @@ def tuned(study: StudyRuns, resamples: int = 10_000, seed: int = 0) -> Table:
     """Every tuned method next to the same method in the main grid, per dataset and on average over datasets and GFMs.
 
     ``difference`` is tuned minus main over the same runs, in percentage points; ``low`` and ``high`` bound its 95 %
-    percentile interval over resampled test images. ``search_minutes`` are those of all trials, ``search_trainings``
-    the same as a multiple of one training per dataset and GFM. Where GFMs differ, settings are a range. A method
-    that lacks a run which another one has shows a gap, not an average over fewer runs.
+    interval, see `paired.compare`. ``search_minutes`` are those of all trials, ``search_trainings`` the same as a
+    multiple of one training per dataset and GFM. Where GFMs differ, settings are a range. A method that lacks a run
+    which another one has shows a gap, not an average over fewer runs.
     """
     tuned_runs, main = (
         runs.set_index(KEYS, drop=False) for runs in (study.runs[study.runs.part == "tuned"], study.main)
@@ -48,7 +46,8 @@ def tuned(study: StudyRuns, resamples: int = 10_000, seed: int = 0) -> Table:
 
 def _compare(ours: pd.DataFrame, theirs: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
     """Scores, difference, settings and cost of tuned runs ``ours`` and, row by row, those of the main grid."""
-    cells = [runs.reset_index(drop=True).groupby(["dataset", "gfm"]) for runs in (ours, theirs)]
+    ours, theirs = (runs.reset_index(drop=True) for runs in (ours, theirs))
+    cells = [runs.groupby(["dataset", "gfm"]) for runs in (ours, theirs)]
     tuned, main = (100 * cell.score.mean().mean() for cell in cells)
     low, high = _interval(ours, theirs, resamples, seed)
     searches = [record["search"] for record in cells[0].record.first()]  # one for all seeds
@@ -71,16 +70,11 @@ def _compare(ours: pd.DataFrame, theirs: pd.DataFrame, resamples: int, seed: int
 
 
 def _interval(ours: pd.DataFrame, theirs: pd.DataFrame, resamples: int, seed: int) -> tuple[float, float]:
-    """Paired bootstrap over the test images of each dataset, in points; NaN without predictions."""
+    """Interval of the difference in points; NaN without predictions."""
     if not all((folder / PREDICTIONS).exists() for folder in (*ours.folder, *theirs.folder)):
         return math.nan, math.nan
-    differences = []
-    for offset, dataset in enumerate(ordered(ours.dataset)):
-        runs = pd.concat([side[side.dataset == dataset] for side in (ours, theirs)], ignore_index=True)
-        tuned, main = np.split(bootstrap_scores(_aligned(runs), runs.metric[0], resamples, seed + offset), 2)
-        differences.append(pd.DataFrame(tuned - main).groupby(runs.gfm[: len(tuned)]).mean())
-    low, high = np.quantile(pd.concat(differences).mean(), [0.025, 0.975])
-    return round(100 * low, 4), round(100 * high, 4)
+    found = compare(ours, theirs, resamples, seed)
+    return found.low, found.high
 
 
 def _span(runs: pd.DataFrame, settings: str, name: str) -> str:
@@ -99,7 +93,7 @@ def _printed(frame: pd.DataFrame, study: StudyRuns, resamples: int) -> PrintedTa
         f"Settings: of the main grid → chosen on validation alone in {trials} trials per dataset, GFM and method; the "
         "first trial has those of the main grid.",
         f"Difference: tuned minus main grid in points, 95 % interval of {resamples:,} paired resamples of the test "
-        "images; chance in training is not covered.",
+        "images, and of the seeds where there are several.",
         "Search: time of all trials, and as a multiple of one training per dataset and GFM.",
         seeds_note(frame.n),
     ]
