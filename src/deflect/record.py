@@ -68,6 +68,12 @@ FIELDS = {
     "parameters.modules": Field(dict, "tuned parameters by module, `*` for the block", needed=False),
     "settings.method": Field(dict, "every setting of the method"),
     "settings.training": Field(dict, "every setting of training"),
+    "search": Field(
+        dict | None,
+        "the search that chose learning rate and rank: `path` and `sha256` of its result, number of `trials`, best "
+        "`val` score, and `seconds` of all trials; null where none did",
+        needed=False,
+    ),
     "fingerprint": Field(str, "hash of all that determines the result; a run with the same one is not trained again"),
     "data.store_sha256": Field(str, "hash of the prepared dataset"),
     "data.splits": Field(dict, "number of images by split", needed=False),

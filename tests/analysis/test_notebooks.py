@@ -23,7 +23,7 @@ OUTPUTS = {
         ["figures"],
         ["figures/parameter_efficiency_per_gfm", "figures/parameter_efficiency_per_dataset", "figures/cost"],
     ),
-    "ablation": (["tables"], ["tables/ablation", "tables/patch_embed"]),
+    "ablation": (["resamples", "tables"], ["tables/ablation", "tables/patch_embed", "tables/tuned"]),
     "qualitative": (
         ["prepared", "datasets", "gfm", "samples", "figures"],
         ["figures/training_curves", "figures/confusion_matrices", "figures/segmentation_maps_burn_scars"],

@@ -36,6 +36,7 @@ COVERED = {
     "deflect notebook NAME": "test_a_command_works_or_names_what_it_needs",
     "deflect records": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect report": "test_deleted_results_come_back_byte_for_byte_without_training",
+    "deflect tune": "test_tuned_runs_have_the_chosen_settings_and_name_their_search",
     "dvc metrics": "a family; `dvc metrics show` is run",
     "dvc metrics diff": "needs two commits of a finished study",
     "dvc metrics diff main my-branch": "needs two branches of a finished study",

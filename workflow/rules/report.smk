@@ -52,6 +52,7 @@ rule notebook_ablation:
         notebook=f"{RESULTS}/notebooks/ablation.ipynb",
         ablation=table("ablation"),
         patch_embed=table("patch_embed"),
+        tuned=table("tuned"),
     log:
         f"results/logs/notebooks/{STUDY.name}/ablation.log",
     conda:

@@ -53,13 +53,31 @@ def train(spec: RunSpec) -> dict[str, Any]:
             (spec.out / CHECKPOINT).unlink(missing_ok=True)  # of a process killed right after writing its record
             return finished
         store.verify()
-        if spec.threads:
-            torch.set_num_threads(spec.threads)
-        device = choose_device(spec.device)
+        device = ready_device(spec)
         with process_group(device) as ranks:
             Run(spec, store, identity, Context(spec.training, spec.seed, device, ranks)).train()
             ranks.wait()  # for the first process, which writes
         return read_record(spec.out)
+
+
+def validate(spec: RunSpec) -> tuple[float, float]:
+    """Train and select on validation, in one process: the headline score on validation, and the seconds of training.
+
+    The test split is neither opened nor checked. Nothing but a checkpoint, from which a killed one resumes, is written.
+    """
+    store = Store(spec.store)
+    store.verify(["train", "val"])
+    context = Context(spec.training, spec.seed, ready_device(spec))
+    run = Run(spec, store, spec.identity(store.card.sha256), context)
+    fitted = run.fit(run.build(), None)
+    return fitted.val[spec.training.metric(store.card.task)], sum(row["seconds"] for row in fitted.history)
+
+
+def ready_device(spec: RunSpec) -> torch.device:
+    """The device of a run, after torch was given the run's number of threads."""
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    return choose_device(spec.device)
 
 
 def finished_record(folder: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -93,14 +111,9 @@ class Run:
     def train(self) -> None:
         """Train, test and, in the first of several processes, write."""
         provenance.reset_peak_memory(self.context.device)
-        spec, context = self.spec, self.context
-        if context.ranks.first:
-            print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
-        gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, self.card, context)
-        model = build_model(gfm, spec.method, spec.method_settings, self.card, context)
-        calibrate(model, self.store.split("train"), context)
-        tracker = Tracker(spec, self.fingerprint, self.identity) if context.ranks.first else None
-        fitted = self._fit(model, tracker)
+        context, model = self.context, self.build()
+        tracker = Tracker(self.spec, self.fingerprint, self.identity) if context.ranks.first else None
+        fitted = self.fit(model, tracker)
         model.load_state(fitted.best)
 
         began = time.perf_counter()
@@ -115,7 +128,18 @@ class Run:
             self._write(model, fitted, record, arrays)
             tracker.finish(record, arrays, test)
 
-    def _fit(self, model: TaskModel, tracker: Tracker | None) -> Fit:
+    def build(self) -> TaskModel:
+        """The adapted GFM with its head, calibrated on training images."""
+        spec, context = self.spec, self.context
+        if context.ranks.first:
+            print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
+        gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, self.card, context)
+        model = build_model(gfm, spec.method, spec.method_settings, self.card, context)
+        calibrate(model, self.store.split("train"), context)
+        return model
+
+    def fit(self, model: TaskModel, tracker: Tracker | None) -> Fit:
+        """Train on the training split and select on validation."""
         splits = [self.store.split(name) for name in ("train", "val")]
         train, val = (cached_features(model, split, self.context) or split for split in splits)
         labelled = FewLabels(train, self.labelled) if len(self.labelled) < len(train) else train
@@ -152,6 +176,7 @@ class Run:
             "classes": list(card.classes),
             "parameters": parameter_report(model.adapted).to_dict() | {"head_params": head},
             "settings": {"method": config.model_dump(), "training": spec.training.to_dict()},
+            "search": spec.search,
             "fingerprint": self.fingerprint,
             "data": {
                 "store_sha256": card.sha256,
