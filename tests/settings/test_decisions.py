@@ -21,7 +21,8 @@ DECISIONS = decisions(ROOT / config.DECISIONS)
 #: Settings that decide nothing about the reconstruction: sizes that the paper states, memory, speed and files.
 NO_DECISION = {
     "image_size", "betas", "weight_decay", "milestones", "gamma", "gradient_checkpointing", "dropout", "epochs",
-    "upernet_channels", "eval_batch_size", "calibration_images", "checkpoint_every", "checkpoint_minutes", "label_fraction",
+    "upernet_channels", "eval_batch_size", "calibration_images", "checkpoint_every", "checkpoint_minutes",
+    "label_fraction",
 }  # fmt: skip
 
 
