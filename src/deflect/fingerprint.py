@@ -22,7 +22,7 @@ STEPS = {
         !gfms/convert.py !gfms/checkpoint.py !gfms/verify.py
         methods
         training !training/evaluate.py !training/grid.py !training/needs.py !training/tracking.py""",
-    "report": "analysis cli/report.py record.py composite.py",
+    "report": "analysis cli/report.py record.py composite.py settings/claims.py",
 }
 
 
