@@ -57,4 +57,4 @@ show(comparison.comparison(study, comparison.load_references(references)), table
 # ## The paper's claims
 
 # %%
-show(paper_claims.verdicts(study, load_claims(claims), resamples), tables, "claims")
+show(paper_claims.verdicts(study, load_claims(claims)), tables, "claims")

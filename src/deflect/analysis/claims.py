@@ -47,7 +47,7 @@ class Test(NamedTuple):
     why: str = ""
 
 
-def verdicts(study: StudyRuns, claims: Claims, resamples: int = 10_000) -> Table:
+def verdicts(study: StudyRuns, claims: Claims, resamples: int = 2_000) -> Table:
     """For each claim whether it holds in the study, the verdict on the paper's claim, and why.
 
     The tidy table has one row per comparison: ``outcome`` and ``why`` are its own, ``in_study``, ``verdict`` and
@@ -130,7 +130,7 @@ def _difference(test: Test, ours: pd.DataFrame, theirs: pd.DataFrame, study: Stu
     points = (observed[REFERENCE] - observed[test.method], low, high)
     value, low, high = (round(100 * float(point), 4) for point in points)
     found = outcome(low, high, test.bound)
-    why = f"the interval includes {signed(test.bound)}" if found == UNDECIDED else ""
+    why = f"the interval includes {test.bound:g}".replace("-", "−") if found == UNDECIDED else ""
     return test._replace(value=value, low=low, high=high, outcome=found, why=why)
 
 
@@ -191,11 +191,11 @@ def _notes(study: StudyRuns, claims: Claims, resamples: int) -> list[str]:
         f"least {counted(claims.seeds, 'seed')}.",
         f"Result: {title(REFERENCE)} minus the method in points with the 95 % interval of {resamples:,} paired "
         f"resamples, or the method's tuned parameters as a multiple of {title(REFERENCE)}'s.",
-        "A comparison holds if the whole interval is above the bound, and does not hold if it is below: minus "
-        f"{claims.margin:g} points for on par and close, 0 for better.",
+        "A comparison holds if the whole interval is above the bound, and does not hold if it is below: "
+        f"−{claims.margin:g} points for on par and close, 0 for better; of a ratio, the smallest that is claimed.",
         "A claim holds if it holds against every method, in each part: this needs no correction for several "
-        "comparisons (intersection-union test). It does not hold if one comparison does not; chance alone causes that more often "
-        "the more comparisons there are.",
+        "comparisons (intersection-union test). It does not hold if one comparison does not; chance alone causes that "
+        "more often the more comparisons there are.",
         *(f"{claim.title}: {claim.claim} ({claim.source}) {claim.reading}" for claim in claims.claims.values()),
         *gap_notes(study),
     ]

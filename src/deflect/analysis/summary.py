@@ -50,7 +50,7 @@ def summary(study: StudyRuns, references: pd.DataFrame, claims: Claims, resample
         figure=base64.b64encode(encode(parameter_efficiency(study), "png")).decode(),
         figure_text=escape(FIGURE_TEXT),
         evidence=_lines("p", [evidence(ranks(study, resamples).frame, study), economy(study)]),
-        claims=html(verdicts(study, claims, resamples).printed),
+        claims=html(verdicts(study, claims).printed),
         table=html(overview),
         notes=_lines("li", overview.notes),
         differences=_lines("li", differences(study, comparison(study, references).frame)),
