@@ -7,6 +7,7 @@ import pytest
 from make_records import make_run, make_study
 
 from deflect.analysis import bootstrap, ranks
+from deflect.analysis.paired import resampled_averages
 from deflect.analysis.records import load_study
 from deflect.analysis.render import GAP
 from deflect.errors import DataError
@@ -54,7 +55,7 @@ def test_mean_ranks_by_hand(tmp_path):
         ["Full fine-tuning", GAP, "", "99.0"],
     ]
     assert sheet.notes[0].startswith("Rank 1 is best, over the 2 cells")
-    assert "support no statement" in sheet.notes[2]
+    assert "support no statement" in sheet.notes[3]
 
 
 def test_mean_ranks_have_four_decimals(tmp_path):
@@ -71,7 +72,7 @@ def test_interval_is_that_of_paired_differences(tmp_path):
     study = load_study(tmp_path)
     frame, _ = ranks.ranks(study, resamples=200, seed=3)
     frame = frame.set_index("method")
-    averages = ranks.resampled_averages(study, 200, 3)
+    averages = resampled_averages(study.main, "method", 200, 3)
     assert {len(values) for values in averages.values()} == {200}
     for method in ("lora", "full"):
         low, high = np.quantile(averages["deflect"] - averages[method], [0.025, 0.975])
@@ -101,15 +102,27 @@ def test_evidence_has_the_number_of_seeds(tmp_path):
     make_study(tmp_path, ["mados"], ["scale_mae"], ["deflect", "lora"], seeds=(0, 1))
     (tmp_path / "mados/scale_mae/lora/seed1/record.json").unlink()
     study = load_study(tmp_path)
-    assert "1–2 trainings each" in ranks.evidence(ranks.ranks(study, resamples=50)[0], study)
+    frame, sheet = ranks.ranks(study, resamples=50)
+    assert "over test images, Holm-adjusted p < 0.05; 1–2 trainings each" in ranks.evidence(frame, study)
+    assert "50 paired resamples of the test images;" in sheet.notes[1]
+
+
+def test_several_seeds_are_resampled_with_the_images_and_the_note_says_so(tmp_path):
+    make_study(tmp_path, ["mados"], ["scale_mae"], ["deflect", "lora"], seeds=(0, 1, 2))
+    study = load_study(tmp_path)
+    frame, sheet = ranks.ranks(study, resamples=50)
+    assert "over test images and seeds, Holm-adjusted p < 0.05; 3 trainings each" in ranks.evidence(frame, study)
+    assert "50 paired resamples of the test images and seeds;" in sheet.notes[1]
+    make_study(tmp_path, ["so2sat"], ["scale_mae"], ["deflect", "lora"], seeds=(0,))
+    assert "images, and of seeds where all methods share several;" in ranks.ranks(load_study(tmp_path), 50)[1].notes[1]
 
 
 def test_no_test_while_all_methods_lack_runs(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect")
     grid = {"datasets": ["so2sat", "mados"], "gfms": ["scale_mae"], "methods": ["deflect", "lora"], "seeds": [0]}
-    frame, sheet = ranks.ranks(load_study(tmp_path, grid), resamples=10)
+    frame, sheet = ranks.ranks(load_study(tmp_path, {"blocks": [grid]}), resamples=10)
     assert frame.p.isna().all()
-    assert "support no statement" in sheet.notes[2]
+    assert "support no statement" in sheet.notes[3]
 
 
 def test_equal_predictions_are_not_significantly_different(tmp_path):

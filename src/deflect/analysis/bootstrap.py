@@ -1,4 +1,4 @@
-"""Paired bootstrap over test images, from the predictions that every run keeps.
+"""Bootstrap over test images and seeds, from the predictions that every run keeps.
 
 All runs of a dataset are scored on the same resampled images, so that the difficulty of the images cancels in the
 difference of two methods. F1 and IoU of a class need only its hits and its total (count in the truth plus count in the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from deflect.record import PREDICTIONS
 
 Array = NDArray[np.float64]
 CHUNK = 2000
+#: Level of the two-sided tests, and the power for which `detectable` holds.
+LEVEL, POWER = 0.05, 0.8
 
 
 def _mean_ratio(part: Array, whole: Array) -> Array:
@@ -81,10 +84,32 @@ def bootstrap_scores(runs: Sequence[Array], metric: str, count: int, seed: int) 
     return np.concatenate(chunks, axis=1)
 
 
+def seed_weights(seeds: int, count: int, seed: int) -> Array:
+    """Weight of each of the ``seeds`` trainings in each resample: (seeds, count), on average 1.
+
+    One fewer is drawn than there are, which makes the variance of their mean unbiased (Rao and Wu 1988). A single one
+    always has weight 1.
+    """
+    if seeds == 1:
+        return np.ones((1, count))
+    drawn = np.random.default_rng([seed, seeds]).multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=count)
+    return drawn.T * seeds / (seeds - 1)
+
+
 def two_sided_p(differences: Array) -> float:
     """Twice the smaller share of resamples on one side of zero, at least 2 / (count + 1)."""
     beyond = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))
+
+
+def detectable(differences: Array) -> float:
+    """The smallest true difference that one two-sided test at `LEVEL` finds with a power of `POWER`, in the same unit.
+
+    Args:
+        differences: on each resample; their standard deviation is the standard error.
+    """
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)) * float(np.std(differences, ddof=1))
 
 
 def holm(values: list[float]) -> list[float]:
