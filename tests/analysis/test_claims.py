@@ -128,8 +128,21 @@ def test_a_study_that_is_not_comparable_gives_no_verdict_on_the_paper(tmp_path, 
     assert of_claim(judged(tmp_path)) == (in_study, CANNOT_TELL, f"{in_study} in 1 of 1 comparison; {doubt}")
 
 
+def test_without_predictions_nothing_is_compared(tmp_path):
+    for method in ("deflect", "lora"):
+        runs(tmp_path, method, 60)
+    (tmp_path / "burn_scars/scale_mae/lora/seed1/predictions.npz").unlink()
+    assert judged(tmp_path).why.tolist() == ["no predictions"]
+
+
+def test_runs_without_a_common_seed_are_not_compared(tmp_path):
+    runs(tmp_path, "deflect", 60)
+    runs(tmp_path, "deflect", 55, seeds=[7], variant="deflect+no_attention", settings={"attention": False})
+    assert judged(tmp_path, methods=["deflect+no_attention"]).why.tolist() == ["no common seeds"]
+
+
 def test_an_interval_around_the_margin_leaves_a_claim_open(tmp_path):
-    make_study(tmp_path, ["brick_kiln"], ["scale_mae"], ["deflect", "lora"], seeds=range(3), study="paper")
+    make_study(tmp_path, ["brick_kiln"], ["scale_mae"], ["deflect", "lora"], (0, 1, 2), "paper")
     frame = judged(tmp_path, datasets=["brick_kiln"])
     assert frame.low[0] < -1 < frame.high[0]
     assert of_claim(frame)[1:] == (CANNOT_TELL, "undecided in 1 of 1 comparison: the interval includes −1")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +16,12 @@ import pandas as pd
 
 from deflect.analysis.comparison import why_not_comparable
 from deflect.analysis.looks import ordered, title
-from deflect.analysis.ranks import REFERENCE, resampled_averages
-from deflect.analysis.records import CELL, StudyRuns
+from deflect.analysis.paired import KEYS, compare
+from deflect.analysis.ranks import REFERENCE
+from deflect.analysis.records import StudyRuns
 from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, counted, signed
 from deflect.analysis.tables import gap_notes
+from deflect.record import PREDICTIONS
 from deflect.settings.claims import Claim, Claims
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -57,7 +58,7 @@ def verdicts(study: StudyRuns, claims: Claims, resamples: int = 2_000) -> Table:
     rows: list[Row] = []
     for name, claim in claims.claims.items():
         runs = _runs(study, claim)
-        tests = list(_tests(runs, study, claim, claims.margin, resamples))
+        tests = list(_tests(runs, claim, claims.margin, resamples))
         overall, reason = _overall(tests)
         doubts = _doubts(study, runs, claim, claims.seeds)
         shared = {"study": study.name, "claim": name, "kind": claim.kind, "in_study": overall}
@@ -79,7 +80,7 @@ def _runs(study: StudyRuns, claim: Claim) -> pd.DataFrame:
     return runs[labels & runs.dataset.isin(claim.datasets) & runs.gfm.isin(claim.gfms)]
 
 
-def _tests(runs: pd.DataFrame, study: StudyRuns, claim: Claim, margin: float, resamples: int) -> Iterator[Test]:
+def _tests(runs: pd.DataFrame, claim: Claim, margin: float, resamples: int) -> Iterator[Test]:
     parts = ordered(runs[claim.each]) if claim.each else []
     bound = claim.low or (-margin if claim.kind == "not_worse" else 0.0)
     for part, method in itertools.product(parts or [""], claim.methods):
@@ -95,7 +96,7 @@ def _tests(runs: pd.DataFrame, study: StudyRuns, claim: Claim, margin: float, re
         elif claim.kind == "parameters_ratio":
             yield _ratio(test, ours, theirs, claim)
         else:
-            yield _difference(test, ours, theirs, study, resamples)
+            yield _difference(test, ours, theirs, resamples)
 
 
 def _ratio(test: Test, ours: pd.DataFrame, theirs: pd.DataFrame, claim: Claim) -> Test:
@@ -117,21 +118,16 @@ def _tuned(runs: pd.DataFrame, patch_embed: bool) -> float:
     return float(np.mean(counts))
 
 
-def _difference(test: Test, ours: pd.DataFrame, theirs: pd.DataFrame, study: StudyRuns, resamples: int) -> Test:
+def _difference(test: Test, ours: pd.DataFrame, theirs: pd.DataFrame, resamples: int) -> Test:
     """DEFLECT minus the method in points, over the datasets, GFMs and seeds that both have."""
-    pairs = ours[["dataset", "gfm", "seed"]].merge(theirs[["dataset", "gfm", "seed"]])
-    runs = pd.concat([ours.merge(pairs), theirs.merge(pairs)])
-    runs = runs.assign(method=runs.label, variant="", seed=runs.seed.astype(int))
-    averages = resampled_averages(replace(study, runs=runs, missing=[]), resamples, seed=0)
-    if len(averages) < 2:
+    if not all((folder / PREDICTIONS).exists() for folder in [*ours.folder, *theirs.folder]):
         return test._replace(why="no predictions")
-    observed = runs.groupby(CELL).score.mean().groupby("method").mean()
-    low, high = np.quantile(averages[REFERENCE] - averages[test.method], [0.025, 0.975])
-    points = (observed[REFERENCE] - observed[test.method], low, high)
-    value, low, high = (round(100 * float(point), 4) for point in points)
-    found = outcome(low, high, test.bound)
-    why = f"the interval includes {test.bound:g}".replace("-", "−") if found == UNDECIDED else ""
-    return test._replace(value=value, low=low, high=high, outcome=found, why=why)
+    if ours.merge(theirs, on=KEYS).empty:
+        return test._replace(why="no common seeds")
+    found = compare(ours.astype({"seed": int}), theirs.astype({"seed": int}), resamples)
+    result = outcome(found.low, found.high, test.bound)
+    why = f"the interval includes {test.bound:g}".replace("-", "−") if result == UNDECIDED else ""
+    return test._replace(value=found.difference, low=found.low, high=found.high, outcome=result, why=why)
 
 
 def outcome(low: float, high: float, bound: float, at_bound: str = UNDECIDED) -> str:

@@ -13,12 +13,10 @@ from deflect.settings import GFM, METHODS, Dataset
 from deflect.settings.fields import Count, Name, NotNegative, OneOrMore, Positive, Settings
 from deflect.settings.reading import hint, read
 
-KNOWN = (*METHODS, "spectral_probe", "late_fusion")
-
 
 def _known(name: str) -> str:
-    if name.partition("+")[0] not in KNOWN:
-        raise ValueError(f"unknown method {name!r}{hint(name, KNOWN)}")
+    if name.partition("+")[0] not in METHODS:
+        raise ValueError(f"unknown method {name!r}{hint(name, METHODS)}")
     return name
 
 
