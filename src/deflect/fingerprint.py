@@ -24,7 +24,7 @@ STEPS = {
         training !training/evaluate.py !training/grid.py !training/needs.py !training/search.py
         !training/tracking.py""",
     "tune": "training/search.py",  # besides "train"
-    "report": "analysis cli/report.py record.py composite.py",
+    "report": "analysis cli/report.py record.py composite.py settings/claims.py settings/decisions.py",
 }
 
 

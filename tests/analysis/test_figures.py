@@ -36,6 +36,7 @@ from deflect.errors import DataError
 from deflect.files import read_json, write_json
 from deflect.record import read_record
 from deflect.settings import METHODS
+from deflect.settings.claims import load_claims
 from deflect.workflow import segmentation_datasets
 
 
@@ -270,9 +271,9 @@ def test_summary_is_stable_self_contained_and_lists_problems(tmp_path):
     make_study(tmp_path, ["brick_kiln", "mados"], ["scale_mae"], ["deflect", "lora", "frozen"])
     (tmp_path / "mados/scale_mae/lora/seed0/record.json").unlink()
     make_run(tmp_path, "mados", "scale_mae", "frozen", code__sha256="older")
-    references = load_references("references/paper.csv")
-    page = summary(load_study(tmp_path), references, resamples=100)
-    assert page == summary(load_study(tmp_path), references, resamples=100)
+    given = load_references("references/paper.csv"), load_claims("references/claims.yaml")
+    page = summary(load_study(tmp_path), *given, resamples=100)
+    assert page == summary(load_study(tmp_path), *given, resamples=100)
     assert "Simulated data, small GFMs" in page
     assert "missing: mados/scale_mae/lora/seed0" in page
     assert "left out: mados/scale_mae/frozen/seed0 (another state of the code" in page
@@ -283,7 +284,8 @@ def test_summary_is_stable_self_contained_and_lists_problems(tmp_path):
 
 def test_summary_of_real_data_counts_verdicts(tmp_path):
     make_run(tmp_path, "mados", "scale_mae", "deflect", study="paper", score=0.51)
-    page = summary(load_study(tmp_path), load_references("references/paper.csv"), resamples=100)
+    given = load_references("references/paper.csv"), load_claims("references/claims.yaml")
+    page = summary(load_study(tmp_path), *given, resamples=100)
     assert "1 inside" in page
     assert "Simulated" not in page
 

@@ -17,7 +17,10 @@ from deflect.errors import DataError
 NOTEBOOKS = ROOT / "notebooks"
 #: Parameters besides `runs` and `grid`, and the files that each notebook writes.
 OUTPUTS = {
-    "tables": (["references", "resamples", "tables"], ["tables/main", "tables/ranks", "tables/comparison"]),
+    "tables": (
+        ["references", "claims", "resamples", "tables"],
+        ["tables/main", "tables/ranks", "tables/comparison", "tables/claims"],
+    ),
     "parameter_efficiency": (["figures"], ["figures/parameter_efficiency"]),
     "panels": (
         ["figures"],

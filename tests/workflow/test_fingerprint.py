@@ -75,6 +75,7 @@ CHANGES = {
     "training/search.py": {"tune"},
     "analysis/tables.py": {"report"},
     "cli/report.py": {"report"},
+    "settings/claims.py": {"report"},
 }
 NOTHING = (
     "cli/data.py config.py errors.py workflow.py data/fetch/status.py data/manifest.py gfms/fetch.py "

@@ -67,7 +67,7 @@ def project(finished, tmp_path) -> Path:
 
 def test_study_writes_every_contracted_file(finished):
     results = finished[0] / "results/mini"
-    for name in ("main", "patch_embed", "ablation", "comparison"):
+    for name in ("main", "patch_embed", "ablation", "comparison", "claims"):
         assert all((results / f"tables/{name}.{kind}").stat().st_size for kind in ("csv", "md", "tex"))
     assert all((results / f"figures/parameter_efficiency.{kind}").stat().st_size > 5000 for kind in ("png", "pdf"))
     assert len(list(finished[0].glob(RECORDS))) == 6

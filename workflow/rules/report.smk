@@ -25,11 +25,13 @@ rule notebook_tables:
         index=INDEX,
         source=of_project("notebooks/tables.py"),
         references=of_project("references/paper.csv"),
+        claims=of_project("references/claims.yaml"),
     output:
         notebook=f"{RESULTS}/notebooks/tables.ipynb",
         main=table("main"),
         ranks=table("ranks"),
         comparison=table("comparison"),
+        claims=table("claims"),
     log:
         f"results/logs/notebooks/{STUDY.name}/tables.log",
     conda:
@@ -210,6 +212,7 @@ rule summary:
     input:
         index=INDEX,
         references=of_project("references/paper.csv"),
+        claims=of_project("references/claims.yaml"),
     output:
         page=shown(f"{RESULTS}/summary.html", "Summary"),
         metrics=f"{RESULTS}/metrics.json",

@@ -11,6 +11,7 @@ from string import Template
 import pandas as pd
 
 from deflect.analysis import scores, tables
+from deflect.analysis.claims import verdicts
 from deflect.analysis.comparison import INSIDE, NO_RUN, OUTSIDE, comparison, verdict_counts
 from deflect.analysis.figures.efficiency import parameter_efficiency
 from deflect.analysis.figures.style import encode
@@ -18,6 +19,7 @@ from deflect.analysis.looks import ORACLE, ordered, title, titles
 from deflect.analysis.ranks import REFERENCE, evidence, ranks
 from deflect.analysis.records import StudyRuns, devices
 from deflect.analysis.render import counted, html
+from deflect.settings.claims import Claims
 
 FIGURE_TEXT = (
     "Average test score against the share of the GFM's parameters tuned (log axis, 0 left of the break). Dashed: full "
@@ -34,11 +36,12 @@ WHOLE = (
 )
 
 
-def summary(study: StudyRuns, references: pd.DataFrame, resamples: int = 10_000) -> str:
+def summary(study: StudyRuns, references: pd.DataFrame, claims: Claims, resamples: int = 10_000) -> str:
     """The summary page as self-contained HTML, the same bytes for the same records.
 
     Args:
         references: the paper's known numbers, from `comparison.load_references`.
+        claims: the paper's claims, from `deflect.settings.claims.load_claims`.
         resamples: of the paired bootstrap.
     """
     overview = tables.overview(study)
@@ -50,6 +53,7 @@ def summary(study: StudyRuns, references: pd.DataFrame, resamples: int = 10_000)
         figure=base64.b64encode(encode(parameter_efficiency(study), "png")).decode(),
         figure_text=escape(FIGURE_TEXT),
         evidence=_lines("p", [evidence(ranks(study, resamples).frame, study), economy(study)]),
+        claims=html(verdicts(study, claims).printed),
         table=html(overview),
         notes=_lines("li", overview.notes),
         differences=_lines("li", differences(study, comparison(study, references).frame)),
