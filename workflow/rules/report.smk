@@ -66,6 +66,28 @@ rule notebook_ablation:
         "{params.deflect} notebook ablation &> {log}"
 
 
+rule notebook_sensitivity:
+    input:
+        index=INDEX,
+        source=of_project("notebooks/sensitivity.py"),
+        decisions=of_project("references/decisions.yaml"),
+    output:
+        notebook=f"{RESULTS}/notebooks/sensitivity.ipynb",
+        sensitivity=table("sensitivity"),
+    log:
+        f"results/logs/notebooks/{STUDY.name}/sensitivity.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=GRID,
+    message:
+        "execute notebook sensitivity"
+    shell:
+        "{params.deflect} notebook sensitivity &> {log}"
+
+
 rule notebook_parameter_efficiency:
     input:
         index=INDEX,
@@ -186,6 +208,7 @@ rule results:
     input:
         rules.notebook_tables.output,
         rules.notebook_ablation.output,
+        rules.notebook_sensitivity.output,
         rules.notebook_parameter_efficiency.output,
         rules.notebook_panels.output,
         rules.notebook_qualitative.output,

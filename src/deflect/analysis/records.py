@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deflect.analysis.looks import ordered, place, title
+from deflect.analysis.looks import PROBE, ordered, place, title
 from deflect.errors import DataError
 from deflect.files import sha256_json
 from deflect.record import NAME, REMEDY, get, read_record, run_file
 from deflect.settings import METHODS
 
 CELL = ["dataset", "gfm", "method"]
+AXES = ("datasets", "gfms", "methods", "seeds")
 #: Column of the table of runs -> key of the record.
 COLUMNS = {name: name for name in ("study", "dataset", "task", "gfm", "method", "seed", "simulated", "finished")} | {
     "bands": "band_setting",
@@ -138,9 +139,9 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
 
     Args:
         folder: e.g. ``results/mini/runs``.
-        grid: the runs that should exist: ``datasets``, ``gfms``, ``methods``, ``seeds`` and, for runs outside the main
-            grid, ``variants`` with ``names``, ``datasets``, ``gfms``, ``seeds``; ``titles`` of the user's own datasets.
-            Without it, the smallest full grid around the runs that were found.
+        grid: the runs that should exist: ``blocks``, first the main grid, each with all combinations of ``datasets``,
+            ``gfms``, ``methods`` and ``seeds``; ``titles`` of the user's own datasets. Without it, the smallest full
+            grid around the runs that were found.
 
     Raises:
         FileNotFoundError: there is no record.
@@ -166,13 +167,10 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
 
 def expected_runs(grid: Mapping[str, Any]) -> list[str]:
     """Names of the runs of a grid, main grid first; see `load_study`."""
-    blocks = [(grid, grid["methods"])]
-    if grid.get("variants"):
-        blocks.append((grid | grid["variants"], grid["variants"]["names"]))
     return [
         f"{dataset}/{gfm}/{method}/seed{seed}"
-        for block, methods in blocks
-        for dataset, gfm, method, seed in itertools.product(block["datasets"], block["gfms"], methods, block["seeds"])
+        for block in grid["blocks"]
+        for dataset, gfm, method, seed in itertools.product(*(block[axis] for axis in AXES))
     ]
 
 
@@ -180,6 +178,7 @@ def _row(path: Path) -> dict[str, Any]:
     record, folder = read_record(path.parent), path.parent
     row = {column: get(record, key) for column, key in COLUMNS.items()}
     row |= {"variant": _variant(record, path), "settings": sha256_json(record["settings"])}
+    row["part"] = record.get("part") or ("ablation" if row["variant"] else "main")  # records of older versions
     return row | {"run": "/".join(folder.parts[-4:]), "record": record, "folder": folder}
 
 
@@ -193,9 +192,9 @@ def _variant(record: Mapping[str, Any], path: Path) -> str:
     return str(record.get("variant", "")) if run == method else run.removeprefix(f"{method}+")
 
 
-def _found_grid(frame: pd.DataFrame) -> dict[str, list[Any]]:
+def _found_grid(frame: pd.DataFrame) -> dict[str, Any]:
     main = frame[frame.variant == ""]
-    return {f"{axis}s": ordered(main[axis]) for axis in CELL} | {"seeds": sorted(set(main.seed))}
+    return {"blocks": [{f"{axis}s": ordered(main[axis]) for axis in CELL} | {"seeds": sorted(set(main.seed))}]}
 
 
 def _disagreements(frame: pd.DataFrame) -> dict[str, str]:
@@ -219,15 +218,20 @@ def _warnings(study: StudyRuns) -> Iterator[str]:
     for dataset, group in by_dataset:
         if any(record["data"].get("unchecked") for record in group.record):
             yield f"{dataset}: sizes and statistics were not compared with the published ones."
-    for dataset, group in by_dataset:
+    # A decision may move nothing.
+    for dataset, group in [(dataset, group[group.part != "decisions"]) for dataset, group in by_dataset]:
         # Different models with the same metrics to all digits: a sign that a setting or a seed had no effect.
         for _, equal in group.groupby(group.record.map(lambda record: json.dumps(record["metrics"], sort_keys=True))):
-            models = {(row.gfm, row.method, row.settings, row.seed): row.run for row in equal.itertuples()}
+            models = {
+                (row.gfm * (row.method != PROBE), row.method, row.settings, row.seed): row.run
+                for row in equal.itertuples()
+            }
             if len(models) > 1:
                 names = ", ".join(name.partition("/")[2] for name in models.values())
                 yield f"{dataset}: identical metrics to all digits in different runs: {names}."
     for dataset, group in by_dataset:
-        settings = pd.DataFrame([record["settings"]["training"] for record in group.record]).map(str)
+        main = group[group.part == "main"]
+        settings = pd.DataFrame([record["settings"]["training"] for record in main.record]).map(str)
         if differing := [key for key in settings if settings[key].nunique() > 1]:
             yield f"{dataset}: training settings differ between runs: {', '.join(differing)}."
     if len(found := devices(study.runs)) > 1:
