@@ -24,6 +24,10 @@ OUTPUTS = {
         ["figures/parameter_efficiency_per_gfm", "figures/parameter_efficiency_per_dataset", "figures/cost"],
     ),
     "ablation": (["tables"], ["tables/ablation", "tables/patch_embed"]),
+    "statistics": (
+        ["tables", "figures"],
+        ["tables/calibration", "figures/reliability", "figures/error_overlap"],
+    ),
     "qualitative": (
         ["prepared", "datasets", "gfm", "samples", "figures"],
         ["figures/training_curves", "figures/confusion_matrices", "figures/segmentation_maps_burn_scars"],
@@ -77,9 +81,8 @@ def test_notebook_writes_its_outputs(name, folder, monkeypatch):
     monkeypatch.chdir(ROOT)
     output = folder / f"notebooks/{name}.ipynb"
     execute(NOTEBOOKS / f"{name}.py", output, parameters(name, folder))
-    kinds = ("csv", "md", "tex") if name in ("tables", "ablation") else ("png", "pdf")
     for base in OUTPUTS[name][1]:
-        for kind in kinds:
+        for kind in ("csv", "md", "tex") if base.startswith("tables/") else ("png", "pdf"):
             assert (folder / f"{base}.{kind}").stat().st_size > 0
     cells = nbformat.read(output, as_version=4).cells
     assert not [o for cell in cells for o in cell.get("outputs", []) if o.output_type in ("error", "stream")]

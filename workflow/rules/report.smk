@@ -160,6 +160,29 @@ rule notebook_inside_deflect:
         "{params.deflect} notebook inside_deflect &> {log}"
 
 
+rule notebook_statistics:
+    input:
+        index=INDEX,
+        source=of_project("notebooks/statistics.py"),
+    output:
+        notebook=f"{RESULTS}/notebooks/statistics.ipynb",
+        calibration=table("calibration"),
+        reliability=figure("reliability"),
+        error_overlap=figure("error_overlap"),
+    log:
+        f"results/logs/notebooks/{STUDY.name}/statistics.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=GRID,
+    message:
+        "execute notebook statistics"
+    shell:
+        "{params.deflect} notebook statistics &> {log}"
+
+
 rule summary:
     input:
         index=INDEX,
@@ -190,6 +213,7 @@ rule results:
         rules.notebook_panels.output,
         rules.notebook_qualitative.output,
         rules.notebook_inside_deflect.output,
+        rules.notebook_statistics.output,
         rules.summary.output,
 
 

@@ -14,17 +14,21 @@ from deflect.analysis.figures.efficiency import (
 from deflect.analysis.figures.importance import index_importance
 from deflect.analysis.figures.inside import inside_deflect, inside_deflect_classes
 from deflect.analysis.figures.maps import segmentation_maps
+from deflect.analysis.figures.overlap import error_overlap
+from deflect.analysis.figures.reliability import reliability
 from deflect.analysis.figures.style import save
 
 __all__ = [
     "confusion_matrices",
     "cost",
+    "error_overlap",
     "index_importance",
     "inside_deflect",
     "inside_deflect_classes",
     "parameter_efficiency",
     "parameter_efficiency_per_dataset",
     "parameter_efficiency_per_gfm",
+    "reliability",
     "save",
     "segmentation_maps",
     "training_curves",
