@@ -12,7 +12,7 @@ from deflect.bands import LANDSAT8, SENTINEL2, bandset
 from deflect.gfms import CARDS
 from deflect.methods.report import SO2SAT, ParameterReport, published_report
 from deflect.settings import GFMS
-from deflect.settings.methods import BUDGETS, CONFIGS, BaselineConfig, MethodConfig
+from deflect.settings.methods import BUDGETS, CONFIGS, BaselineConfig, DescriptorConfig, MethodConfig
 from deflect.spectral import INDICES, available
 
 PAGE = Path(__file__).parents[1] / "methods.md"
@@ -39,6 +39,8 @@ ROWS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("DoRA r=16", "peft:dora", {"options": {"r": 16}}),
     ("IA3", "peft:ia3", {}),
     ("Frozen", "frozen", {}),
+    ("Spectral probe", "spectral_probe", {}),
+    ("Late fusion", "late_fusion", {}),
     ("Full fine-tuning", "full", {}),
 )
 
@@ -74,8 +76,10 @@ def indices() -> str:
 
 def settings() -> str:
     """Every setting of the class that defines it."""
-    owners = {"every method": MethodConfig, "every method but deflect": BaselineConfig}
-    owners |= {name: cls for name, cls in CONFIGS.items() if cls is not BaselineConfig}
+    owners: dict[str, type[MethodConfig]] = {"every method": MethodConfig}
+    for shared in (BaselineConfig, DescriptorConfig):
+        owners[", ".join(name for name, cls in CONFIGS.items() if issubclass(cls, shared))] = shared
+    owners |= {name: cls for name, cls in CONFIGS.items() if cls not in owners.values()}
     rows = [[owner, f"`{n}`", *rest] for owner, cls in owners.items() for n, *rest in _own_fields(cls)]
     return pipe_table(["method", "setting", "default", "meaning"], rows)
 

@@ -42,6 +42,8 @@ SKILL = {
     "bitfit": (0.57, 7_300),
     "patch_embed": (0.52, 5_200),
     "frozen": (0.45, 0),
+    "spectral_probe": (0.48, 0),
+    "late_fusion": (0.58, 2_610),
     "full": (0.66, 1_000_000),
 }
 GFM_PARAMS = 1_000_000

@@ -112,7 +112,7 @@ def test_every_study_of_the_file_is_valid():
 def test_runs_of_a_study_are_those_that_its_tables_expect():
     study = load(ROOT / "config.yaml", "paper").study
     names = ["{}/{}/{}/seed{}".format(*run) for run in study.runs()]
-    assert len(set(names)) == 5 * 3 * 8 * 3 + 5 * 11 * 3
+    assert len(set(names)) == 5 * 3 * 10 * 3 + 5 * 11 * 3
     assert names == expected_runs(grid(study))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deflect.analysis.looks import ordered, place, title
+from deflect.analysis.looks import PROBE, ordered, place, title
 from deflect.errors import DataError
 from deflect.files import sha256_json
 from deflect.record import NAME, REMEDY, get, read_record, run_file
@@ -221,7 +221,10 @@ def _warnings(study: StudyRuns) -> Iterator[str]:
     for dataset, group in by_dataset:
         # Different models with the same metrics to all digits: a sign that a setting or a seed had no effect.
         for _, equal in group.groupby(group.record.map(lambda record: json.dumps(record["metrics"], sort_keys=True))):
-            models = {(row.gfm, row.method, row.settings, row.seed): row.run for row in equal.itertuples()}
+            models = {
+                (row.gfm * (row.method != PROBE), row.method, row.settings, row.seed): row.run
+                for row in equal.itertuples()
+            }
             if len(models) > 1:
                 names = ", ".join(name.partition("/")[2] for name in models.values())
                 yield f"{dataset}: identical metrics to all digits in different runs: {names}."

@@ -10,7 +10,7 @@ from deflect.settings import STATISTICS, Statistic
 from deflect.settings.fields import Count, Natural, OneOrMore, Positive, Settings
 
 BandUse = Literal["all", "rgb"]
-PatchInit = Literal["repeat", "random", "zero"]
+PatchInit = Literal["repeat", "random", "zero", "tile"]
 #: The linear layers of a timm block.
 TARGETS = ("qkv", "proj", "fc1", "fc2")
 
@@ -31,36 +31,44 @@ class FrozenConfig(BaselineConfig):
     bands: BandUse = Field(default="rgb", description="`all` leaves the wider patch embedding as `patch_init` made it.")
 
 
-class LoRAConfig(BaselineConfig):
+class AdapterConfig(BaselineConfig):
+    """A method that can train something else alone."""
+
+    train_patch_embed: StrictBool = Field(default=True, description="Train a patch embedding that was widened.")
+
+
+class LoRAConfig(AdapterConfig):
     rank: Count = Field(default=16, description="Width r of the update.")
     alpha: Positive = Field(default=16.0, description="The `usual` convention scales the update by alpha / rank.")
     convention: Literal["paper", "usual"] = Field(
         default="paper", description="`paper` (biases, LayerNorms tuned, no alpha) or `usual` (of the `peft` library)."
     )
+    down_bias: Literal["zero", "uniform"] = Field(
+        default="zero", description="Start of the down-projection's bias in the `paper` convention."
+    )
     targets: tuple[str, ...] = Field(default=TARGETS, description="Names of the linear layers inside the blocks.")
 
 
-class SLRConfig(BaselineConfig):
+class SLRConfig(AdapterConfig):
     rank: Count = Field(default=16, description="Width r of the low-rank update.")
+    down_bias: Literal["zero", "uniform"] = Field(default="zero", description="Start of the down-projection's bias.")
     targets: tuple[str, ...] = Field(default=TARGETS, description="Names of the linear layers inside the blocks.")
 
 
-class VPTConfig(BaselineConfig):
+class VPTConfig(AdapterConfig):
     prompts: Count = Field(default=10, description="Number of prompt tokens per block.")
     deep: StrictBool = Field(default=True, description="New prompts at every block, or only in front of the first.")
 
 
-class PeftConfig(BaselineConfig):
+class PeftConfig(AdapterConfig):
     name: str = Field(description="The method, as in `peft.PeftType` (any case), or `dora` or `rslora`.")
     options: dict[str, Any] = Field(default_factory=dict, description='Its settings in `peft`, e.g. `{"r": 16}`.')
     targets: tuple[str, ...] = Field(default=TARGETS, description="Names of the linear layers inside the blocks.")
 
 
-class DeflectConfig(MethodConfig):
-    """The paper's exact values are not known; every default is a reconstruction."""
+class DescriptorConfig(MethodConfig):
+    """A method that describes patches by their spectra."""
 
-    rank: Count = Field(default=4, description="Width r of the low-rank maps that give q_A, k_A and v_A.")
-    hidden: Count | None = Field(default=32, description="Width of the bottleneck in T; null makes T one linear map.")
     features: Literal["indices", "bands", "both"] = Field(
         default="both", description="Features of a pixel: spectral indices, band reflectances, or both."
     )
@@ -68,6 +76,22 @@ class DeflectConfig(MethodConfig):
         default="all", description="Names of spectral indices; `all` takes every one that the bands allow."
     )
     statistics: OneOrMore[Statistic] = Field(default=STATISTICS, description="Statistics of a patch's pixels.")
+    standardise: StrictBool = Field(default=True, description="Z-score descriptors, see `calibrate`.")
+    #: The GFM gets only RGB; the extra bands take the spectral path.
+    widens_patch_embed: ClassVar[bool] = False
+
+
+class LateFusionConfig(DescriptorConfig):
+    hidden: Count | None = Field(
+        default=None, description="Width of the bottleneck in T'; null tunes about as many parameters as DEFLECT."
+    )
+
+
+class DeflectConfig(DescriptorConfig):
+    """The paper's exact values are not known; every default is a reconstruction."""
+
+    rank: Count = Field(default=4, description="Width r of the low-rank maps that give q_A, k_A and v_A.")
+    hidden: Count | None = Field(default=32, description="Width of the bottleneck in T; null makes T one linear map.")
     norm_matching: StrictBool = Field(default=True, description="Scale spectral tokens to the length of z_P(0).")
     attention: StrictBool = Field(
         default=True,
@@ -78,9 +102,15 @@ class DeflectConfig(MethodConfig):
         default="hard",
         description="`hard` keeps the pretrained length of displacements, `soft` adds it to the loss, `none` does not.",
     )
+    constraint_on: Literal["displacement", "embedding"] = Field(
+        default="displacement",
+        description="Whose length `constraint` keeps: of the attention's displacement, or of the embedding after it.",
+    )
+    scale: Literal["d", "2d"] = Field(
+        default="d", description="Attention scores, also of the frozen path, times 1/sqrt(d) or 1/sqrt(2d)."
+    )
     soft_weight: Positive = Field(default=1.0, description="Factor of the soft constraint in the loss.")
     blocks: Literal["all"] | OneOrMore[Natural] = Field(default="all", description="Blocks, from 0, with attention.")
-    standardise: StrictBool = Field(default=True, description="Z-score descriptors, see `calibrate`.")
     length_gradient: StrictBool = Field(
         default=False,
         description="Backpropagate through the pretrained length too. By default it is a constant of the step, which "
@@ -89,8 +119,6 @@ class DeflectConfig(MethodConfig):
     init_std: Positive = Field(
         default=1.0, description="Standard deviation of the initial down-projections; up-projections start at zero."
     )
-    #: The GFM gets only RGB; the extra bands take the spectral path.
-    widens_patch_embed: ClassVar[bool] = False
 
 
 #: Two budgets of the paper on Scale-MAE: 0.20 % of the GFM's parameters (Table 2) and 0.28 % (Table 4). The paper does
@@ -105,10 +133,12 @@ CONFIGS: dict[str, type[MethodConfig]] = {
     "deflect": DeflectConfig,
     "lora": LoRAConfig,
     "slr": SLRConfig,
-    "norm_tuning": BaselineConfig,
-    "bitfit": BaselineConfig,
+    "norm_tuning": AdapterConfig,
+    "bitfit": AdapterConfig,
     "patch_embed": BaselineConfig,
     "frozen": FrozenConfig,
+    "spectral_probe": DescriptorConfig,
+    "late_fusion": LateFusionConfig,
     "full": BaselineConfig,
     "vpt": VPTConfig,
     "peft": PeftConfig,

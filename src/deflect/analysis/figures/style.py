@@ -112,7 +112,7 @@ def folded(title: str, width: int = 16) -> str:
 
 
 #: Markers in drawing order, so that marks at the same place all remain visible.
-_ON_TOP = "DsovP^X*"
+_ON_TOP = "Dsop>vP^X*"
 
 
 def point(axes: Axes, x: float, row: Any) -> None:

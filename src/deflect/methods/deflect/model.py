@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,11 +12,11 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from deflect.errors import ModelError
-from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.deflection import angle, keep_length, length, length_penalty
 from deflect.methods.deflect.uatt import UntangledAttention, attend, frozen_qkv
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
-from deflect.methods.inputs import Channels, canonical
+from deflect.methods.described import DescribedGFM
+from deflect.methods.descriptors import Descriptors
 from deflect.settings.methods import DeflectConfig
 
 
@@ -35,15 +34,14 @@ class Carried:
     record: list[tuple[Tensor, Tensor]] | None = None
 
 
-class DeflectedGFM(AdaptedGFM):
+class DeflectedGFM(DescribedGFM):
     """DEFLECT: every parameter of the GFM is frozen; ``upe`` and ``uatt`` (or ``gate``) learn."""
 
     config: DeflectConfig
 
     def __init__(self, gfm: VisionTransformer, *args: Any) -> None:
         super().__init__(gfm, *args)
-        config, bands = self.config, canonical(self.bands, self.config.bands)
-        self.spectral_channels = Channels(self.bands, bands)
+        config, bands = self.config, self.spectral_channels.inner
         self.upe = UntangledPatchEmbedding(bands, self.embed_dim, self.patch_size, self.num_prefix_tokens, config)
         self.uatt = nn.ModuleDict()
         if config.attention:
@@ -51,13 +49,20 @@ class DeflectedGFM(AdaptedGFM):
             if outside := [index for index in blocks if index >= self.depth]:
                 raise ModelError(f"blocks: expected numbers from 0 to {self.depth - 1}, found {outside}")
             for index in blocks:
-                attn_dim = _checked_attention(index, gfm.blocks[index]).attn_dim
-                self.uatt[str(index)] = UntangledAttention(self.embed_dim, attn_dim, config.rank, config.init_std)
+                attn = _checked_attention(index, gfm.blocks[index])
+                scale = (2 * attn.head_dim) ** -0.5 if config.scale == "2d" else None
+                self.uatt[str(index)] = UntangledAttention(
+                    self.embed_dim, attn.attn_dim, config.rank, config.init_std, scale
+                )
         else:
             self.gate = nn.Parameter(torch.zeros(self.embed_dim))
         if not isinstance(gfm.patch_drop, nn.Identity):
             raise ModelError("deflect: this GFM drops patches; expected patch_drop_rate=0")
         self._penalties: list[Tensor] = []
+
+    @property
+    def descriptors(self) -> Descriptors:  # type: ignore[override]
+        return self.upe
 
     def embed(self, image: Tensor) -> tuple[Tensor, Carried]:
         carried = Carried()
@@ -69,7 +74,7 @@ class DeflectedGFM(AdaptedGFM):
         spatial = self.spatial_tokens(image)
         spectral = self.upe(self.spectral_channels(image), spatial)
         if not self.config.attention:
-            return self._constrain(spatial + self.gate * spectral, spatial, carried).to(spatial.dtype)
+            return self._constrain(spatial + self.gate * spectral, spatial, None, carried).to(spatial.dtype)
         uatts: Any = self.uatt.values()
         downs = torch.cat([uatt.down for uatt in uatts]).to(spectral.dtype)  # one product for all blocks
         narrow = F.linear(spectral, downs).flatten(0, 1).chunk(len(self.uatt), dim=-1)
@@ -82,15 +87,18 @@ class DeflectedGFM(AdaptedGFM):
         if index not in carried.spectral:
             return block(tokens)
         post_norm = getattr(block, "post_norm", False)
-        update = self._update(index, tokens if post_norm else block.norm1(tokens), carried).to(tokens.dtype)
+        update = self._update(index, tokens if post_norm else block.norm1(tokens), tokens, carried).to(tokens.dtype)
         tokens = tokens + block.drop_path1(block.attn.proj_drop(update))
         if post_norm:
             tokens = block.norm1(tokens)
             return block.norm2(tokens + block.drop_path2(block.ls2(block.mlp(tokens))))
         return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
 
-    def _update(self, index: int, tokens: Tensor, carried: Carried) -> Tensor:
-        """The deflected displacement by block ``index``; ``tokens`` (B, P+L, D) are the input of its attention."""
+    def _update(self, index: int, tokens: Tensor, embedding: Tensor, carried: Carried) -> Tensor:
+        """The deflected displacement of ``embedding`` by block ``index``, whose attention has the input ``tokens``.
+
+        All are (B, P+L, D).
+        """
         attn: Any = self.gfm.blocks[index].attn
         scale: Any = self.gfm.blocks[index].ls1  # lengths are compared after LayerScale
         uatt = cast(UntangledAttention, self.uatt[str(index)])
@@ -98,21 +106,27 @@ class DeflectedGFM(AdaptedGFM):
         frozen = None
         if self._needs_length or carried.record is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.length_gradient):
-                frozen = scale(attend(attn, qkv, tokens))
+                frozen = scale(attend(attn, qkv, tokens, uatt.scale))
             if self.config.length_gradient:
                 qkv = qkv.clone()  # the backward pass of ``frozen`` needs the original
         delta = scale(uatt(attn, qkv, tokens, carried.spectral[index]))
-        return delta if frozen is None else self._constrain(delta, frozen, carried)
+        return delta if frozen is None else self._constrain(delta, frozen, embedding, carried)
 
     @property
     def _needs_length(self) -> bool:
         """Whether the constraint needs the pretrained length of each displacement."""
         return self.config.constraint == "hard" or (self.config.constraint == "soft" and self.training)
 
-    def _constrain(self, delta: Tensor, frozen: Tensor, carried: Carried) -> Tensor:
-        update = keep_length(delta, frozen) if self.config.constraint == "hard" else delta
+    def _constrain(self, delta: Tensor, frozen: Tensor, embedding: Tensor | None, carried: Carried) -> Tensor:
+        """The update under the constraint, on ``delta`` or on the sum of ``embedding`` (None: zero) and ``delta``."""
+        base = embedding if self.config.constraint_on == "embedding" else None
+        whole, pretrained = (delta, frozen) if base is None else (base + delta, base + frozen)
+        update = delta
+        if self.config.constraint == "hard":
+            kept = keep_length(whole, pretrained)
+            update = kept if base is None else kept - base
         if self.config.constraint == "soft" and self.training:
-            carried.penalties.append(length_penalty(delta, frozen))
+            carried.penalties.append(length_penalty(whole, pretrained))
         if carried.record is not None:
             carried.record.append((update, frozen))
         return update
@@ -121,26 +135,10 @@ class DeflectedGFM(AdaptedGFM):
         """Copies and files have no penalties, which belong to the graph of one forward pass."""
         return super().__getstate__() | {"_penalties": []}
 
-    def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Compute the mean and standard deviation of the patch descriptors from training images (B, C, H, W)."""
-        self.upe.calibrate(self.spectral_channels(self._batch(image)) for image in batches)
-
-    def _batch(self, image: Any) -> Tensor:
-        if not isinstance(image, Tensor):
-            raise ModelError(
-                f"calibrate: expected batches of images (B, C, H, W), found {type(image).__name__}; if a loader gives "
-                "more, pass the images alone: calibrate(images for images, _ in loader)"
-            )
-        return image.to(self.upe.mean.device)
-
     def extra_loss(self) -> Tensor:
         if not self._penalties:
             return super().extra_loss()
         return self.config.soft_weight * torch.stack(self._penalties).mean()
-
-    def descriptor(self, image: Tensor) -> Tensor:
-        """Patch descriptors (B, L, K*S) before standardisation."""
-        return self.upe.descriptor(self.spectral_channels(image))
 
     @torch.no_grad()
     def deflection(self, image: Tensor) -> dict[str, Tensor]:
@@ -158,13 +156,6 @@ class DeflectedGFM(AdaptedGFM):
         angles = torch.stack([angle(update, frozen) for update, frozen in record])
         lengths = torch.stack([(length(update) / length(frozen)).squeeze(-1) for update, frozen in record])
         return {"angle": angles[..., self.num_prefix_tokens :], "length": lengths[..., self.num_prefix_tokens :]}
-
-    def describe(self) -> dict[str, Any]:
-        upe = self.upe
-        descriptor: dict[str, Any] = {name: list(getattr(upe, name)) for name in ("indices", "features", "statistics")}
-        for name in ("mean", "std"):
-            descriptor[name] = getattr(upe, name).tolist() if upe.calibrated else None
-        return {"descriptor": descriptor | {"nonfinite": int(upe.nonfinite)}}
 
 
 def _checked_attention(index: int, block: nn.Module) -> Attention:
