@@ -183,9 +183,28 @@ rule notebook_statistics:
         "{params.deflect} notebook statistics &> {log}"
 
 
+rule duplicates:
+    input:
+        store=STORE,
+    output:
+        found=DUPLICATES,
+    log:
+        f"results/logs/duplicates/{STUDY.name}/{{dataset}}.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("duplicates"),
+    message:
+        "look for near-duplicates between the splits of {wildcards.dataset}"
+    shell:
+        "{params.deflect} data duplicates {wildcards.dataset} &> {log}"
+
+
 rule summary:
     input:
         index=INDEX,
+        duplicates=expand(DUPLICATES, dataset=prepared_datasets(STUDY)),
         references=of_project("references/paper.csv"),
     output:
         page=shown(f"{RESULTS}/summary.html", "Summary"),

@@ -29,15 +29,15 @@ def duplicates(store: Store) -> dict[str, Any]:
     """Near-duplicates of training images in the other splits.
 
     Returns:
-        ``threshold`` and, for ``val`` and ``test``: the number of ``images``, how many of them are ``near`` a training
-        image, how many of these are ``exact`` copies, and the most similar ``pairs`` with both ids, their
-        ``similarity`` (cosine) and ``difference`` (largest of any pixel and band, reflectance).
+        ``dataset``, ``store_sha256``, ``threshold`` and, for ``val`` and ``test``: the number of ``images``, how many
+        of them are ``near`` a training image, how many of these are ``exact`` copies, and the most similar ``pairs``
+        with both ids, their ``similarity`` (cosine) and ``difference`` (largest of any pixel and band, reflectance).
     """
     train = store.split("train")
     pooled = pool(train)
     scale = pooled.std((0, 2), keepdim=True).clamp(min=1e-12)
     known = describe(pooled, scale)
-    found: dict[str, Any] = {"dataset": store.card.name, "threshold": NEAR}
+    found: dict[str, Any] = {"dataset": store.card.name, "store_sha256": store.card.sha256, "threshold": NEAR}
     for name in ("val", "test"):
         split = store.split(name)
         similarity, row = nearest(describe(pool(split), scale), known)
