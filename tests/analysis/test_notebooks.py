@@ -32,6 +32,7 @@ OUTPUTS = {
         ["prepared", "datasets", "gfm", "samples", "figures"],
         ["figures/training_curves", "figures/confusion_matrices", "figures/segmentation_maps_burn_scars"],
     ),
+    "few_labels": (["tables", "figures"], ["tables/few_labels", "figures/few_labels"]),
     "inside_deflect": (
         ["gfm", "figures"],
         ["figures/inside_deflect", "figures/inside_deflect_classes", "figures/index_importance"],
@@ -65,7 +66,7 @@ def parameters(name: str, folder: Path) -> dict[str, object]:
 def test_every_notebook_is_listed_here_and_in_the_workflow():
     assert {path.stem for path in NOTEBOOKS.glob("*.py")} == set(OUTPUTS)
     rules = (ROOT / "workflow/rules/report.smk").read_text()
-    outputs = re.findall(r"^rule notebook_(\w+):.*?output:(.*?)log:", rules, re.MULTILINE | re.DOTALL)
+    outputs = re.findall(r"^ *rule notebook_(\w+):.*?output:(.*?)log:", rules, re.MULTILINE | re.DOTALL)
     declared = {
         name: {f"{kind}s/{base}" for kind, base in re.findall(r'(table|figure)\("(\w+)"\)', text)}
         for name, text in outputs

@@ -18,16 +18,27 @@ CONFUSION = np.array([[3.0, 1, 0], [1, 2, 0], [0, 0, 0]])
 def test_scores_of_a_confusion_by_hand():
     assert bootstrap.score(CONFUSION, "f1_macro") == pytest.approx((6 / 8 + 4 / 6) / 2)  # the absent class is left out
     assert bootstrap.score(CONFUSION, "mIoU") == pytest.approx((3 / 5 + 2 / 4) / 2)
+    assert bootstrap.score(CONFUSION, "mIoU", "zero") == pytest.approx((3 / 5 + 2 / 4) / 3)
+    assert bootstrap.score(CONFUSION, "f1_micro", "zero") == pytest.approx(5 / 7)
 
 
-@pytest.mark.parametrize("metric", ["f1_macro", "mIoU"])
+@pytest.mark.parametrize("metric", ["f1_macro", "f1_micro", "mIoU"])
 def test_vectorised_bootstrap_equals_a_plain_loop(metric):
     images = np.random.default_rng(1).integers(0, 5, size=(2, 12, 3, 3)).astype(float)
-    found = bootstrap.bootstrap_scores(list(images), metric, 50, seed=4)
+    found = bootstrap.bootstrap_scores(list(images), [bootstrap.Rule(metric)] * 2, 50, seed=4)
     [weights] = bootstrap.resamples(12, 50, seed=4)
     plain = [[bootstrap.score(np.tensordot(w, run, 1), metric) for w in weights] for run in images]
     np.testing.assert_allclose(found, plain, rtol=1e-12)
     assert (weights.sum(axis=1) == 12).all()
+
+
+def test_absent_classes_count_as_zero_in_every_resample():
+    images = np.zeros((6, 3, 3))
+    images[:, 0, 0] = images[::2, 1, 1] = 1
+    kept, zero = bootstrap.bootstrap_scores(
+        [images, images], [bootstrap.Rule("mIoU"), bootstrap.Rule("mIoU", "zero")], 20, seed=0
+    )
+    np.testing.assert_allclose(zero, kept * 2 / 3)  # the third class is nowhere in the split
 
 
 def test_p_values():

@@ -48,6 +48,7 @@ SKILL = {
 }
 GFM_PARAMS = 1_000_000
 PIXELS, IMAGES, EPOCHS, BLOCKS = 32, 24, 6, 4
+SPLITS = {"train": 60, "val": IMAGES, "test": IMAGES}
 
 
 def make_study(
@@ -221,7 +222,7 @@ def _record(
             "training": {"epochs": EPOCHS, "lr": 1e-4, "image_size": 64},
         },
         "fingerprint": f"{dataset}{gfm}{method}{seed}{settings}",
-        "data": {"store_sha256": f"store of {dataset}", "splits": {"train": 60, "val": IMAGES, "test": IMAGES}},
+        "data": {"store_sha256": f"store of {dataset}", "splits": SPLITS, "labelled": SPLITS["train"]},
         "weights": {"name": gfm, "sha256": f"weights of {gfm}"},
         "code": {"revision": "0123456789abcdef", "dirty": False, "sha256": "c0de"},
         "packages": {"torch": "2.0"},

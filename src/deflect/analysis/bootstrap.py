@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,19 @@ def _mean_ratio(part: Array, whole: Array) -> Array:
 SCORES: dict[str, Callable[[Array, Array], Array]] = {
     "f1_macro": lambda hit, total: _mean_ratio(2 * hit, total),
     "mIoU": lambda hit, total: _mean_ratio(hit, total - hit),
+    "f1_micro": lambda hit, total: 2 * hit.sum(-1) / total.sum(-1),
 }
+
+
+class Rule(NamedTuple):
+    """How a run is scored: its headline metric, and what absent classes count (``training.absent_classes``)."""
+
+    metric: str
+    absent: str = "left_out"
+
+    def factor(self, total: Array) -> float:
+        """What the mean over present classes is multiplied by; ``total`` (K,) is of the whole split."""
+        return float((total > 0).mean()) if self.absent == "zero" and self.metric != "f1_micro" else 1.0
 
 
 def hits_and_totals(confusions: Array) -> tuple[Array, Array]:
@@ -43,9 +55,10 @@ def hits_and_totals(confusions: Array) -> tuple[Array, Array]:
     return hit, confusions.sum(-1) + confusions.sum(-2)
 
 
-def score(confusion: Array, metric: str) -> float:
+def score(confusion: Array, metric: str, absent: str = "left_out") -> float:
     """The score of one confusion matrix (K, K), rows = truth."""
-    return float(SCORES[metric](*hits_and_totals(np.asarray(confusion, dtype=float))))
+    hit, total = hits_and_totals(np.asarray(confusion, dtype=float))
+    return float(SCORES[metric](hit, total) * Rule(metric, absent).factor(total))
 
 
 def image_confusions(folder: Path, record: Mapping[str, Any]) -> tuple[NDArray[np.str_], Array]:
@@ -69,18 +82,20 @@ def resamples(images: int, count: int, seed: int) -> Iterator[Array]:
         yield np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(float)
 
 
-def bootstrap_scores(runs: Sequence[Array], metric: str, count: int, seed: int) -> Array:
+def bootstrap_scores(runs: Sequence[Array], rules: Sequence[Rule], count: int, seed: int) -> Array:
     """Score of every run on each of ``count`` resamples of the images that the runs share: (runs, count) fractions.
 
     Args:
         runs: for each run, the (N, K, K) confusion matrices of the test images.
-        metric: a key of `SCORES`.
+        rules: how each of them is scored.
     """
     features = [np.concatenate(hits_and_totals(run), axis=-1) for run in runs]
+    factors = [rule.factor(hits_and_totals(run)[1].sum(0)) for run, rule in zip(runs, rules, strict=True)]
     chunks = []
     for weights in resamples(len(runs[0]), count, seed):
-        hit, total = np.split(np.stack([weights @ feature for feature in features]), 2, axis=-1)
-        chunks.append(SCORES[metric](hit, total))
+        sums = (np.split(weights @ feature, 2, axis=-1) for feature in features)
+        found = [SCORES[rule.metric](*part) * factor for part, rule, factor in zip(sums, rules, factors, strict=True)]
+        chunks.append(np.stack(found))
     return np.concatenate(chunks, axis=1)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from deflect.analysis.bootstrap import (
     LEVEL,
     Array,
+    Rule,
     bootstrap_scores,
     detectable,
     image_confusions,
@@ -74,7 +76,8 @@ def resampled_averages(runs: pd.DataFrame, by: str, resamples: int, seed: int) -
         mine = runs[runs.dataset == dataset]
         seeds = shared_seeds(mine, by)
         mine = (mine[mine.seed.isin(seeds)] if seeds else mine).reset_index(drop=True)
-        values = bootstrap_scores(_aligned(mine), mine.metric[0], resamples, seed + offset)
+        rules = [_rule(record) for record in mine.record]
+        values = bootstrap_scores(_aligned(mine), rules, resamples, seed + offset)
         if seeds:
             values *= seed_weights(len(seeds), resamples, seed + offset)[[seeds.index(own) for own in mine.seed]]
         parts.append(pd.DataFrame(values).groupby([mine[by], mine.gfm]).mean())
@@ -88,6 +91,11 @@ def shared_seeds(runs: pd.DataFrame, by: str) -> list[int]:
     return sorted(shared) if len(shared) > 1 else []
 
 
+def _rule(record: Mapping[str, Any]) -> Rule:
+    """How a run is scored; records of older versions leave absent classes out."""
+    return Rule(record["score"]["metric"], record["settings"]["training"].get("absent_classes", "left_out"))
+
+
 def _aligned(runs: pd.DataFrame) -> list[Array]:
     """Confusion matrix of each test image, for every run.
 
@@ -99,7 +107,7 @@ def _aligned(runs: pd.DataFrame) -> list[Array]:
         path = row.folder / PREDICTIONS
         if not np.array_equal(ids, found[0][0]):
             raise DataError(f"{path}: other test images than in {runs.folder[0]}; delete both folders, train again")
-        value = score(confusions.sum(axis=0), row.metric)
+        value = score(confusions.sum(axis=0), *_rule(row.record))
         if abs(value - row.score) > 1e-4:
             raise DataError(f"{path}: predictions give {row.metric} {value:.5f}, record.json says {row.score:.5f}")
     return [confusions for _, confusions in found]
