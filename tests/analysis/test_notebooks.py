@@ -27,6 +27,11 @@ OUTPUTS = {
         ["figures/parameter_efficiency_per_gfm", "figures/parameter_efficiency_per_dataset", "figures/cost"],
     ),
     "ablation": (["resamples", "tables"], ["tables/ablation", "tables/patch_embed", "tables/tuned"]),
+    "sensitivity": (["decisions", "tables"], ["tables/sensitivity"]),
+    "statistics": (
+        ["tables", "figures"],
+        ["tables/calibration", "figures/reliability", "figures/error_overlap"],
+    ),
     "qualitative": (
         ["prepared", "datasets", "gfm", "samples", "figures"],
         ["figures/training_curves", "figures/confusion_matrices", "figures/segmentation_maps_burn_scars"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deflect.config import DECISIONS, load, of_project
 from deflect.errors import DeflectError
-from deflect.files import write_json, write_text
+from deflect.files import read_json, write_json, write_text
 from deflect.settings.study import Study
 from deflect.workflow import PRESENT_RUNS, grid, segmentation_datasets, write_index
 
@@ -65,7 +65,9 @@ def summary(args: Namespace) -> None:
     study = load(args.config, args.study).study
     runs = load_study(study.results / "runs", grid(study))
     output = study.results / "summary.html"
-    write_text(output, page(runs, load_references(of_project(REFERENCES)), load_claims(of_project(CLAIMS))))
+    found = {name: read_json(study.duplicates(name)) for name in study.datasets if study.duplicates(name).exists()}
+    claims = load_claims(of_project(CLAIMS))
+    write_text(output, page(runs, load_references(of_project(REFERENCES)), claims, duplicates=found))
     numbers = averages(runs).set_index("method")[["mean", "tuned_percent"]].dropna()
     numbers = numbers.map(lambda value: round(float(value), 4))  # so that equal studies give equal files
     write_json(study.results / "metrics.json", numbers.to_dict("index"))
