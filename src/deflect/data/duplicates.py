@@ -3,7 +3,7 @@
 Each image is described by its bands, averaged to 8 x 8 pixels, in units of the band's standard deviation over the
 training split, without the image's own mean. Two images are as similar as the cosine of their descriptors. Without its
 mean, open water or bare ground is not similar to all other water or ground. The price: of images without any pattern,
-only exact copies are found. A copy that is turned, or shifted by more than a tenth of its width, is not found either.
+only exact copies are found. A copy that is turned, or shifted by more than a 24th of its width, is not found either.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from torch import Tensor
 from deflect.data.store import Split, Store
 
 #: Cosine from which two images are near-duplicates. Among disjoint tiles of real Sentinel-2 and Landsat scenes the most
-#: similar ones reach 0.93; a tile and its copy with noise of a tenth of the standard deviation have 0.98 or more.
+#: similar ones reach 0.93; a tile with a pattern and its copy with noise of a tenth of the standard deviation have 0.98
+#: or more.
 NEAR = 0.95
 #: Pixels along a side of a descriptor; images at a time; pairs that are listed.
 SIDE, ROWS, LISTED = 8, 512, 10
