@@ -20,6 +20,7 @@ from deflect.settings.training import TrainSettings
 from deflect.training.batches import Batches, Inputs, batch_starts, training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
+from deflect.training.energy import Stopwatch
 from deflect.training.model import TaskModel, cross_entropy_sum
 from deflect.training.scoring import score
 
@@ -29,7 +30,7 @@ class Fit:
     """Progress and results of training.
 
     ``history`` has one row per epoch: epoch (from 1), lr, train_loss, val_loss, val_score, seconds. ``best`` is the
-    state of the model after ``best_epoch``, and ``val`` its validation metrics.
+    state of the model after ``best_epoch``, and ``val`` its validation metrics. ``joules`` is NaN where it is not known.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -39,6 +40,7 @@ class Fit:
     val: dict[str, Any] = field(default_factory=dict)
     step_s: float = 0.0
     steps: int = 0
+    joules: float = 0.0
 
 
 def fit(
@@ -71,6 +73,7 @@ def fit(
         now = Fit(**saved["fit"])
     parallel = context.ranks.wrap(model, context.device)
 
+    watch = Stopwatch(context.device)
     for epoch in range(len(now.history), settings.epochs):
         began = time.perf_counter()
         train_loss = train_epoch(parallel, model, train, epoch, optimizer, scaler, context)
@@ -89,7 +92,9 @@ def fit(
             now.best, now.val = model.state(), result.metrics
         row = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], "train_loss": train_loss}
         row |= {"val_loss": result.metrics["loss"], "val_score": result.score}
-        now.history.append(row | {"seconds": time.perf_counter() - began})
+        seconds, joules = watch.lap()
+        now.joules += joules
+        now.history.append(row | {"seconds": seconds})
         log(now.history[-1])
         if context.ranks.first and checkpoint.due(epoch):
             parts = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(), "fit": dict(vars(now))}

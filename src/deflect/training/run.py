@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import platform
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +26,10 @@ from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
 from deflect.settings import METRICS
 from deflect.training import provenance
+from deflect.training.batches import Batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context, choose_device, process_group, run_lock
+from deflect.training.energy import Stopwatch
 from deflect.training.loop import Fit, fit
 from deflect.training.model import TaskModel, build_gfm, build_model, cached_features, calibrate
 from deflect.training.outcomes import Predictions, deflection_by_class
@@ -96,26 +98,40 @@ class Run:
             print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
         gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, self.card, context)
         model = build_model(gfm, spec.method, spec.method_settings, self.card, context)
+        watch = Stopwatch(context.device)
         calibrate(model, self.store.split("train"), context)
+        train, val = (self._once(model, name) for name in ("train", "val"))
+        ready_s, ready_joules = watch.lap()
         tracker = Tracker(spec, self.fingerprint, self.identity) if context.ranks.first else None
-        fitted = self._fit(model, tracker)
+        fitted = self._fit(model, train, val, tracker)
         model.load_state(fitted.best)
 
-        began = time.perf_counter()
+        watch.lap()
         test = self.store.split("test")
         predictions = Predictions(test)
         result = score(model, test, context.alone, predictions.add)
         arrays = predictions.arrays()
         result.check("test")
-        test_s = time.perf_counter() - began
+        test_s, test_joules = watch.lap()
         if tracker:
-            record = self._record(model, fitted, result, test_s)
+            train_s = ready_s + sum(row["seconds"] for row in fitted.history)
+            joules = ready_joules + fitted.joules + test_joules
+            used = {
+                "time": {"train_s": train_s, "test_s": test_s, "step_ms": 1000 * fitted.step_s / fitted.steps},
+                "energy": {"joules": joules, "source": watch.meter.source},
+            }
+            if math.isnan(joules):  # also where the part before a resumption was not measured
+                used["energy"] = {"joules": None, "source": ""}
+            record = self._record(model, fitted, result, used)
             self._write(model, fitted, record, arrays)
             tracker.finish(record, arrays, test)
 
-    def _fit(self, model: TaskModel, tracker: Tracker | None) -> Fit:
-        splits = [self.store.split(name) for name in ("train", "val")]
-        train, val = (cached_features(model, split, self.context) or split for split in splits)
+    def _once(self, model: TaskModel, name: str) -> Batches:
+        """A split, or its features if they are the same in every epoch."""
+        split = self.store.split(name)
+        return cached_features(model, split, self.context) or split
+
+    def _fit(self, model: TaskModel, train: Batches, val: Batches, tracker: Tracker | None) -> Fit:
         progress = Progress(self.spec.slug, self.spec.training.epochs, show=self.context.ranks.first)
 
         def log(row: Mapping[str, float]) -> None:
@@ -128,8 +144,8 @@ class Run:
         finally:
             progress.close()
 
-    def _record(self, model: TaskModel, fitted: Fit, result: Result, test_s: float) -> dict[str, Any]:
-        """The record without the hashes of the run's files."""
+    def _record(self, model: TaskModel, fitted: Fit, result: Result, used: Mapping[str, Any]) -> dict[str, Any]:
+        """The record, with the time and energy ``used``, without the hashes of the run's files."""
         spec, card, config = self.spec, self.card, model.adapted.config
         bands = card.bands.names if config.bands == "all" else [card.bands.names[i] for i in card.bands.rgb]
         head = sum(p.numel() for p in model.head.parameters())
@@ -160,11 +176,7 @@ class Run:
             "packages": provenance.packages(),
             "platform": platform.platform(),
             "device": provenance.device_facts(self.context.device) | {"count": self.context.ranks.world},
-            "time": {
-                "train_s": sum(row["seconds"] for row in fitted.history),
-                "test_s": test_s,
-                "step_ms": 1000 * fitted.step_s / fitted.steps,
-            },
+            **used,
             "memory": {"peak_mb": provenance.peak_memory_mb(self.context.device)},
             "started": self.started,
             "finished": timestamp(),
