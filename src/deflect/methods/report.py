@@ -52,11 +52,17 @@ def published_report(
     method: str, settings: dict[str, Any], gfm: str = "scale_mae", bands: BandSet = SO2SAT, size: str = "full"
 ) -> ParameterReport:
     """Counts of ``method`` on a published GFM, without allocating its weights."""
+    return parameter_report(bare_model(method, settings, gfm, bands, size))
+
+
+def bare_model(
+    method: str, settings: dict[str, Any], gfm: str = "scale_mae", bands: BandSet = SO2SAT, size: str = "full"
+) -> AdaptedGFM:
+    """An adapted GFM on the meta device, which has shapes but no values."""
     statistics = BandStatistics((0.0,) * len(bands), (1.0,) * len(bands))
     with warnings.catch_warnings():  # of torch and peft: meta tensors are not initialised
         warnings.simplefilter("ignore")
-        config = method_config(method, **settings)
-        return parameter_report(adapt_as(_bare(gfm, size), method, config, bands, statistics))
+        return adapt_as(_bare(gfm, size), method, method_config(method, **settings), bands, statistics)
 
 
 @cache

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from deflect.data.store import Store
 from deflect.errors import ConfigError, DeflectError, one_line
+from deflect.files import sha256_json
 from deflect.settings.study import Config, RunName
 from deflect.training.context import world_size
 from deflect.training.run import train
@@ -60,6 +61,16 @@ def grid(config: Config, chosen: Mapping[str, Sequence | None], device: str, thr
     if not runs:
         raise ConfigError("no run of this study has all that was chosen; variants run on a part of the study")
     return [_spec(config, run, device, threads) for run in runs]
+
+
+def fingerprint(config: Config, run: RunName) -> str:
+    """The fingerprint that the record of a run would have now.
+
+    Raises:
+        DataError, FileNotFoundError: its data or weights are missing.
+    """
+    spec = _spec(config, run, "auto", 0)
+    return sha256_json(spec.identity(Store(spec.store).card.sha256))
 
 
 def _spec(config: Config, run: RunName, device: str, threads: int) -> RunSpec:

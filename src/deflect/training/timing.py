@@ -7,7 +7,6 @@ those whose models have layers of the same types and train none, a part or most 
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from deflect.training.model import TaskModel
 
 #: A model whose step with two images takes longer (seconds) is timed with two images, others with a whole batch.
 SLOW, FEW = 0.5, 2
-#: Each action is repeated for this long (seconds), and at least once; the median counts.
-LONG_ENOUGH = 1.0
+#: Each action is repeated for this long (seconds), and at least once. The shortest time counts, as in `timeit`: other
+#: programs on the machine make the others longer.
+LONG_ENOUGH = 0.3
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Cost:
 
     gradients, predict: seconds per image, forward and backward, and without gradients.
     update: seconds of the optimiser per step.
-    activations, casts: bytes that a step keeps for its backward pass, per image, and per step (weights in half precision).
+    activations, casts: bytes that a step keeps for its backward pass, per image, and per step (weights in bf16).
     joules, seconds: energy and time of all that was timed.
     """
 
@@ -103,33 +103,32 @@ def _time(model: TaskModel, inputs: Callable[[int], Inputs], card: StoreCard, co
     watch = Stopwatch(context.device)
     model.train()
     one, few = ((inputs(n), labels(n)) for n in (1, FEW))
-    of_one, of_few = (_kept(model, lambda batch=batch: gradients(*batch)) for batch in (one, few))
+    of_one = _kept(model, lambda: gradients(*one))  # also loads the device's libraries
+    of_few = _kept(model, lambda: gradients(*few))
     activations = (of_few - of_one) / (FEW - 1)
-    quick = _seconds(lambda: gradients(*few), context.device, 0) < SLOW
+    few_s = _seconds(lambda: gradients(*few), context.device)
+    quick = few_s < SLOW
     train, test = (settings.batch_size, settings.eval_batch_size) if quick else (FEW, FEW)
-    batch = (inputs(train), labels(train)) if quick else few
-    gradient_s = _seconds(lambda: gradients(*batch), context.device) / train
+    batch, tested = (inputs(train), labels(train)) if quick else few, inputs(test)
+    gradient_s = _seconds(lambda: gradients(*batch), context.device) / train if quick else few_s / FEW
     update_s = _seconds(update, context.device)
     model.eval()
-    batch_of_test = inputs(test)
-    predict_s = _seconds(lambda: predict(batch_of_test), context.device) / test
+    predict_s = _seconds(lambda: predict(tested), context.device) / test
     model.zero_grad(set_to_none=True)
     seconds, joules = watch.lap()
     return Cost(gradient_s, predict_s, update_s, activations, of_one - activations, joules, seconds)
 
 
-def _seconds(action: Callable[[], None], device: torch.device, enough: float = LONG_ENOUGH) -> float:
-    """Median seconds of an action, after one that is not counted unless ``enough`` is 0."""
+def _seconds(action: Callable[[], None], device: torch.device) -> float:
+    """Seconds of an action; the first call counts only if it is a long one."""
     times: list[float] = []
-    if enough:
-        action()
-    while not times or (sum(times) < enough and len(times) < 20):
+    while sum(times) < LONG_ENOUGH and len(times) < 20:
         began = time.perf_counter()
         action()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    return min(times)
 
 
 def _kept(model: TaskModel, action: Callable[[], None]) -> int:
@@ -149,4 +148,6 @@ def _kept(model: TaskModel, action: Callable[[], None]) -> int:
 
 def power(costs: list[Cost]) -> float:
     """Watts while the costs were measured; NaN where the energy is not known."""
-    return sum(cost.joules for cost in costs) / seconds if (seconds := sum(cost.seconds for cost in costs)) else math.nan
+    return (
+        sum(cost.joules for cost in costs) / seconds if (seconds := sum(cost.seconds for cost in costs)) else math.nan
+    )
