@@ -35,7 +35,7 @@ from torch import Tensor
 from deflect.analysis.render import pipe_table
 from deflect.bands import BandStatistics, bandset
 from deflect.data.catalog import DATASETS
-from deflect.gfms import load_gfm, taps
+from deflect.gfms import load_gfm
 from deflect.methods import adapt
 from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
@@ -102,9 +102,8 @@ def trainee(size: str, method: str, batch: int, device: str, task: str = "classi
     name = MODELS[size][0]
     gfm = load_gfm(name, img_size=PIXELS) if size in GFMS else timm.create_model(name)
     adapted = adapt(gfm, method, BANDS, STATISTICS, **settings)
-    depths = taps(adapted.depth)
-    head = build_head(task, adapted.embed_dim, len(depths), CLASSES, context.settings)
-    model = TaskModel(adapted, head, depths).to(place)
+    head = build_head(task, adapted, CLASSES, context.settings)
+    model = TaskModel(adapted, head, adapted.taps(task)).to(place)
     images = torch.rand(batch, len(BANDS), PIXELS, PIXELS, device=place) * 0.5
     adapted.calibrate([images])
     shape = (batch,) if task == "classification" else (batch, PIXELS, PIXELS)

@@ -97,6 +97,16 @@ def test_identical_metrics_of_different_models_raise_a_warning(tmp_path):
     assert "lora" in warning
 
 
+def test_spectral_probes_on_several_gfms_may_be_equal(tmp_path):
+    """They do not run the GFM; two seeds of one still must differ."""
+    make_run(tmp_path, "so2sat", "scale_mae", "spectral_probe", score=0.5)
+    twin = json.loads((tmp_path / "so2sat/scale_mae/spectral_probe/seed0/record.json").read_text())["metrics"]
+    make_run(tmp_path, "so2sat", "cross_scale_mae", "spectral_probe", score=0.5, metrics=twin)
+    assert not load_study(tmp_path).warnings
+    make_run(tmp_path, "so2sat", "scale_mae", "spectral_probe", 1, score=0.5, metrics=twin)
+    assert "identical" in load_study(tmp_path).warnings[0]
+
+
 def test_unequal_training_raises_a_warning(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect")
     make_run(tmp_path, "so2sat", "scale_mae", "lora", settings__training={"epochs": 9, "lr": 1e-4, "image_size": 64})

@@ -35,6 +35,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("patch_embed", {}),
     ("frozen", {}),
     ("frozen", {"bands": "all", "patch_init": "random"}),
+    ("spectral_probe", {}),
+    ("spectral_probe", {"features": "indices", "standardise": False}),
+    ("late_fusion", {}),
+    ("late_fusion", {"hidden": 5, "bands": "rgb", "statistics": ["mean"]}),
     ("full", {}),
     ("vpt", {"deep": False, "prompts": 3}),
     ("peft:dora", {"options": {"r": 2}}),
@@ -67,12 +71,13 @@ def test_a_loaded_adapter_reproduces_every_bit(tmp_path: Path, method: str, sett
     assert (tmp_path / "again" / "adapter.json").read_bytes() == (tmp_path / "adapter.json").read_bytes()
 
 
-@pytest.mark.parametrize("method", ["deflect", "lora", "norm_tuning", "vpt"])
+@pytest.mark.parametrize("method", ["deflect", "lora", "norm_tuning", "spectral_probe", "late_fusion", "vpt"])
 def test_only_the_adapter_is_saved(tmp_path: Path, method: str) -> None:
     model = trained(method)
     save_adapter(model, tmp_path)
     saved = load_file(tmp_path / "adapter.safetensors")
-    buffers = {"upe.mean", "upe.std", "upe.nonfinite"} if method == "deflect" else set()
+    place = {"deflect": "upe", "spectral_probe": "descriptors", "late_fusion": "descriptors"}.get(method)
+    buffers = {f"{place}.{name}" for name in ("mean", "std", "nonfinite")} if place else set()
     assert set(saved) == set(model.trainable_names()) | buffers
 
 
@@ -146,8 +151,9 @@ def test_saving_a_merged_model_is_an_error(tmp_path: Path) -> None:
         save_adapter(merge(trained("lora")), tmp_path)
 
 
-def test_an_uncalibrated_deflect_stays_uncalibrated(tmp_path: Path) -> None:
-    save_adapter(adapt(tiny(), "deflect", BANDS), tmp_path)
+@pytest.mark.parametrize("method", ["deflect", "spectral_probe", "late_fusion"])
+def test_an_uncalibrated_model_stays_uncalibrated(tmp_path: Path, method: str) -> None:
+    save_adapter(adapt(tiny(), method, BANDS), tmp_path)
     assert json.loads((tmp_path / "adapter.json").read_text())["descriptor"]["mean"] is None
     with pytest.raises(ModelError, match="call calibrate"):
         load_adapter(tiny(), tmp_path)(images(tiny()))

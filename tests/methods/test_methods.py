@@ -56,10 +56,10 @@ def test_every_method_runs_on_every_kind_of_vit(method: str, variant: str) -> No
     model = adapted(method, variant)
     image = images(model.gfm)
     side = image.shape[-1] // model.patch_size[0]
-    assert model.forward_features(image).shape == (2, model.num_prefix_tokens + side * side, model.embed_dim)
+    assert model.forward_features(image).shape == (2, model.num_prefix_tokens + side * side, model.map_width(1))
     maps = model.forward_intermediates(image, indices=[2, 0])
-    assert [m.shape for m in maps] == [(2, model.embed_dim, side, side)] * 2
-    assert not torch.equal(maps[0], maps[1])
+    assert [m.shape for m in maps] == [(2, model.map_width(2), side, side)] * 2
+    assert torch.equal(maps[0], maps[1]) == (method == "spectral_probe")
     assert all(torch.isfinite(m).all() for m in maps)
 
 
@@ -122,6 +122,7 @@ def test_adapt_does_not_change_the_given_gfm() -> None:
         ("slr", {"bands": "rgb"}, 2.2774 + 0.0324),
         ("patch_embed", {}, 0.8646),
         ("frozen", {}, 0.0),
+        ("spectral_probe", {}, 0.0),
         ("full", {"bands": "rgb"}, 100 * (1 - (201_728 + 2_048) / 303_301_632)),  # without positions and final norm
     ],
 )
@@ -318,7 +319,10 @@ def test_merged_equals_unmerged(method: str, settings: dict[str, Any], variant: 
         merge(merged)
 
 
-@pytest.mark.parametrize(("method", "why"), [("deflect", "depends on the image"), ("bitfit", "are those of the GFM")])
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [("deflect", "depends on the image"), ("late_fusion", "runs beside the GFM"), ("bitfit", "are those of the GFM")],
+)
 def test_merge_says_why_it_cannot(method: str, why: str) -> None:
     with pytest.raises(ModelError, match=why):
         merge(adapted(method))
@@ -357,7 +361,7 @@ def test_prompts_change_features_but_not_the_number_of_tokens() -> None:
     assert not torch.allclose(*outputs)
 
 
-@pytest.mark.parametrize("method", ["deflect", "lora", "vpt", "peft:dora"])
+@pytest.mark.parametrize("method", ["deflect", "lora", "late_fusion", "vpt", "peft:dora"])
 def test_checkpointing_changes_no_gradient(method: str) -> None:
     gradients = []
     for enable in (False, True):

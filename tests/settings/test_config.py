@@ -80,6 +80,12 @@ BAD = [
         {"lora+rank1": {"method": "lora", "settings": {"rnk": 1}}},
         "variants.settings.lora+rank1.settings: unknown key 'rnk'; did you mean 'rank'?",
     ),
+    ("studies.mini.label_fractions", [0, 1], "label_fractions.0: expected greater than 0, found 0"),
+    ("studies.mini.label_fractions", [1.5], "label_fractions.0: expected less than or equal to 1, found 1.5"),
+    ("studies.mini.label_fractions", [0.1, 0.1], "label_fractions: expected a list without repeats, found [0.1, 0.1]"),
+    ("studies.mini.label_fractions", ["10%"], "label_fractions.0: expected a valid number, found '10%'"),
+    ("studies.mini.label_fractions", 0.1, "label_fractions: expected a list, found 0.1"),
+    ("studies.mini.label_fractions", [], "label_fractions: expected at least 1 item, found []"),
     ("methods.deflect", {"blocks": []}, "methods.deflect.blocks: expected 'all' or at least 1 item, found []"),
     ("methods", None, "methods: expected a mapping, found None"),
 ]
@@ -112,8 +118,22 @@ def test_every_study_of_the_file_is_valid():
 def test_runs_of_a_study_are_those_that_its_tables_expect():
     study = load(ROOT / "config.yaml", "paper").study
     names = ["{}/{}/{}/seed{}".format(*run) for run in study.runs()]
-    assert len(set(names)) == 5 * 3 * 8 * 3 + 5 * 11 * 3
+    assert len(set(names)) == 5 * 3 * 10 * 3 + 5 * 11 * 3
     assert names == expected_runs(grid(study))
+
+
+def test_few_labels_are_runs_of_every_method_on_the_part_of_the_variants():
+    config = parse(changed("studies.mini.label_fractions", [0.01, 0.1, 1]))
+    study = config.study
+    few = [run for run in study.runs() if "+labels=" in run.method]
+    names = {f"{method}+labels={share}" for method in study.methods for share in (0.01, 0.1)}
+    assert study.parts()["labels"].keys() == names == {run.method for run in few}
+    assert {run[:2] for run in few} == {("so2sat", "scale_mae"), ("burn_scars", "scale_mae")}
+    assert len(study.runs()) == len(parse(GOOD).study.runs()) + 2 * 2 * len(study.methods)
+    lora = config.method("lora+labels=0.01")
+    assert (lora.method, lora.settings, lora.training) == ("lora", {"rank": 16}, {"label_fraction": 0.01})
+    with pytest.raises(ConfigError, match=r"studies.mini: label_fractions below 1: expected variants.datasets"):
+        parse(changed("studies.mini", GOOD["studies"]["mini"] | {"variants": {}, "label_fractions": [0.1]}))
 
 
 def test_variant_inherits_the_methods_settings():

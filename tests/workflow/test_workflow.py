@@ -329,6 +329,17 @@ def test_paper_study_plans_one_job_per_run():
     assert "simulate" not in plan
 
 
+def test_few_labels_are_planned_and_get_their_table_and_figure(tmp_path):
+    project = copy_project(tmp_path)
+    assert "notebook_few_labels" not in planned(project)
+    part = {"variants": {"datasets": ["brick_kiln"], "gfms": ["scale_mae"]}, "label_fractions": [0.5, 1]}
+    change(project, lambda config: config["studies"]["mini"].update(part))
+    text = run(project, "snakemake", "-np")
+    assert jobs(text)["notebook_few_labels"] == jobs(text)["train_additional"] == 1
+    (command,) = [command for command in commands(text) if "+labels" in command]
+    assert all(f"{method}+labels=0.5" in command for method in ("deflect", "lora", "frozen"))
+
+
 def test_run_that_finishes_after_snakemake_was_killed_is_kept(project):
     """Snakemake considers such a job incomplete. `make kill-test` kills a study 60 times."""
     change(project, lambda config: config["studies"]["mini"].update(share_process=False))

@@ -30,6 +30,7 @@ except DeflectError as error:
 
 STUDY = CONFIG.study
 ADDITIONAL = list(STUDY.additional())
+FEW_LABELS = list(STUDY.parts()["labels"])
 
 # Set TMPDIR and similar variables where this machine's values would not work.
 for line in make_usable():

@@ -1,7 +1,7 @@
 """Order, label, colour and marker of every method, GFM, dataset and metric, the same in all tables and figures.
 
-The colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind readers can distinguish; the
-markers differ too, so that figures stay readable in grey.
+The colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind readers can distinguish, a darker
+shade of their yellow, and the wine red of Paul Tol. The markers differ too, so that figures stay readable in grey.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from deflect.settings import DATASETS, GFMS, METHODS
 
 #: The upper reference (full fine-tuning) and the lower one (a head on the frozen RGB GFM).
 ORACLE, FLOOR = "full", "frozen"
+#: The method that does not run the GFM, so its results are the same for all GFMs of one patch size.
+PROBE = "spectral_probe"
 
 
 class Look(NamedTuple):
@@ -32,6 +34,8 @@ LOOKS = {
     "bitfit": Look("BitFit", "#E69F00", "v", (0, (3, 1, 1, 1, 1, 1))),
     "patch_embed": Look("Patch embedding", "#CC79A7", "D", (0, (5, 3))),
     "frozen": Look("Frozen (RGB)", "#7F7F7F", "X", (0, (1, 2))),
+    "spectral_probe": Look("Spectral probe", "#8A7B00", "p", (0, (3, 1, 1, 1))),
+    "late_fusion": Look("Late fusion", "#882255", ">", (0, (7, 2))),
     "full": Look("Full fine-tuning", "#000000", "P", "-"),
 }
 TITLES = {

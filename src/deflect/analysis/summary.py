@@ -28,7 +28,10 @@ SIMULATED = (
     "and its GFMs are small ones that it pretrained itself. It shows that the whole chain works; its numbers are not "
     "the paper's."
 )
-WHOLE = "All runs of the grid are there, made by one state of code and data; no two have identical metrics."
+WHOLE = (
+    "All runs of the grid are there, made by one state of code and data; no two that should differ have identical "
+    "metrics."
+)
 
 
 def summary(study: StudyRuns, references: pd.DataFrame, resamples: int = 10_000) -> str:

@@ -13,7 +13,9 @@ from deflect.settings import TASKS
 
 CARD = "store.json"
 #: The files of a split, after ``{split}.``.
-PARTS = ("images.npy", "labels.npy", "ids.txt")
+PARTS: tuple[str, ...] = ("images.npy", "labels.npy", "ids.txt")
+#: A further file of a training split with published subsets: {fraction: row numbers}.
+FRACTIONS = "fractions.json"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def hash_name(part: str) -> str:
 def verify_files(folder: Path, card: StoreCard) -> None:
     """Compare every file of a store with its hash; unchanged files are hashed once."""
     for split, facts in card.splits.items():
-        for part in PARTS:
+        for part in (*PARTS, FRACTIONS) if hash_name(FRACTIONS) in facts else PARTS:
             path = Path(folder) / f"{split}.{part}"
             if not path.is_file():
                 raise DataError(f"{path}: missing next to {CARD}; delete {folder} and prepare again")
@@ -92,3 +94,10 @@ def read_ids(folder: Path, split: str) -> list[str]:
     """The ids of a split. Characters such as U+2028, which ``splitlines`` splits at, are part of a name."""
     text = read_text(Path(folder) / f"{split}.ids.txt")
     return text.removesuffix("\n").split("\n")
+
+
+def read_fractions(folder: Path, card: StoreCard) -> dict[float, list[int]]:
+    """Row numbers of the published subsets of the training split, by fraction; empty where none are published."""
+    if hash_name(FRACTIONS) not in card.splits["train"]:
+        return {}
+    return {float(fraction): rows for fraction, rows in read_json(Path(folder) / f"train.{FRACTIONS}").items()}

@@ -4,6 +4,7 @@
     {split}.images.npy   (N, C, H, W) in the published unit and dtype; times ``card.scale`` they are reflectance
     {split}.labels.npy   (N,) int64 for classification, (N, H, W) int8 for segmentation; -1 is ignored
     {split}.ids.txt      one published id per line, in the order of the arrays
+    train.fractions.json row numbers of the published subsets of the training split, where there are any
 
 ``store.json`` is written last, so a folder with it is complete.
 """

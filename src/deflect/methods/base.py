@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import ModelError
+from deflect.gfms.card import taps
 from deflect.gfms.vit import count_parameters
 from deflect.methods.fingerprint import fingerprint, positions_fingerprint
 from deflect.methods.inputs import Channels, Normalise, RGBInput, canonical, check_reflectance
@@ -66,13 +67,17 @@ class AdaptedGFM(nn.Module):
         """z_P(0): patch embedding, prefix tokens and positions, as the GFM computes them."""
         gfm = self.gfm
         pixels = self.channels(image)
-        # Once, because it synchronises a GPU. Not in a recording, which would store the result for one image.
-        if not (self._checked or recorded()) and len(image) and not image.is_meta:
-            check_reflectance("first images", pixels, self.channels.inner)
-            self._checked = True
+        self.check_first(pixels, self.channels.inner)
         pixels = self.normalise(pixels).to(gfm.patch_embed.proj.weight.dtype)
         tokens = gfm._pos_embed(embed_patches(gfm.patch_embed, pixels))
         return gfm.norm_pre(gfm.patch_drop(tokens))
+
+    def check_first(self, pixels: Tensor, bands: BandSet) -> None:
+        """Check the reflectance of the first images."""
+        # Once, because it synchronises a GPU. Not in a recording, which would store the result for one image.
+        if not (self._checked or recorded()) and len(pixels) and not pixels.is_meta:
+            check_reflectance("first images", pixels, bands)
+            self._checked = True
 
     def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:
         """Tokens before block ``index`` -> tokens after it."""
@@ -95,13 +100,21 @@ class AdaptedGFM(nn.Module):
                 found[index] = self.gfm_tokens(tokens)
         return found
 
+    def taps(self, task: str) -> tuple[int, ...]:
+        """The blocks whose maps a task's head gets: those of the paper's protocol."""
+        return taps(self.depth)
+
+    def map_width(self, maps: int) -> int:
+        """The width of each map when ``forward_intermediates`` returns that many."""
+        return self.embed_dim
+
     def forward_features(self, image: Tensor) -> Tensor:
         """Reflectance (B, C, H, W) -> tokens (B, P+L, D), after the GFM's final norm."""
         last = self.depth - 1
         return self.gfm.norm(self._walk(image, [last])[last])
 
     def forward_intermediates(self, image: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        """Maps (B, D, h, w) of the patch tokens after the blocks ``indices`` (0-based), before any final norm."""
+        """Maps (B, map_width, h, w) of patch tokens after the blocks ``indices`` (0-based), before any final norm."""
         outside = [index for index in indices if not 0 <= index < self.depth]
         if outside or not indices:
             raise ModelError(f"indices: expected blocks from 0 to {self.depth - 1}, found {list(indices)}")

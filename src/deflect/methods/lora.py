@@ -94,6 +94,8 @@ def replace_linears(blocks: nn.Module, targets: tuple[str, ...], make: Callable[
 #: Why other methods cannot be merged.
 NOT_MERGED = {
     "deflect": "the update depends on the image's spectra, so no fixed weight computes it",
+    "spectral_probe": "it does not run the GFM",
+    "late_fusion": "its map runs beside the GFM",
     "vpt": "prompts are tokens, not weights",
     "peft": "its layers are those of the peft library",
 }

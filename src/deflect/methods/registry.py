@@ -15,15 +15,22 @@ from deflect.methods import selective
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.methods.inputs import RGBInput
+from deflect.methods.late_fusion import LateFusionGFM
 from deflect.methods.lora import add_lora
 from deflect.methods.peft_bridge import add_peft
 from deflect.methods.slr import add_slr
+from deflect.methods.spectral_probe import SpectralProbe
 from deflect.methods.vpt import PromptedGFM
 from deflect.settings.methods import CONFIGS, MethodConfig
 from deflect.settings.reading import read
 
 #: Methods with another forward pass than the GFM's.
-MODELS: dict[str, type[AdaptedGFM]] = {"deflect": DeflectedGFM, "vpt": PromptedGFM}
+MODELS: dict[str, type[AdaptedGFM]] = {
+    "deflect": DeflectedGFM,
+    "spectral_probe": SpectralProbe,
+    "late_fusion": LateFusionGFM,
+    "vpt": PromptedGFM,
+}
 
 #: Functions that add or release parameters of a frozen GFM, for the other methods; ``frozen`` needs none.
 CHANGES: dict[str, Callable[[AdaptedGFM], None]] = {

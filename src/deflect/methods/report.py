@@ -52,13 +52,13 @@ def published_report(
     method: str, settings: dict[str, Any], gfm: str = "scale_mae", bands: BandSet = SO2SAT, size: str = "full"
 ) -> ParameterReport:
     """Counts of ``method`` on a published GFM, without allocating its weights."""
-    return parameter_report(bare_model(method, settings, gfm, bands, size))
+    return parameter_report(published_model(method, settings, gfm, bands, size))
 
 
-def bare_model(
+def published_model(
     method: str, settings: dict[str, Any], gfm: str = "scale_mae", bands: BandSet = SO2SAT, size: str = "full"
 ) -> AdaptedGFM:
-    """An adapted GFM on the meta device, which has shapes but no values."""
+    """A published GFM adapted by ``method``, without its weights (on the meta device)."""
     statistics = BandStatistics((0.0,) * len(bands), (1.0,) * len(bands))
     with warnings.catch_warnings():  # of torch and peft: meta tensors are not initialised
         warnings.simplefilter("ignore")

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 GFM = Literal["scale_mae", "dino_mc", "cross_scale_mae"]
-Method = Literal["deflect", "lora", "slr", "norm_tuning", "bitfit", "patch_embed", "frozen", "full"]
+Method = Literal[
+    "deflect", "lora", "slr", "norm_tuning", "bitfit", "patch_embed", "frozen", "spectral_probe", "late_fusion", "full"
+]
 Dataset = Literal["so2sat", "brick_kiln", "forestnet", "burn_scars", "mados"]
 Task = Literal["classification", "segmentation"]
 Split = Literal["train", "val", "test"]

@@ -66,11 +66,9 @@ class PeftConfig(AdapterConfig):
     targets: tuple[str, ...] = Field(default=TARGETS, description="Names of the linear layers inside the blocks.")
 
 
-class DeflectConfig(MethodConfig):
-    """The paper's exact values are not known; every default is a reconstruction."""
+class DescriptorConfig(MethodConfig):
+    """A method that describes patches by their spectra."""
 
-    rank: Count = Field(default=4, description="Width r of the low-rank maps that give q_A, k_A and v_A.")
-    hidden: Count | None = Field(default=32, description="Width of the bottleneck in T; null makes T one linear map.")
     features: Literal["indices", "bands", "both"] = Field(
         default="both", description="Features of a pixel: spectral indices, band reflectances, or both."
     )
@@ -78,6 +76,22 @@ class DeflectConfig(MethodConfig):
         default="all", description="Names of spectral indices; `all` takes every one that the bands allow."
     )
     statistics: OneOrMore[Statistic] = Field(default=STATISTICS, description="Statistics of a patch's pixels.")
+    standardise: StrictBool = Field(default=True, description="Z-score descriptors, see `calibrate`.")
+    #: The GFM gets only RGB; the extra bands take the spectral path.
+    widens_patch_embed: ClassVar[bool] = False
+
+
+class LateFusionConfig(DescriptorConfig):
+    hidden: Count | None = Field(
+        default=None, description="Width of the bottleneck in T'; null tunes about as many parameters as DEFLECT."
+    )
+
+
+class DeflectConfig(DescriptorConfig):
+    """The paper's exact values are not known; every default is a reconstruction."""
+
+    rank: Count = Field(default=4, description="Width r of the low-rank maps that give q_A, k_A and v_A.")
+    hidden: Count | None = Field(default=32, description="Width of the bottleneck in T; null makes T one linear map.")
     norm_matching: StrictBool = Field(default=True, description="Scale spectral tokens to the length of z_P(0).")
     attention: StrictBool = Field(
         default=True,
@@ -97,7 +111,6 @@ class DeflectConfig(MethodConfig):
     )
     soft_weight: Positive = Field(default=1.0, description="Factor of the soft constraint in the loss.")
     blocks: Literal["all"] | OneOrMore[Natural] = Field(default="all", description="Blocks, from 0, with attention.")
-    standardise: StrictBool = Field(default=True, description="Z-score descriptors, see `calibrate`.")
     length_gradient: StrictBool = Field(
         default=False,
         description="Backpropagate through the pretrained length too. By default it is a constant of the step, which "
@@ -106,8 +119,6 @@ class DeflectConfig(MethodConfig):
     init_std: Positive = Field(
         default=1.0, description="Standard deviation of the initial down-projections; up-projections start at zero."
     )
-    #: The GFM gets only RGB; the extra bands take the spectral path.
-    widens_patch_embed: ClassVar[bool] = False
 
 
 #: Two budgets of the paper on Scale-MAE: 0.20 % of the GFM's parameters (Table 2) and 0.28 % (Table 4). The paper does
@@ -126,6 +137,8 @@ CONFIGS: dict[str, type[MethodConfig]] = {
     "bitfit": AdapterConfig,
     "patch_embed": BaselineConfig,
     "frozen": FrozenConfig,
+    "spectral_probe": DescriptorConfig,
+    "late_fusion": LateFusionConfig,
     "full": BaselineConfig,
     "vpt": VPTConfig,
     "peft": PeftConfig,

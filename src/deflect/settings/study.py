@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, StrictBool, create_model, model_validator
 
 from deflect.settings import DATASETS, GFM, METHODS, TASKS, Dataset, Method, WandbMode
-from deflect.settings.fields import Distinct, Name, Natural, OneOrMore, Settings, Some
+from deflect.settings.fields import Distinct, Name, Natural, OneOrMore, Settings, Share, Some
 from deflect.settings.methods import CONFIGS
 from deflect.settings.pretraining import PretrainSettings
 from deflect.settings.reading import read
@@ -98,12 +98,23 @@ class StudySettings(Settings):
         default=(), description="Datasets whose bands keep the publisher's wrong names."
     )
     variants: Variants = Field(default=Variants(), description="Runs in addition to the main grid.")
+    label_fractions: OneOrMore[Share] = Field(
+        default=(1.0,),
+        description="Shares of the training labels: below 1 every method has additional runs, such as "
+        "`lora+labels=0.1`, on the datasets and GFMs of `variants`.",
+    )
 
     @model_validator(mode="after")
     def _every_task_has_training(self) -> StudySettings:
         for task in TASKS:
             if task not in self.training:
                 raise ValueError(f"training.{task} is missing; add it")
+        return self
+
+    @model_validator(mode="after")
+    def _few_labels_run_somewhere(self) -> StudySettings:
+        if min(self.label_fractions) < 1 and not (self.variants.datasets and self.variants.gfms):
+            raise ValueError("label_fractions below 1: expected variants.datasets and variants.gfms on which they run")
         return self
 
 
@@ -140,7 +151,16 @@ class Study(StudySettings):
 
     def parts(self) -> dict[str, dict[str, Variant]]:
         """The runs in addition to the main grid: for each purpose their names and what they run."""
-        return {"ablation": self.variants.settings, "decisions": self.alternatives}
+        return {"ablation": self.variants.settings, "decisions": self.alternatives, "labels": self._few_labels()}
+
+    def _few_labels(self) -> dict[str, Variant]:
+        """Every method with each of the `label_fractions` below 1."""
+        return {
+            f"{method}+labels={fraction}": Variant(method=method, training={"label_fraction": fraction})  # type: ignore[arg-type]
+            for fraction in self.label_fractions
+            if fraction < 1
+            for method in self.methods
+        }
 
     def additional(self) -> dict[str, Variant]:
         """The variants of all ``parts``, by name."""

@@ -18,7 +18,7 @@ from deflect.data.card import CARD, StoreCard, read_card
 from deflect.data.catalog import AS_PUBLISHED, dataset_sheet
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.model import DeflectedGFM
-from deflect.methods.report import bare_model
+from deflect.methods.report import published_model
 from deflect.settings import DATASETS
 from deflect.settings.study import Config, RunName, Study
 from deflect.settings.training import TrainSettings
@@ -175,4 +175,4 @@ def _timed(settings: TrainSettings) -> TrainSettings:
 @cache
 def _bare(method: str, settings: str, gfm: str, size: str) -> AdaptedGFM:
     """The adapted GFM without memory; ``settings`` are JSON, because the cache compares them."""
-    return bare_model(method, json.loads(settings), gfm, size=size)
+    return published_model(method, json.loads(settings), gfm, size=size)

@@ -15,7 +15,7 @@ from torchvision.transforms.functional import center_crop
 
 from deflect.data.store import Split, StoreCard
 from deflect.errors import DeflectError
-from deflect.gfms import load_gfm, taps
+from deflect.gfms import load_gfm
 from deflect.heads import LinearHead, UPerNet
 from deflect.methods import AdaptedGFM, adapt_as, method_config
 from deflect.methods.inputs import RGBInput
@@ -116,16 +116,16 @@ def build_model(
 
 def with_head(adapted: AdaptedGFM, card: StoreCard, context: Context) -> TaskModel:
     """Add the head of the task to the features of an adapted GFM at the paper's depths."""
-    depths = taps(adapted.depth)
-    head = build_head(card.task, adapted.embed_dim, len(depths), len(card.classes), context.settings)
-    return TaskModel(adapted, head, depths).to(context.device)
+    head = build_head(card.task, adapted, len(card.classes), context.settings)
+    return TaskModel(adapted, head, adapted.taps(card.task)).to(context.device)
 
 
-def build_head(task: str, embed_dim: int, taps: int, num_classes: int, settings: TrainSettings) -> LinearHead | UPerNet:
+def build_head(task: str, adapted: AdaptedGFM, num_classes: int, settings: TrainSettings) -> LinearHead | UPerNet:
     """The head of a task, with new weights from torch's current random state."""
+    maps = len(adapted.taps(task))
     if task == "classification":
-        return LinearHead(embed_dim, taps, num_classes, settings.head_init)
-    return UPerNet(embed_dim, num_classes, channels=settings.upernet_channels, dropout=settings.dropout)
+        return LinearHead(adapted.map_width(maps), maps, num_classes, settings.head_init)
+    return UPerNet(adapted.map_width(maps), num_classes, channels=settings.upernet_channels, dropout=settings.dropout)
 
 
 def calibrate(model: TaskModel, split: Split, context: Context) -> None:

@@ -9,8 +9,8 @@ import torch
 
 from deflect.data.catalog import DatasetSheet, dataset_sheet
 from deflect.data.disk import human
-from deflect.gfms import CARDS, taps
-from deflect.methods.report import published_report
+from deflect.methods import AdaptedGFM, parameter_report
+from deflect.methods.report import published_model, published_report
 from deflect.settings import DATASETS
 from deflect.settings.study import Config, RunName
 from deflect.settings.training import TrainSettings
@@ -75,26 +75,25 @@ def gfm_bytes(gfm: str, size: str) -> int:
 
 def _run_bytes(config: Config, sheet: DatasetSheet, run: RunName) -> int:
     study, method, size = config.study, config.method(run.method), config.study.size_of(run.gfm)
+    adapted = _adapted(run.gfm, size, method.method, json.dumps(method.settings))
     numbers = 0
     if study.keeps_weights(run.seed) or method.method == "deflect":
-        numbers += _tuned(run.gfm, size, method.method, json.dumps(method.settings))
+        numbers += parameter_report(adapted).tuned_params
     if study.keeps_weights(run.seed):
         channels = study.training_of(sheet.name, sheet.task).upernet_channels
-        numbers += _head(sheet.task, run.gfm, size, len(sheet.classes), channels)
+        numbers += _head(sheet.task, adapted, len(sheet.classes), channels)
     matrices = sheet.splits["test"] * len(sheet.classes) ** 2 // 8 if sheet.task == "segmentation" else 0  # compressed
     return FLOAT * numbers + matrices + SMALL_FILES
 
 
 @cache
-def _tuned(gfm: str, size: str, method: str, settings: str) -> int:
+def _adapted(gfm: str, size: str, method: str, settings: str) -> AdaptedGFM:
     """``settings`` are JSON, because the cache compares them."""
-    return published_report(method, json.loads(settings), gfm, size=size).tuned_params
+    return published_model(method, json.loads(settings), gfm, size=size)
 
 
 @cache
-def _head(task: str, gfm: str, size: str, classes: int, channels: int) -> int:
-    shape = CARDS[gfm, size].architecture
-    settings = TrainSettings(upernet_channels=channels)
+def _head(task: str, adapted: AdaptedGFM, classes: int, channels: int) -> int:
     with torch.device("meta"):
-        head = build_head(task, shape["embed_dim"], len(taps(shape["depth"])), classes, settings)
+        head = build_head(task, adapted, classes, TrainSettings(upernet_channels=channels))
     return sum(value.numel() for value in head.state_dict().values())

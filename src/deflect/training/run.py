@@ -25,10 +25,11 @@ from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
 from deflect.training import provenance
-from deflect.training.batches import Batches
+from deflect.training.batches import Batches, FewLabels
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context, choose_device, process_group, run_lock
 from deflect.training.energy import Stopwatch
+from deflect.training.few_labels import labelled_rows
 from deflect.training.loop import Fit, fit
 from deflect.training.model import TaskModel, build_gfm, build_model, cached_features, calibrate
 from deflect.training.outcomes import Predictions, deflection_by_class
@@ -87,6 +88,7 @@ class Run:
         self.spec, self.store, self.card, self.context = spec, store, store.card, context
         self.identity, self.fingerprint = identity, sha256_json(identity)
         self.checkpoint = Checkpoint(spec.out / CHECKPOINT, self.fingerprint, spec.training)
+        self.labelled = labelled_rows(store, spec.training.label_fraction)
         self.started = timestamp()
 
     def train(self) -> None:
@@ -131,6 +133,7 @@ class Run:
         return cached_features(model, split, self.context) or split
 
     def _fit(self, model: TaskModel, train: Batches, val: Batches, tracker: Tracker | None) -> Fit:
+        labelled = FewLabels(train, self.labelled) if len(self.labelled) < len(train) else train
         progress = Progress(self.spec.slug, self.spec.training.epochs, show=self.context.ranks.first)
 
         def log(row: Mapping[str, float]) -> None:
@@ -139,7 +142,7 @@ class Run:
                 tracker.epoch(row)
 
         try:
-            return fit(model, train, val, self.context, self.checkpoint, log)
+            return fit(model, labelled, val, self.context, self.checkpoint, log)
         finally:
             progress.close()
 
@@ -168,6 +171,7 @@ class Run:
             "data": {
                 "store_sha256": card.sha256,
                 "splits": {name: facts["n"] for name, facts in card.splits.items()},
+                "labelled": len(self.labelled),
                 "unchecked": card.unchecked,
             },
             "weights": {"name": spec.gfm, "size": card_of(model.adapted.gfm).size, "sha256": self.identity["weights"]},

@@ -112,7 +112,7 @@ def folded(title: str, width: int = 16) -> str:
 
 
 #: Markers in drawing order, so that marks at the same place all remain visible.
-_ON_TOP = "DsovP^X*"
+_ON_TOP = "Dsop>vP^X*"
 
 
 def point(axes: Axes, x: float, row: Any) -> None:
@@ -140,9 +140,10 @@ def method_handles(methods: Iterable[str]) -> list[Line2D]:
 
 
 def method_legend(figure: Figure, methods: Iterable[str]) -> None:
-    """The marks of methods in one line above the panels."""
+    """The marks of methods above the panels, in one line for up to eight, else in lines of five."""
     handles = method_handles(methods)
-    figure.legend(handles=handles, loc="outside upper center", ncols=8, columnspacing=1, handletextpad=0.2)
+    columns = 8 if len(handles) <= 8 else 5
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1, handletextpad=0.2)
 
 
 def provenance(figure: Figure, study: StudyRuns, *more: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,11 +12,11 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from deflect.errors import ModelError
-from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.deflection import angle, keep_length, length, length_penalty
 from deflect.methods.deflect.uatt import UntangledAttention, attend, frozen_qkv
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
-from deflect.methods.inputs import Channels, canonical
+from deflect.methods.described import DescribedGFM
+from deflect.methods.descriptors import Descriptors
 from deflect.settings.methods import DeflectConfig
 
 
@@ -35,15 +34,14 @@ class Carried:
     record: list[tuple[Tensor, Tensor]] | None = None
 
 
-class DeflectedGFM(AdaptedGFM):
+class DeflectedGFM(DescribedGFM):
     """DEFLECT: every parameter of the GFM is frozen; ``upe`` and ``uatt`` (or ``gate``) learn."""
 
     config: DeflectConfig
 
     def __init__(self, gfm: VisionTransformer, *args: Any) -> None:
         super().__init__(gfm, *args)
-        config, bands = self.config, canonical(self.bands, self.config.bands)
-        self.spectral_channels = Channels(self.bands, bands)
+        config, bands = self.config, self.spectral_channels.inner
         self.upe = UntangledPatchEmbedding(bands, self.embed_dim, self.patch_size, self.num_prefix_tokens, config)
         self.uatt = nn.ModuleDict()
         if config.attention:
@@ -61,6 +59,10 @@ class DeflectedGFM(AdaptedGFM):
         if not isinstance(gfm.patch_drop, nn.Identity):
             raise ModelError("deflect: this GFM drops patches; expected patch_drop_rate=0")
         self._penalties: list[Tensor] = []
+
+    @property
+    def descriptors(self) -> Descriptors:  # type: ignore[override]
+        return self.upe
 
     def embed(self, image: Tensor) -> tuple[Tensor, Carried]:
         carried = Carried()
@@ -133,26 +135,10 @@ class DeflectedGFM(AdaptedGFM):
         """Copies and files have no penalties, which belong to the graph of one forward pass."""
         return super().__getstate__() | {"_penalties": []}
 
-    def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Compute the mean and standard deviation of the patch descriptors from training images (B, C, H, W)."""
-        self.upe.calibrate(self.spectral_channels(self._batch(image)) for image in batches)
-
-    def _batch(self, image: Any) -> Tensor:
-        if not isinstance(image, Tensor):
-            raise ModelError(
-                f"calibrate: expected batches of images (B, C, H, W), found {type(image).__name__}; if a loader gives "
-                "more, pass the images alone: calibrate(images for images, _ in loader)"
-            )
-        return image.to(self.upe.mean.device)
-
     def extra_loss(self) -> Tensor:
         if not self._penalties:
             return super().extra_loss()
         return self.config.soft_weight * torch.stack(self._penalties).mean()
-
-    def descriptor(self, image: Tensor) -> Tensor:
-        """Patch descriptors (B, L, K*S) before standardisation."""
-        return self.upe.descriptor(self.spectral_channels(image))
 
     @torch.no_grad()
     def deflection(self, image: Tensor) -> dict[str, Tensor]:
@@ -170,13 +156,6 @@ class DeflectedGFM(AdaptedGFM):
         angles = torch.stack([angle(update, frozen) for update, frozen in record])
         lengths = torch.stack([(length(update) / length(frozen)).squeeze(-1) for update, frozen in record])
         return {"angle": angles[..., self.num_prefix_tokens :], "length": lengths[..., self.num_prefix_tokens :]}
-
-    def describe(self) -> dict[str, Any]:
-        upe = self.upe
-        descriptor: dict[str, Any] = {name: list(getattr(upe, name)) for name in ("indices", "features", "statistics")}
-        for name in ("mean", "std"):
-            descriptor[name] = getattr(upe, name).tolist() if upe.calibrated else None
-        return {"descriptor": descriptor | {"nonfinite": int(upe.nonfinite)}}
 
 
 def _checked_attention(index: int, block: nn.Module) -> Attention:
