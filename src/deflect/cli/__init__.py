@@ -97,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         commands, "plan", "plan.plan", "estimate runs, time, disk, memory and energy of the study; trains nothing"
     )
     plan.add_argument("--study", default=argparse.SUPPRESS, help="the same as before the command")
+    plan.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     plan.add_argument("--devices", type=int, default=8, metavar="N", help="devices to divide the time by (default: 8)")
     train = _add(commands, "train", "runs.train", "train runs of the study; those already finished are skipped")
     for what in ("dataset", "gfm", "method"):

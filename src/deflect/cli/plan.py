@@ -24,10 +24,14 @@ ASSUMPTIONS = (
 
 
 def plan(args: Namespace) -> None:
+    import torch
+
     from deflect.training.context import choose_device
     from deflect.training.hours import Estimate
     from deflect.training.provenance import device_facts
 
+    if args.threads:
+        torch.set_num_threads(args.threads)
     config, device, began = load(args.config, args.study), choose_device("auto"), time.monotonic()
     with bar("timing", None, unit="models") as shown:
 
