@@ -22,6 +22,7 @@ from deflect.analysis import figures as draw
 from deflect.analysis.audits import doubtful_labels, near_duplicates
 from deflect.analysis.comparison import load_references
 from deflect.analysis.figures.confusion import total_confusion
+from deflect.analysis.figures.cost import costs
 from deflect.analysis.figures.curves import load_history
 from deflect.analysis.figures.efficiency import pareto
 from deflect.analysis.figures.importance import descriptor_gains, feature_shares
@@ -30,7 +31,7 @@ from deflect.analysis.figures.labels import Label, place
 from deflect.analysis.figures.maps import RIGHT, WRONG, TestImages, errors, most_classes, palette
 from deflect.analysis.looks import LOOKS
 from deflect.analysis.records import load_study
-from deflect.analysis.summary import economy, summary
+from deflect.analysis.summary import economy, facts, summary
 from deflect.bands import HLS_S30, BandSet
 from deflect.composite import composite
 from deflect.errors import DataError
@@ -123,7 +124,21 @@ def test_inside_deflect_with_a_missing_run(tmp_path):
 
 
 def test_cost_axes_start_at_zero(study):
-    assert [axes.get_xlim()[0] for axes in draw.cost(study).axes] == [0, 0]
+    assert [axes.get_xlim()[0] for axes in draw.cost(study).axes] == [0, 0, 0]
+
+
+def test_cost_shows_totals_and_the_energy_of_methods_whose_runs_all_have_it(tmp_path):
+    for seed, gfm in enumerate(("scale_mae", "dino_mc")):
+        known = {"joules": 5400.0 + 3600 * seed, "source": "rapl"}
+        make_run(tmp_path, "so2sat", gfm, "deflect", energy=known, time__train_s=1800.0)
+        make_run(tmp_path, "so2sat", gfm, "lora", energy=known if seed else {"joules": None, "source": ""})
+    study = load_study(tmp_path)
+    table = costs(study).set_index("method")
+    assert table.joules["deflect"] == 14_400
+    assert np.isnan(table.joules["lora"])
+    labels = [axes.get_xlabel() for axes in draw.cost(study).axes]
+    assert labels[2:] == ["training time of all runs (h)", "energy of all runs (Wh)"]
+    assert "; 0.0065 kWh by 3 of 4 runs" in facts(study)["Training"]
 
 
 def test_a_share_above_100_percent_is_inside_the_frame(tmp_path):

@@ -35,6 +35,8 @@ COVERED = {
     "deflect evaluate RUN ...": "test_a_command_works_or_names_what_it_needs",
     "deflect gfm pretrain NAME": "test_a_small_study_reaches_its_report",
     "deflect notebook NAME": "test_a_command_works_or_names_what_it_needs",
+    "deflect plan": "test_the_plan_of_a_small_study_names_what_it_takes",
+    "deflect plan --study paper": "test_the_study_can_be_named_before_and_after_the_command",
     "deflect records": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect report": "test_deleted_results_come_back_byte_for_byte_without_training",
     "deflect tune": "test_tuned_runs_have_the_chosen_settings_and_name_their_search",

@@ -82,7 +82,8 @@ CHANGES = {
 }
 NOTHING = (
     "cli/data.py config.py errors.py workflow.py data/fetch/status.py data/manifest.py gfms/fetch.py "
-    "settings/fields.py settings/tuning.py training/grid.py training/needs.py training/tracking.py"
+    "settings/fields.py settings/tuning.py training/energy.py training/grid.py training/hours.py training/needs.py "
+    "training/timing.py training/tracking.py"
 )
 
 

@@ -243,6 +243,12 @@ def devices(frame: pd.DataFrame) -> list[str]:
     return sorted({str(record["device"].get("name") or record["device"]["type"]) for record in frame.record})
 
 
+def joules(frame: pd.DataFrame) -> pd.Series:
+    """The energy of each run in joules; NaN where its record has none."""
+    values = [record.get("energy", {}).get("joules") for record in frame.record]
+    return pd.Series(values, frame.index, dtype=float)
+
+
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
     """Test metrics as fractions by name, the headline first; per-class values as ``IoU:{class}``; no losses."""
     flat = {record["score"]["metric"]: record["score"]["value"]}

@@ -20,7 +20,7 @@ from deflect.analysis.figures.efficiency import parameter_efficiency
 from deflect.analysis.figures.style import encode
 from deflect.analysis.looks import ORACLE, ordered, title, titles
 from deflect.analysis.ranks import REFERENCE, evidence, ranks
-from deflect.analysis.records import StudyRuns, devices
+from deflect.analysis.records import StudyRuns, devices, joules
 from deflect.analysis.render import counted, html
 from deflect.settings.claims import Claims
 
@@ -82,7 +82,8 @@ def facts(study: StudyRuns) -> dict[str, str]:
         "GFMs": titles(runs.gfm),
         "Methods": titles(runs.method),
         "Runs": f"{len(runs)} of the main grid, {len(study.runs) - len(runs)} variants; {seeds}",
-        "Training": f"{_duration(study.runs.train_s.sum())} in all, on {', '.join(devices(study.runs))}",
+        "Training": f"{_duration(study.runs.train_s.sum())} in all, on {', '.join(devices(study.runs))}"
+        + _energy(study),
         "Code": ", ".join(sorted(revisions)),
     }
 
@@ -133,6 +134,13 @@ def trust(study: StudyRuns) -> str:
     counts = f"<p>Warnings: {len(warnings)}. Runs missing: {len(missing)}, left out: {len(stale)}.</p>"
     shown = found[:30] + ([f"... and {len(found) - 30} more"] if len(found) > 30 else [])
     return f"{counts}\n<ul>\n{_lines('li', shown)}\n</ul>"
+
+
+def _energy(study: StudyRuns) -> str:
+    """The energy of the runs in kWh, where it is known."""
+    known = joules(study.runs).dropna()
+    some = f" by {len(known)} of {counted(len(study.runs), 'run')}" if len(known) < len(study.runs) else ""
+    return f"; {known.sum() / 3.6e6:.2g} kWh{some}" if len(known) else ""
 
 
 def _duration(seconds: float) -> str:

@@ -94,6 +94,12 @@ def parser() -> argparse.ArgumentParser:
         step = _add(steps, name, f"gfm.{name}", text)
         step.add_argument("gfms", nargs="+", metavar="NAME", choices=GFMS, help=", ".join(GFMS))
 
+    plan = _add(
+        commands, "plan", "plan.plan", "estimate runs, time, disk, memory and energy of the study; trains nothing"
+    )
+    plan.add_argument("--study", default=argparse.SUPPRESS, help="the same as before the command")
+    plan.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
+    plan.add_argument("--devices", type=int, default=8, metavar="N", help="devices to divide the time by (default: 8)")
     train = _add(commands, "train", "runs.train", "train runs of the study; those already finished are skipped")
     tune = _add(commands, "tune", "runs.tune", "search learning rates and ranks on validation; see `tuning`")
     for step in (train, tune):
