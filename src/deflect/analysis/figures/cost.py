@@ -11,7 +11,7 @@ from deflect.analysis.records import StudyRuns, devices, joules
 
 MEASURES = {"step_ms": "time per training step (ms)", "peak_mb": "peak memory (MB)"}
 #: Sums over all runs of a method: label, and units from the largest, with their size in seconds or joules.
-TOTALS = {
+TOTALS: dict[str, tuple[str, dict[str, float]]] = {
     "train_s": ("training time of all runs ({})", {"h": 3600, "min": 60, "s": 1}),
     "joules": ("energy of all runs ({})", {"kWh": 3.6e6, "Wh": 3600, "J": 1}),
 }
