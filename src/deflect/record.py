@@ -36,21 +36,26 @@ FIELDS = {
     "gfm": Field(str, "name of the GFM"),
     "method": Field(str, "name of the method"),
     "variant": Field(str, "name of the variant of the method; empty in the main grid", needed=False),
+    "part": Field(
+        str, "`main` grid, or why the run was added to it: `ablation`, `decisions`, `labels` or `tuned`", needed=False
+    ),
     "seed": Field(int, "seed of initialisation, order and augmentation"),
     "task": Field(str, "`classification` or `segmentation`"),
     "band_setting": Field(str, "`all` or `rgb`"),
     "bands": Field(list, "names of the bands that the model sees", needed=False),
     "simulated": Field(bool, "whether the images are simulated"),
-    "score.metric": Field(str, "the headline metric: `f1_macro` for classification, `mIoU` for segmentation"),
+    "score.metric": Field(
+        str, "the headline metric: `f1_macro` or `f1_micro` for classification, `mIoU` for segmentation"
+    ),
     "score.value": Field(int | float, "its value on the test split, a fraction"),
-    "score.val": Field(int | float, "its best value on the validation split"),
+    "score.val": Field(int | float, "its value on the validation split"),
     "metrics.test": Field(
         dict,
         "`f1_macro`, `accuracy`, `loss`; for classification `f1_micro`; for segmentation `mIoU` and `IoU` by class "
         "(null where a class occurs neither in truth nor in prediction)",
     ),
     "metrics.val": Field(dict, "the same on the validation split"),
-    "best_epoch": Field(int, "epoch with the best validation score, from 1; the run's files have its weights"),
+    "best_epoch": Field(int, "epoch whose weights were selected and are in the run's files, from 1; 0: untrained"),
     "epochs": Field(int, "epochs trained"),
     "confusion": Field(list, "confusion matrix on the test split, rows: truth"),
     "classes": Field(list, "names of the classes"),

@@ -53,13 +53,10 @@ def shell_prefix(conda: bool) -> str:
 
 
 def grid(study: Study) -> dict[str, Any]:
-    """The axes of a study's runs, by which missing runs are found, and the titles of a user's own datasets."""
-    variants = study.variants
-    names = {"names": list(variants.settings), "datasets": list(variants.datasets), "gfms": list(variants.gfms)}
-    main: dict[str, Any] = {key: list(getattr(study, key)) for key in ("datasets", "gfms", "methods", "seeds")}
-    main |= {"variants": names | {"seeds": list(variants.seeds or study.seeds)}} if variants.settings else {}
+    """The blocks of a study's runs, by which missing runs are found, and the titles of a user's own datasets."""
+    blocks = [{name: list(values) for name, values in block._asdict().items()} for block in study.blocks()]
     titles = {name: sheet.title for name, sheet in _own(study).items() if sheet.title != name}
-    return main | ({"titles": titles} if titles else {})
+    return {"blocks": blocks} | ({"titles": titles} if titles else {})
 
 
 def segmentation_datasets(study: Study) -> list[str]:

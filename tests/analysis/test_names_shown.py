@@ -38,7 +38,7 @@ def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, classes: list[str]) 
     make_study(folder / "runs", ["burn_scars"], ["scale_mae"], METHODS)
     make_store(folder / "prepared", "burn_scars")
     axes = {"datasets": ["burn_scars"], "gfms": ["scale_mae"], "methods": METHODS, "seeds": [0]}
-    return load_study(folder / "runs", axes | {"titles": {"burn_scars": TITLE}})
+    return load_study(folder / "runs", {"blocks": [axes], "titles": {"burn_scars": TITLE}})
 
 
 def drawn(study: StudyRuns, folder: Path) -> dict[str, mpl.figure.Figure]:
@@ -71,9 +71,8 @@ def test_titles_appear_in_tables_and_summary(tmp_path: Path, monkeypatch) -> Non
         method = variant.partition("+")[0]
         make_run(tmp_path / "runs", "burn_scars", "scale_mae", method, variant=variant, settings=changes)
     axes = {"datasets": ["burn_scars"], "gfms": ["scale_mae"], "seeds": [0]}
-    variants_ = axes | {"names": ["lora+x", "deflect+y"]}
-    names = {"methods": METHODS, "titles": {"burn_scars": TITLE}}
-    study = load_study(tmp_path / "runs", axes | names | {"variants": variants_})
+    blocks = [axes | {"methods": METHODS}, axes | {"methods": ["lora+x", "deflect+y"]}]
+    study = load_study(tmp_path / "runs", {"blocks": blocks, "titles": {"burn_scars": TITLE}})
     references = comparison.load_references("references/paper.csv")
     for _, printed in (tables.main(study), variants.ablation(study), variants.patch_embed(study)):
         cells = [*printed.header, *(cell.text for row in printed.rows if isinstance(row, list) for cell in row)]

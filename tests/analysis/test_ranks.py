@@ -107,7 +107,7 @@ def test_evidence_has_the_number_of_seeds(tmp_path):
 def test_no_test_while_all_methods_lack_runs(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect")
     grid = {"datasets": ["so2sat", "mados"], "gfms": ["scale_mae"], "methods": ["deflect", "lora"], "seeds": [0]}
-    frame, sheet = ranks.ranks(load_study(tmp_path, grid), resamples=10)
+    frame, sheet = ranks.ranks(load_study(tmp_path, {"blocks": [grid]}), resamples=10)
     assert frame.p.isna().all()
     assert "support no statement" in sheet.notes[2]
 

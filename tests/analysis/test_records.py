@@ -35,7 +35,7 @@ def test_on_a_tie_the_newest_code_stays(tmp_path):
 def test_runs_outside_the_grid_are_not_mixed_in(tmp_path):
     make_study(tmp_path, ["so2sat"], ["scale_mae"], ["deflect", "lora"])
     grid = {"datasets": ["so2sat"], "gfms": ["scale_mae"], "methods": ["deflect"], "seeds": [0]}
-    study = load_study(tmp_path, grid)
+    study = load_study(tmp_path, {"blocks": [grid]})
     assert list(study.runs.method) == ["deflect"]
     assert study.stale.reason.tolist() == ["not in the configured grid"]
 
@@ -45,7 +45,7 @@ def test_runs_outside_the_grid_do_not_make_others_stale(tmp_path):
     for dataset in ("mados", "burn_scars"):  # not in the configuration any more
         make_run(tmp_path, dataset, "scale_mae", "deflect", code__sha256="an older state")
     grid = {"datasets": ["so2sat"], "gfms": ["scale_mae"], "methods": ["deflect"], "seeds": [0]}
-    study = load_study(tmp_path, grid)
+    study = load_study(tmp_path, {"blocks": [grid]})
     assert list(study.runs.dataset) == ["so2sat"]
     assert study.missing == []
     assert set(study.stale.reason) == {"not in the configured grid"}
@@ -69,7 +69,7 @@ def test_without_a_run_of_the_main_grid_the_message_names_one(tmp_path):
         load_study(tmp_path)
     grid = {"datasets": ["mados"], "gfms": ["scale_mae"], "methods": ["deflect"], "seeds": [0]}
     with pytest.raises(DataError, match=r"e\.g\. mados/scale_mae/deflect/seed0"):
-        load_study(tmp_path, grid)
+        load_study(tmp_path, {"blocks": [grid]})
 
 
 def test_different_devices_raise_a_warning(tmp_path):

@@ -85,7 +85,7 @@ def test_every_cell_counts_once_however_many_seeds_it_has(tmp_path):
 def test_cells_that_lack_runs_are_counted(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect")
     grid = {"datasets": ["so2sat", "mados", "forestnet"], "gfms": ["scale_mae"], "methods": ["deflect", "slr"]}
-    frame = scores.averages(load_study(tmp_path, grid | {"seeds": [0]})).set_index("method")
+    frame = scores.averages(load_study(tmp_path, {"blocks": [grid | {"seeds": [0]}]})).set_index("method")
     assert frame.lacking.to_dict() == {"deflect": 2, "slr": 3}
     assert frame.cells.to_dict() == {"deflect": 3, "slr": 3}
     assert frame["mean"].isna().all()
@@ -134,8 +134,8 @@ def test_missing_runs_are_gaps_with_a_note(tmp_path):
 def test_missing_runs_of_the_grid_without_any_folder(tmp_path):
     make_run(tmp_path, "so2sat", "scale_mae", "deflect")
     grid = {"datasets": ["so2sat"], "gfms": ["scale_mae"], "methods": ["deflect", "slr"], "seeds": [0, 1]}
-    grid["variants"] = {"names": ["no_uatt"], "datasets": ["so2sat"], "gfms": ["scale_mae"], "seeds": [0]}
-    study = load_study(tmp_path, grid)
+    variants = {"datasets": ["so2sat"], "gfms": ["scale_mae"], "methods": ["no_uatt"], "seeds": [0]}
+    study = load_study(tmp_path, {"blocks": [grid, variants]})
     assert {run.split("/", 2)[2] for run in study.missing} == {
         "slr/seed0",
         "deflect/seed1",

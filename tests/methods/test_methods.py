@@ -289,9 +289,9 @@ def test_lora_formula(convention: str) -> None:
 def test_slr_formula_and_slr_with_unit_scales_is_lora() -> None:
     linear = nn.Linear(6, 5)
     torch.manual_seed(3)
-    slr = SLRLinear(linear, rank=3)
+    slr = SLRLinear(linear, rank=3, bias="zero")
     torch.manual_seed(3)
-    lora = LoRALinear(linear, rank=3, scale=1.0, bias=True)
+    lora = LoRALinear(linear, rank=3, scale=1.0, bias="zero")
     nn.init.normal_(lora.lora_up.weight)
     slr.lora_up.weight.data.copy_(lora.lora_up.weight)
     x = torch.randn(2, 7, 6)

@@ -209,7 +209,7 @@ def test_variants_of_a_method_outside_the_study_run(project):
     study = {"methods": ["deflect", "frozen"], "variants": variants}
     change(project, lambda config: config["studies"]["mini"].update(study))
     dry_run = run(project, "snakemake", "-np")
-    assert jobs(dry_run)["train_variants"] == 1
+    assert jobs(dry_run)["train_additional"] == 1
     assert any("train --method lora+rank=1 " in command for command in commands(dry_run))
 
 

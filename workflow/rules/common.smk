@@ -29,7 +29,7 @@ except DeflectError as error:
     raise WorkflowError(str(error)) from None
 
 STUDY = CONFIG.study
-VARIANTS = list(STUDY.variants.settings)
+ADDITIONAL = list(STUDY.additional())
 
 # Set TMPDIR and similar variables where this machine's values would not work.
 for line in make_usable():
@@ -57,7 +57,7 @@ def one_of(names):
 wildcard_constraints:
     dataset=one_of(STUDY.datasets),
     gfm=one_of(STUDY.gfms),
-    method=one_of([*STUDY.methods, *VARIANTS]),
+    method=one_of([*STUDY.methods, *ADDITIONAL]),
     seed=r"\d+",
 
 
@@ -70,22 +70,28 @@ RUN = f"{RESULTS}/runs/{{dataset}}/{{gfm}}/{{method}}/seed{{seed}}"
 RECORD = f"{RUN}/record.json"
 
 RECORDS = [RECORD.format(**run._asdict()) for run in STUDY.runs()]
-VARIANT_RECORDS = [
-    RECORD.format(**run._asdict()) for run in STUDY.runs() if run.method in VARIANTS
+ADDITIONAL_RECORDS = [
+    RECORD.format(**run._asdict()) for run in STUDY.runs() if run.method in ADDITIONAL
 ]
 GRID = grid(STUDY)
 # Written by a job when all its runs have finished.
 if STUDY.share_process:
     FINISHED = expand(f"{RESULTS}/runs/{{method}}.finished", method=STUDY.methods)
-    FINISHED += [f"{RESULTS}/runs/variants.finished"] if VARIANTS else []
+    FINISHED += [f"{RESULTS}/runs/additional.finished"] if ADDITIONAL else []
 else:
     FINISHED = [str(Path(record).with_name("finished")) for record in RECORDS]
 
 
 def settings(name):
-    """The settings of a method or variant; a change reruns only its runs."""
+    """The settings of a method or additional run; a change reruns only its runs."""
     method = CONFIG.method(name)
-    return [method.method, method.settings, STUDY.training, STUDY.gfm_size]
+    return [
+        method.method,
+        method.settings,
+        STUDY.training,
+        method.training,
+        STUDY.gfm_size,
+    ]
 
 
 def raw_files(wildcards):

@@ -40,29 +40,29 @@ if STUDY.share_process:
             "{params.deflect} train --method {wildcards.method} --threads {threads} &> {log}"
 
     # Starts first if possible, because it takes longest.
-    rule train_variants:
+    rule train_additional:
         input:
             stores=expand(STORE, dataset=STUDY.variants.datasets),
             weights=expand(GFM_CARD, gfm=STUDY.variants.gfms),
         output:
-            records=update(VARIANT_RECORDS),
-            stamp=touch(f"{RESULTS}/runs/variants.finished"),
+            records=update(ADDITIONAL_RECORDS),
+            stamp=touch(f"{RESULTS}/runs/additional.finished"),
         log:
-            f"results/logs/train/{STUDY.name}/variants.log",
+            f"results/logs/train/{STUDY.name}/additional.log",
         benchmark:
-            f"{RESULTS}/benchmarks/variants.tsv"
+            f"{RESULTS}/benchmarks/additional.tsv"
         priority: 1
         conda:
             "../envs/deflect.yml"
         params:
             deflect=deflect,
             code=code_sha256("train"),
-            variants=VARIANTS,
-            settings=[settings(name) for name in VARIANTS],
+            names=ADDITIONAL,
+            settings=[settings(name) for name in ADDITIONAL],
         message:
-            "train the variants"
+            "train the additional runs"
         shell:
-            "{params.deflect} train --method {params.variants:q} --threads {threads} &> {log}"
+            "{params.deflect} train --method {params.names:q} --threads {threads} &> {log}"
 
 else:
 

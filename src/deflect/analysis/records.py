@@ -25,6 +25,7 @@ from deflect.record import NAME, REMEDY, get, read_record, run_file
 from deflect.settings import METHODS
 
 CELL = ["dataset", "gfm", "method"]
+AXES = ("datasets", "gfms", "methods", "seeds")
 #: Column of the table of runs -> key of the record.
 COLUMNS = {name: name for name in ("study", "dataset", "task", "gfm", "method", "seed", "simulated", "finished")} | {
     "bands": "band_setting",
@@ -138,9 +139,9 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
 
     Args:
         folder: e.g. ``results/mini/runs``.
-        grid: the runs that should exist: ``datasets``, ``gfms``, ``methods``, ``seeds`` and, for runs outside the main
-            grid, ``variants`` with ``names``, ``datasets``, ``gfms``, ``seeds``; ``titles`` of the user's own datasets.
-            Without it, the smallest full grid around the runs that were found.
+        grid: the runs that should exist: ``blocks``, first the main grid, each with all combinations of ``datasets``,
+            ``gfms``, ``methods`` and ``seeds``; ``titles`` of the user's own datasets. Without it, the smallest full
+            grid around the runs that were found.
 
     Raises:
         FileNotFoundError: there is no record.
@@ -166,13 +167,10 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
 
 def expected_runs(grid: Mapping[str, Any]) -> list[str]:
     """Names of the runs of a grid, main grid first; see `load_study`."""
-    blocks = [(grid, grid["methods"])]
-    if grid.get("variants"):
-        blocks.append((grid | grid["variants"], grid["variants"]["names"]))
     return [
         f"{dataset}/{gfm}/{method}/seed{seed}"
-        for block, methods in blocks
-        for dataset, gfm, method, seed in itertools.product(block["datasets"], block["gfms"], methods, block["seeds"])
+        for block in grid["blocks"]
+        for dataset, gfm, method, seed in itertools.product(*(block[axis] for axis in AXES))
     ]
 
 
@@ -180,6 +178,7 @@ def _row(path: Path) -> dict[str, Any]:
     record, folder = read_record(path.parent), path.parent
     row = {column: get(record, key) for column, key in COLUMNS.items()}
     row |= {"variant": _variant(record, path), "settings": sha256_json(record["settings"])}
+    row["part"] = record.get("part") or ("ablation" if row["variant"] else "main")  # records of older versions
     return row | {"run": "/".join(folder.parts[-4:]), "record": record, "folder": folder}
 
 
@@ -193,9 +192,9 @@ def _variant(record: Mapping[str, Any], path: Path) -> str:
     return str(record.get("variant", "")) if run == method else run.removeprefix(f"{method}+")
 
 
-def _found_grid(frame: pd.DataFrame) -> dict[str, list[Any]]:
+def _found_grid(frame: pd.DataFrame) -> dict[str, Any]:
     main = frame[frame.variant == ""]
-    return {f"{axis}s": ordered(main[axis]) for axis in CELL} | {"seeds": sorted(set(main.seed))}
+    return {"blocks": [{f"{axis}s": ordered(main[axis]) for axis in CELL} | {"seeds": sorted(set(main.seed))}]}
 
 
 def _disagreements(frame: pd.DataFrame) -> dict[str, str]:

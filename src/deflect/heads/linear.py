@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +15,12 @@ class LinearHead(nn.Module):
     ``reduce`` has no parameters, so that the pooled features of a frozen encoder can be stored; ``classify`` has all.
     """
 
-    def __init__(self, embed_dim: int, taps: int, num_classes: int) -> None:
+    def __init__(self, embed_dim: int, taps: int, num_classes: int, init: Literal["small", "torch"] = "small") -> None:
         super().__init__()
         self.fc = nn.Linear(taps * embed_dim, num_classes)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        # Small weights, as in ViT classifiers: the first loss is close to log(num_classes).
-        nn.init.trunc_normal_(self.fc.weight, std=0.02)
-        nn.init.zeros_(self.fc.bias)
+        if init == "small":  # as in ViT classifiers: the first loss is close to log(num_classes)
+            nn.init.trunc_normal_(self.fc.weight, std=0.02)
+            nn.init.zeros_(self.fc.bias)
 
     def reduce(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Average pool: a list of (B, embed_dim)."""

@@ -26,12 +26,15 @@ NEGATIVE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class RGBInput:
-    """What a GFM expects of its RGB input, and its positions; the fields are those of ``GFMCard``."""
+    """What a GFM expects of its RGB input, and its positions; the fields are those of ``GFMCard``.
+
+    Without ``reflectance_white`` the mean and standard deviation are those of reflectance, which is not clipped.
+    """
 
     name: str
     rgb_mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN
     rgb_std: tuple[float, ...] = IMAGENET_DEFAULT_STD
-    reflectance_white: float = DEFAULT_WHITE
+    reflectance_white: float | None = DEFAULT_WHITE
     positions: str = "learned"
 
     @classmethod
@@ -98,12 +101,13 @@ class Normalise(nn.Module):
             raise ConfigError(f"statistics of {len(statistics.mean)} bands for a set of {len(outer)}")
         if statistics is not None:
             check_means("statistics", outer.names, statistics.mean)
-        white = rgb.reflectance_white
+        white = rgb.reflectance_white or 1.0
+        dark, bright = (0.0, white) if rgb.reflectance_white else (-torch.inf, torch.inf)
         mean = [m * white for m in rgb.rgb_mean] + [statistics.mean[c] for c in extra if statistics]
         std = torch.tensor([s * white for s in rgb.rgb_std] + [statistics.std[c] for c in extra if statistics])
         bounds = {
-            "low": torch.tensor([0.0] * 3 + [-torch.inf] * len(extra)),
-            "high": torch.tensor([white] * 3 + [torch.inf] * len(extra)),
+            "low": torch.tensor([dark] * 3 + [-torch.inf] * len(extra)),
+            "high": torch.tensor([bright] * 3 + [torch.inf] * len(extra)),
             "scale": 1 / std,
             "shift": -torch.tensor(mean) / std,
         }

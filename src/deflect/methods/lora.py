@@ -33,21 +33,24 @@ def add_lora(model: AdaptedGFM) -> None:
 def lora_layer(linear: nn.Linear, config: LoRAConfig) -> LoRALinear:
     """The layer that replaces ``linear``."""
     if config.convention == "paper":
-        return LoRALinear(linear, config.rank, scale=1.0, bias=True)
-    return LoRALinear(linear, config.rank, scale=config.alpha / config.rank, bias=False)
+        return LoRALinear(linear, config.rank, scale=1.0, bias=config.down_bias)
+    return LoRALinear(linear, config.rank, scale=config.alpha / config.rank, bias=None)
 
 
 class LoRALinear(nn.Linear):
-    """A frozen linear layer, whose parameters keep their names, with a low-rank update."""
+    """A frozen linear layer, whose parameters keep their names, with a low-rank update.
 
-    def __init__(self, linear: nn.Linear, rank: int, scale: float, bias: bool) -> None:
+    ``bias`` is the start of the down-projection's bias, "zero" or "uniform"; without it there are no biases.
+    """
+
+    def __init__(self, linear: nn.Linear, rank: int, scale: float, bias: str | None) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
-        self.scale = scale
+        self.scale, self.bias_start = scale, bias
         like: dict[str, Any] = {"device": linear.weight.device, "dtype": linear.weight.dtype}
-        self.lora_down = nn.Linear(self.in_features, rank, bias=bias, **like)
-        self.lora_up = nn.Linear(rank, self.out_features, bias=bias, **like)
+        self.lora_down = nn.Linear(self.in_features, rank, bias=bias is not None, **like)
+        self.lora_up = nn.Linear(rank, self.out_features, bias=bias is not None, **like)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -56,6 +59,8 @@ class LoRALinear(nn.Linear):
         if self.lora_down.bias is not None:
             nn.init.normal_(self.lora_down.weight)
             nn.init.zeros_(self.lora_down.bias)
+            if self.bias_start == "uniform":  # as nn.Linear
+                nn.init.uniform_(self.lora_down.bias, -(self.in_features**-0.5), self.in_features**-0.5)
             nn.init.zeros_(self.lora_up.bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,11 +7,15 @@ The pretrained kernels go to the bands whose *identity* is red, green and blue. 
 * ``random``: normal with the standard deviation of the pretrained kernels; RGB kernels unchanged;
 * ``zero``: zeros; RGB kernels unchanged, so that training starts at the RGB GFM.
 
+``tile`` repeats the R, G, B kernels in the order in which the dataset stores its bands, without the factor, as an early
+prototype by one of the paper's authors does; they miss the colours of sensors that begin with blue.
+
 The paper describes the first two; neither is better on every dataset.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,20 +40,26 @@ def embed_patches(embed: nn.Module, pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def widen_patch_embed(gfm: VisionTransformer, channels: int, init: PatchInit) -> None:
-    """Replace the RGB patch embedding of ``gfm`` by one for ``channels`` bands in canonical order (R, G, B, others)."""
+def widen_patch_embed(gfm: VisionTransformer, stored: Sequence[int], init: PatchInit) -> None:
+    """Replace the RGB patch embedding of ``gfm`` by one for bands in canonical order (R, G, B, others).
+
+    ``stored`` are the channels of these bands in the dataset's images.
+    """
     old: Any = gfm.patch_embed.proj
     new = nn.Conv2d(
-        channels, old.out_channels, old.kernel_size, old.stride, bias=old.bias is not None, device=old.weight.device
+        len(stored), old.out_channels, old.kernel_size, old.stride, bias=old.bias is not None, device=old.weight.device
     ).to(old.weight.dtype)
-    new.weight.copy_(_kernels(old.weight, channels, init))
+    new.weight.copy_(_kernels(old.weight, stored, init))
     if new.bias is not None:
         new.bias.copy_(old.bias)
     gfm.patch_embed.proj = new.requires_grad_(False)
 
 
-def _kernels(rgb: Tensor, channels: int, init: PatchInit) -> Tensor:
+def _kernels(rgb: Tensor, stored: Sequence[int], init: PatchInit) -> Tensor:
     """(D, 3, p, p) -> (D, C, p, p)."""
+    channels = len(stored)
+    if init == "tile":
+        return rgb[:, [channel % 3 for channel in stored]]
     if init == "repeat":
         return rgb[:, [channel % 3 for channel in range(channels)]] * (3 / channels)
     extra = torch.zeros_like(rgb[:, :1]).repeat(1, channels - 3, 1, 1)

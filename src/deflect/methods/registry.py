@@ -102,7 +102,7 @@ def adapt_as(
     model = MODELS.get(family, AdaptedGFM)(gfm, method, config, bands, statistics, rgb)
     if family in CHANGES:
         CHANGES[family](model)
-    if family != "frozen" and len(model.channels.inner) > 3:
+    if len(model.channels.inner) > 3 and getattr(config, "train_patch_embed", family != "frozen"):
         selective.tune_patch_embed(model)
     model.released = frozenset(model.trainable_names())
     return model.to(device)

@@ -18,15 +18,15 @@ from deflect.settings.methods import SLRConfig
 
 def add_slr(model: AdaptedGFM) -> None:
     config = cast(SLRConfig, model.config)
-    replace_linears(model.gfm.blocks, config.targets, lambda linear: SLRLinear(linear, config.rank))
+    replace_linears(model.gfm.blocks, config.targets, lambda linear: SLRLinear(linear, config.rank, config.down_bias))
     tune_norms(model)
 
 
 class SLRLinear(LoRALinear):
     """A frozen linear layer with a low-rank update and scaled inputs and outputs."""
 
-    def __init__(self, linear: nn.Linear, rank: int) -> None:
-        super().__init__(linear, rank, scale=1.0, bias=True)
+    def __init__(self, linear: nn.Linear, rank: int, bias: str) -> None:
+        super().__init__(linear, rank, scale=1.0, bias=bias)
         like: dict[str, Any] = {"device": linear.weight.device, "dtype": linear.weight.dtype}
         self.scale_in = nn.Parameter(torch.ones(self.in_features, **like))
         self.scale_out = nn.Parameter(torch.ones(self.out_features, **like))

@@ -10,7 +10,7 @@ from deflect.settings import STATISTICS, Statistic
 from deflect.settings.fields import Count, Natural, OneOrMore, Positive, Settings
 
 BandUse = Literal["all", "rgb"]
-PatchInit = Literal["repeat", "random", "zero"]
+PatchInit = Literal["repeat", "random", "zero", "tile"]
 #: The linear layers of a timm block.
 TARGETS = ("qkv", "proj", "fc1", "fc2")
 
@@ -31,26 +31,36 @@ class FrozenConfig(BaselineConfig):
     bands: BandUse = Field(default="rgb", description="`all` leaves the wider patch embedding as `patch_init` made it.")
 
 
-class LoRAConfig(BaselineConfig):
+class AdapterConfig(BaselineConfig):
+    """A method that can train something else alone."""
+
+    train_patch_embed: StrictBool = Field(default=True, description="Train a patch embedding that was widened.")
+
+
+class LoRAConfig(AdapterConfig):
     rank: Count = Field(default=16, description="Width r of the update.")
     alpha: Positive = Field(default=16.0, description="The `usual` convention scales the update by alpha / rank.")
     convention: Literal["paper", "usual"] = Field(
         default="paper", description="`paper` (biases, LayerNorms tuned, no alpha) or `usual` (of the `peft` library)."
     )
+    down_bias: Literal["zero", "uniform"] = Field(
+        default="zero", description="Start of the down-projection's bias in the `paper` convention."
+    )
     targets: tuple[str, ...] = Field(default=TARGETS, description="Names of the linear layers inside the blocks.")
 
 
-class SLRConfig(BaselineConfig):
+class SLRConfig(AdapterConfig):
     rank: Count = Field(default=16, description="Width r of the low-rank update.")
+    down_bias: Literal["zero", "uniform"] = Field(default="zero", description="Start of the down-projection's bias.")
     targets: tuple[str, ...] = Field(default=TARGETS, description="Names of the linear layers inside the blocks.")
 
 
-class VPTConfig(BaselineConfig):
+class VPTConfig(AdapterConfig):
     prompts: Count = Field(default=10, description="Number of prompt tokens per block.")
     deep: StrictBool = Field(default=True, description="New prompts at every block, or only in front of the first.")
 
 
-class PeftConfig(BaselineConfig):
+class PeftConfig(AdapterConfig):
     name: str = Field(description="The method, as in `peft.PeftType` (any case), or `dora` or `rslora`.")
     options: dict[str, Any] = Field(default_factory=dict, description='Its settings in `peft`, e.g. `{"r": 16}`.')
     targets: tuple[str, ...] = Field(default=TARGETS, description="Names of the linear layers inside the blocks.")
@@ -92,6 +102,13 @@ class DeflectConfig(DescriptorConfig):
         default="hard",
         description="`hard` keeps the pretrained length of displacements, `soft` adds it to the loss, `none` does not.",
     )
+    constraint_on: Literal["displacement", "embedding"] = Field(
+        default="displacement",
+        description="Whose length `constraint` keeps: of the attention's displacement, or of the embedding after it.",
+    )
+    scale: Literal["d", "2d"] = Field(
+        default="d", description="Attention scores, also of the frozen path, times 1/sqrt(d) or 1/sqrt(2d)."
+    )
     soft_weight: Positive = Field(default=1.0, description="Factor of the soft constraint in the loss.")
     blocks: Literal["all"] | OneOrMore[Natural] = Field(default="all", description="Blocks, from 0, with attention.")
     length_gradient: StrictBool = Field(
@@ -116,8 +133,8 @@ CONFIGS: dict[str, type[MethodConfig]] = {
     "deflect": DeflectConfig,
     "lora": LoRAConfig,
     "slr": SLRConfig,
-    "norm_tuning": BaselineConfig,
-    "bitfit": BaselineConfig,
+    "norm_tuning": AdapterConfig,
+    "bitfit": AdapterConfig,
     "patch_embed": BaselineConfig,
     "frozen": FrozenConfig,
     "spectral_probe": DescriptorConfig,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -25,6 +26,10 @@ class Variant(Settings):
 
     method: Method = Field(description="Method that runs.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Settings that differ from those in `methods`.")
+    training: Annotated[dict[str, Any], Some(TrainSettings)] = Field(
+        default_factory=dict, description="Settings of training that differ from those in `training`."
+    )
+    datasets: Distinct[Name] | None = Field(default=None, description="Only on these; by default on all of the part.")
 
     @model_validator(mode="after")
     def _settings_fit_the_method(self) -> Variant:
@@ -41,10 +46,13 @@ class Variants(Settings):
     settings: dict[VariantName, Variant] = Field(
         default_factory=dict, description="By name: the method, `+` and what differs, e.g. `deflect+no_indices`."
     )
+    decisions: StrictBool = Field(
+        default=False, description="Run the alternatives of `references/decisions.yaml` with the study's methods too."
+    )
 
     @model_validator(mode="after")
     def _run_somewhere(self) -> Variants:
-        if self.settings and not (self.datasets and self.gfms):
+        if (self.settings or self.decisions) and not (self.datasets and self.gfms):
             raise ValueError("expected datasets and gfms on which the variants run")
         return self
 
@@ -100,7 +108,7 @@ class StudySettings(Settings):
 
 
 class RunName(NamedTuple):
-    """One run of a study; ``method`` is the name of a method or of a variant."""
+    """One run of a study; ``method`` is the name of a method or of an additional run, such as a variant."""
 
     dataset: str
     gfm: str
@@ -108,21 +116,47 @@ class RunName(NamedTuple):
     seed: int
 
 
+class Block(NamedTuple):
+    """Every combination of these is a run of the study."""
+
+    datasets: tuple[str, ...]
+    gfms: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
 class Study(StudySettings):
-    """A study with its name, its runs and the paths of its files."""
+    """A study with its name, its runs and the paths of its files.
+
+    ``alternatives`` are the variants that `variants.decisions` asks for.
+    """
 
     name: str
+    alternatives: dict[str, Variant] = Field(default_factory=dict)
 
     @property
     def simulated(self) -> bool:
         return self.data == "simulated"
 
+    def parts(self) -> dict[str, dict[str, Variant]]:
+        """The runs in addition to the main grid: for each purpose their names and what they run."""
+        return {"ablation": self.variants.settings, "decisions": self.alternatives}
+
+    def additional(self) -> dict[str, Variant]:
+        """The variants of all ``parts``, by name."""
+        return {name: variant for part in self.parts().values() for name, variant in part.items()}
+
+    def blocks(self) -> list[Block]:
+        """The main grid, then one block for every additional run."""
+        part, blocks = self.variants, [Block(self.datasets, self.gfms, self.methods, self.seeds)]
+        for name, variant in self.additional().items():
+            datasets = tuple(dataset for dataset in part.datasets if dataset in (variant.datasets or part.datasets))
+            blocks.append(Block(datasets, part.gfms, (name,), part.seeds or self.seeds))
+        return blocks
+
     def runs(self) -> list[RunName]:
-        """Every run of the study: the main grid, then the variants."""
-        part = self.variants
-        main = itertools.product(self.datasets, self.gfms, self.methods, self.seeds)
-        variants = itertools.product(part.datasets, part.gfms, part.settings, part.seeds or self.seeds)
-        return [RunName(*run) for run in itertools.chain(main, variants)]
+        """Every run of the study: the main grid, then the additional ones."""
+        return [RunName(*run) for block in self.blocks() for run in itertools.product(*block)]
 
     def raw(self, dataset: str) -> Path:
         """Folder of a dataset's raw files. A user's own dataset is real in every study."""
@@ -151,12 +185,12 @@ class Study(StudySettings):
         """Whether a run keeps its adapter and head, which evaluating it again needs."""
         return self.keep_weights == "all" or seed == self.seeds[0]
 
-    def training_of(self, dataset: str, task: str) -> TrainSettings:
-        """Training settings of a dataset: those of its task, updated by its own."""
-        return TrainSettings.from_dict(self.training[task] | self.training.get(dataset, {}))
+    def training_of(self, dataset: str, task: str, changes: Mapping[str, Any] | None = None) -> TrainSettings:
+        """Training settings of a dataset: those of its task, updated by its own and by a variant's ``changes``."""
+        return TrainSettings.from_dict(self.training[task] | self.training.get(dataset, {}) | dict(changes or {}))
 
     def run(self, dataset: str, gfm: str, method: str, seed: int) -> Path:
-        """Folder of one run; ``method`` may be a variant's name."""
+        """Folder of one run; ``method`` may be the name of an additional run."""
         return self.results / "runs" / dataset / gfm / method / f"seed{seed}"
 
 
@@ -194,6 +228,7 @@ class Config:
     wandb: dict[str, Any]
 
     def method(self, name: str) -> Variant:
-        """The method of a method's or variant's name, with all its settings."""
-        variant = self.study.variants.settings.get(name) or Variant(method=name)  # type: ignore[arg-type]
-        return Variant(method=variant.method, settings=self.methods.get(variant.method, {}) | variant.settings)
+        """The method of a method's or additional run's name, with all its settings."""
+        variant = self.study.additional().get(name) or Variant(method=name)  # type: ignore[arg-type]
+        settings = self.methods.get(variant.method, {}) | variant.settings
+        return Variant(method=variant.method, settings=settings, training=variant.training)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictBool
 
+from deflect.settings import METRICS
 from deflect.settings.fields import SHOULD, Count, Fraction, Natural, NotNegative, Positive, Rate, Settings
 from deflect.settings.reading import read
 
@@ -43,14 +44,43 @@ class TrainSettings(Settings):
     gsd: Positive | None = Field(
         default=None, description="Metres per pixel for a GSD-aware GFM; null takes that of the resized image."
     )
+    rgb_statistics: Literal["gfm", "dataset"] = Field(
+        default="gfm",
+        description="Mean and standard deviation of the RGB input: of the GFM's pretraining, after scaling to `white`, "
+        "or of the dataset's reflectance, without scaling and clipping.",
+    )
+    white: Positive | None = Field(
+        default=None, description="Reflectance that is white in the RGB input; null takes that of the GFM's card."
+    )
     dropout: Rate = Field(default=0.1, description="Rate of the segmentation head.")
     upernet_channels: Count = Field(default=512, description="Width of the segmentation head.")
+    head_init: Literal["small", "torch"] = Field(
+        default="small", description="Start of the linear head: truncated normal of 0.02, or torch's default."
+    )
+    drop_last: StrictBool = Field(default=False, description="Leave out the last batch of an epoch if it is short.")
+    validate_every: Count = Field(default=1, description="Epochs between two validations; the last epoch has one.")
+    validate_untrained: StrictBool = Field(
+        default=False, description="Validate before the first epoch too; the model may be selected."
+    )
+    selection: Literal["score", "accuracy", "last"] = Field(
+        default="score",
+        description="Which weights are tested: with the best validation score, the best validation accuracy, or the "
+        "last ones.",
+    )
+    f1_average: Literal["macro", "micro"] = Field(default="macro", description="The F1 that scores a classification.")
+    absent_classes: Literal["left_out", "zero"] = Field(
+        default="left_out", description="A class in neither labels nor predictions: not in macro means, or 0 in them."
+    )
     eval_batch_size: Count = Field(default=32, description="Images (or windows) per forward pass without gradient.")
     calibration_images: Count = Field(default=1024, description="Training images for descriptor statistics.")
     checkpoint_every: Natural = Field(default=1, description="Epochs between two checkpoints; 0 writes none.")
     checkpoint_minutes: NotNegative = Field(
         default=10.0, description="Minimum minutes between two checkpoints, which may take several GB."
     )
+
+    def metric(self, task: str) -> str:
+        """The headline metric of a task."""
+        return METRICS[task] if task == "segmentation" else f"f1_{self.f1_average}"
 
     def to_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -38,10 +38,11 @@ class Batches(Protocol):
 def batch_starts(n: int, context: Context) -> range:
     """Where the batches of an epoch of ``n`` images start.
 
-    The last batch may be smaller; it is left out if it has fewer images than there are processes.
+    The last batch may be smaller; it is left out with ``drop_last``, or if it has fewer images than processes.
     """
-    rest = n % context.settings.batch_size
-    return range(0, n - rest if rest < context.ranks.world else n, context.settings.batch_size)
+    size, rest = context.settings.batch_size, n % context.settings.batch_size
+    left_out = rest < context.ranks.world or (context.settings.drop_last and n > size)
+    return range(0, n - rest if left_out else n, size)
 
 
 def fit_to(images: Tensor, size: int) -> Tensor:

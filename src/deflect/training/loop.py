@@ -1,7 +1,7 @@
 """The training loop, by the paper's protocol (section 4).
 
 AdamW; the learning rate falls by ``gamma`` at 60 % and 90 % of the iterations, without warm-up; cross-entropy plus the
-loss of the method; the weights with the best validation score are kept.
+loss of the method; the weights that ``selection`` chooses, by default those with the best validation score, are kept.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from deflect.training.scoring import score
 class Fit:
     """Progress and results of training.
 
-    ``history`` has one row per epoch: epoch (from 1), lr, train_loss, val_loss, val_score, seconds. ``best`` is the
-    state of the model after ``best_epoch``, and ``val`` its validation metrics.
+    ``history`` has one row per epoch: epoch (from 1), lr, train_loss, val_loss, val_score, seconds; NaN without
+    validation. ``best`` is the state of the model after ``best_epoch`` (0: untrained), ``val`` its validation metrics,
+    ``best_value`` what ``selection`` compares.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
-    best_score: float = -math.inf
+    best_value: float = -math.inf
     best: dict[str, Tensor] = field(default_factory=dict)
     val: dict[str, Any] = field(default_factory=dict)
     step_s: float = 0.0
@@ -71,6 +72,18 @@ def fit(
         now = Fit(**saved["fit"])
     parallel = context.ranks.wrap(model, context.device)
 
+    def validate(epoch: int) -> dict[str, float]:
+        """Score the validation split and keep the model's state if it is the best one."""
+        context.ranks.share_buffers(model)
+        result = score(model, val, context)
+        result.check(f"epoch {epoch}, validation")
+        value = {"score": result.score, "accuracy": result.metrics["accuracy"], "last": epoch}[settings.selection]
+        if value > now.best_value:
+            now.best_epoch, now.best_value, now.best, now.val = epoch, value, model.state(), result.metrics
+        return {"val_loss": result.metrics["loss"], "val_score": result.score}
+
+    if settings.validate_untrained and not now.history:
+        validate(0)
     for epoch in range(len(now.history), settings.epochs):
         began = time.perf_counter()
         train_loss = train_epoch(parallel, model, train, epoch, optimizer, scaler, context)
@@ -81,14 +94,9 @@ def fit(
                 f"epoch {epoch + 1}: expected a finite training loss, found {train_loss}; lower training.lr"
                 f" (now {settings.lr:g}) or choose another training.precision (now {settings.precision})"
             )
-        context.ranks.share_buffers(model)
-        result = score(model, val, context)
-        result.check(f"epoch {epoch + 1}, validation")
-        if result.score > now.best_score:
-            now.best_epoch, now.best_score = epoch + 1, result.score
-            now.best, now.val = model.state(), result.metrics
         row = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], "train_loss": train_loss}
-        row |= {"val_loss": result.metrics["loss"], "val_score": result.score}
+        due = (epoch + 1) % settings.validate_every == 0 or epoch + 1 == settings.epochs
+        row |= validate(epoch + 1) if due else {"val_loss": math.nan, "val_score": math.nan}
         now.history.append(row | {"seconds": time.perf_counter() - began})
         log(now.history[-1])
         if context.ranks.first and checkpoint.due(epoch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from deflect.errors import DeflectError
 from deflect.gfms import load_gfm
 from deflect.heads import LinearHead, UPerNet
 from deflect.methods import AdaptedGFM, adapt_as, method_config
+from deflect.methods.inputs import RGBInput
 from deflect.settings.training import TrainSettings
 from deflect.training.batches import Features, Inputs, fit_to
 from deflect.training.context import Context
@@ -89,12 +91,24 @@ def build_gfm(name: str, weights: Path | None, size: str, card: StoreCard, conte
     return load_gfm(name, weights, size=size, img_size=settings.image_size, gsd=input_gsd(card, settings))
 
 
+def rgb_input(gfm: VisionTransformer, card: StoreCard, settings: TrainSettings) -> RGBInput:
+    """How reflectance becomes the RGB input of ``gfm``."""
+    rgb = RGBInput.of(gfm)
+    if settings.rgb_statistics == "gfm":
+        return replace(rgb, reflectance_white=settings.white or rgb.reflectance_white)
+    mean, std = (
+        tuple(values[channel] for channel in card.bands.rgb) for values in (card.statistics.mean, card.statistics.std)
+    )
+    return replace(rgb, rgb_mean=mean, rgb_std=std, reflectance_white=None)
+
+
 def build_model(
     gfm: VisionTransformer, method: str, method_settings: dict[str, Any], card: StoreCard, context: Context
 ) -> TaskModel:
     """Adapt ``gfm`` by ``method`` and add the head of the task; new weights depend on the seed only."""
     torch.manual_seed(context.seed)
-    adapted = adapt_as(gfm, method, method_config(method, **method_settings), card.bands, card.statistics)
+    config, rgb = method_config(method, **method_settings), rgb_input(gfm, card, context.settings)
+    adapted = adapt_as(gfm, method, config, card.bands, card.statistics, rgb)
     if context.settings.gradient_checkpointing:
         adapted.set_grad_checkpointing()
     return with_head(adapted, card, context)
@@ -110,7 +124,7 @@ def build_head(task: str, adapted: AdaptedGFM, num_classes: int, settings: Train
     """The head of a task, with new weights from torch's current random state."""
     maps = len(adapted.taps(task))
     if task == "classification":
-        return LinearHead(adapted.map_width(maps), maps, num_classes)
+        return LinearHead(adapted.map_width(maps), maps, num_classes, settings.head_init)
     return UPerNet(adapted.map_width(maps), num_classes, channels=settings.upernet_channels, dropout=settings.dropout)
 
 

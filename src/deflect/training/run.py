@@ -24,7 +24,6 @@ from deflect.gfms import card_of
 from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
-from deflect.settings import METRICS
 from deflect.training import provenance
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context, choose_device, process_group, run_lock
@@ -133,14 +132,15 @@ class Run:
         spec, card, config = self.spec, self.card, model.adapted.config
         bands = card.bands.names if config.bands == "all" else [card.bands.names[i] for i in card.bands.rgb]
         head = sum(p.numel() for p in model.head.parameters())
+        metric = spec.training.metric(card.task)
         return {
             "schema": SCHEMA,
-            **{key: getattr(spec, key) for key in ("study", "dataset", "gfm", "method", "variant", "seed")},
+            **{key: getattr(spec, key) for key in ("study", "dataset", "gfm", "method", "variant", "part", "seed")},
             "task": card.task,
             "band_setting": config.bands,
             "bands": bands,
             "simulated": card.simulated,
-            "score": {"metric": METRICS[card.task], "value": result.score, "val": fitted.best_score},
+            "score": {"metric": metric, "value": result.score, "val": fitted.val[metric]},
             "metrics": {"test": result.metrics, "val": fitted.val},
             "best_epoch": fitted.best_epoch,
             "epochs": len(fitted.history),

@@ -1,8 +1,8 @@
 """Predict and score a split: whole images, or sliding windows over images larger than the model's input.
 
-Classification: macro F1 (the headline), micro F1, accuracy. Segmentation: IoU per class, mIoU (the headline), macro F1,
-accuracy. A class that is neither in the labels nor in the predictions of the split has no IoU (``None``) and is left
-out of the macro means. Pixels labelled -1 are ignored.
+Classification: macro F1 (by default the headline), micro F1, accuracy. Segmentation: IoU per class, mIoU (headline),
+macro F1, accuracy. A class that is neither in the labels nor in the predictions of the split has no IoU (``None``). It
+is left out of the macro means, or is 0 in them (``absent_classes``). Pixels labelled -1 are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from deflect.errors import ModelError
-from deflect.settings import METRICS
 from deflect.training.batches import Batches, Inputs, evaluation_batches, fit_to
 from deflect.training.context import Context
 from deflect.training.model import TaskModel, cross_entropy_sum
@@ -63,8 +62,11 @@ def score(model: TaskModel, split: Batches, context: Context, keep: Keep | None 
     context.ranks.sum_(loss)
     total, count = loss.tolist()
     metrics, confusion = scores.compute()
+    if context.settings.absent_classes == "zero":
+        present = (np.sum(confusion, 0) + np.sum(confusion, 1) > 0).mean()
+        metrics |= {name: float(present * metrics[name]) for name in ("f1_macro", "mIoU") if name in metrics}
     metrics["loss"] = total / max(count, 1)
-    return Result(metrics[METRICS[card.task]], metrics, confusion)
+    return Result(metrics[context.settings.metric(card.task)], metrics, confusion)
 
 
 def predictions(model: TaskModel, split: Batches, context: Context) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:

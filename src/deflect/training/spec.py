@@ -22,6 +22,7 @@ class RunSpec:
         weights: safetensors of the GFM; None starts from random weights.
         gfm_size: "full", "mini" or another published size.
         variant: name of this variant of the method, "" for the method itself.
+        part: the part of the study, "main" or one of ``Study.parts``.
         device: "auto" (CUDA if available), "cpu", "cuda" or e.g. "cuda:1".
         threads: CPU threads of torch, which change the rounding; 0 leaves torch's default.
         wandb: ``mode`` (disabled, offline, online), ``project``, ``entity``.
@@ -41,6 +42,7 @@ class RunSpec:
     weights: Path | None = None
     gfm_size: str = "full"
     variant: str = ""
+    part: str = "main"
     device: str = "auto"
     threads: int = 0
     wandb: dict[str, Any] = field(default_factory=dict)

@@ -6,6 +6,7 @@ W&B is off by default, imported late, and never makes a run fail.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -38,12 +39,10 @@ class Progress:
             self.bar.update()
         # the first and the last epoch, and three between them
         elif self.show and (number == 1 or number * 4 // self.epochs > (number - 1) * 4 // self.epochs):
-            print(
-                f"{self.title}: epoch {number}/{self.epochs} train loss {row['train_loss']:.4f}"
-                f" val loss {row['val_loss']:.4f} val score {row['val_score']:.4f} ({row['seconds']:.1f} s)",
-                file=sys.stderr,
-                flush=True,
-            )
+            text = f"{self.title}: epoch {number}/{self.epochs} train loss {row['train_loss']:.4f}"
+            if math.isfinite(row["val_loss"]):  # NaN in an epoch without validation
+                text += f" val loss {row['val_loss']:.4f} val score {row['val_score']:.4f}"
+            print(f"{text} ({row['seconds']:.1f} s)", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self.bar is not None:

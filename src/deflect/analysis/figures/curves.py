@@ -49,6 +49,7 @@ def load_history(study: StudyRuns) -> pd.DataFrame:
         part = pd.read_csv(path := run_file(row.folder, HISTORY, row.record))
         if missing := {"epoch", "val_score"} - set(part.columns):
             raise DataError(f"{path}: no column {', '.join(sorted(missing))}; {REMEDY}")
+        part = part.dropna(subset="val_score")  # epochs without validation
         parts.append(part.assign(dataset=row.dataset, gfm=row.gfm, method=row.method, seed=row.seed))
     if not parts:
         raise DataError(f"{study.name}: no run has a {HISTORY}; train the runs again")

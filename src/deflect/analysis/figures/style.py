@@ -140,9 +140,10 @@ def method_handles(methods: Iterable[str]) -> list[Line2D]:
 
 
 def method_legend(figure: Figure, methods: Iterable[str]) -> None:
-    """The marks of methods in one line above the panels."""
+    """The marks of methods in one or two lines above the panels."""
     handles = method_handles(methods)
-    figure.legend(handles=handles, loc="outside upper center", ncols=8, columnspacing=1, handletextpad=0.2)
+    columns = len(handles) if len(handles) <= 8 else (len(handles) + 1) // 2
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1, handletextpad=0.2)
 
 
 def provenance(figure: Figure, study: StudyRuns, *more: str) -> None:

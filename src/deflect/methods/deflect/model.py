@@ -49,8 +49,11 @@ class DeflectedGFM(DescribedGFM):
             if outside := [index for index in blocks if index >= self.depth]:
                 raise ModelError(f"blocks: expected numbers from 0 to {self.depth - 1}, found {outside}")
             for index in blocks:
-                attn_dim = _checked_attention(index, gfm.blocks[index]).attn_dim
-                self.uatt[str(index)] = UntangledAttention(self.embed_dim, attn_dim, config.rank, config.init_std)
+                attn = _checked_attention(index, gfm.blocks[index])
+                scale = (2 * attn.head_dim) ** -0.5 if config.scale == "2d" else None
+                self.uatt[str(index)] = UntangledAttention(
+                    self.embed_dim, attn.attn_dim, config.rank, config.init_std, scale
+                )
         else:
             self.gate = nn.Parameter(torch.zeros(self.embed_dim))
         if not isinstance(gfm.patch_drop, nn.Identity):
@@ -71,7 +74,7 @@ class DeflectedGFM(DescribedGFM):
         spatial = self.spatial_tokens(image)
         spectral = self.upe(self.spectral_channels(image), spatial)
         if not self.config.attention:
-            return self._constrain(spatial + self.gate * spectral, spatial, carried).to(spatial.dtype)
+            return self._constrain(spatial + self.gate * spectral, spatial, None, carried).to(spatial.dtype)
         uatts: Any = self.uatt.values()
         downs = torch.cat([uatt.down for uatt in uatts]).to(spectral.dtype)  # one product for all blocks
         narrow = F.linear(spectral, downs).flatten(0, 1).chunk(len(self.uatt), dim=-1)
@@ -84,15 +87,18 @@ class DeflectedGFM(DescribedGFM):
         if index not in carried.spectral:
             return block(tokens)
         post_norm = getattr(block, "post_norm", False)
-        update = self._update(index, tokens if post_norm else block.norm1(tokens), carried).to(tokens.dtype)
+        update = self._update(index, tokens if post_norm else block.norm1(tokens), tokens, carried).to(tokens.dtype)
         tokens = tokens + block.drop_path1(block.attn.proj_drop(update))
         if post_norm:
             tokens = block.norm1(tokens)
             return block.norm2(tokens + block.drop_path2(block.ls2(block.mlp(tokens))))
         return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
 
-    def _update(self, index: int, tokens: Tensor, carried: Carried) -> Tensor:
-        """The deflected displacement by block ``index``; ``tokens`` (B, P+L, D) are the input of its attention."""
+    def _update(self, index: int, tokens: Tensor, embedding: Tensor, carried: Carried) -> Tensor:
+        """The deflected displacement of ``embedding`` by block ``index``, whose attention has the input ``tokens``.
+
+        All are (B, P+L, D).
+        """
         attn: Any = self.gfm.blocks[index].attn
         scale: Any = self.gfm.blocks[index].ls1  # lengths are compared after LayerScale
         uatt = cast(UntangledAttention, self.uatt[str(index)])
@@ -100,21 +106,27 @@ class DeflectedGFM(DescribedGFM):
         frozen = None
         if self._needs_length or carried.record is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.length_gradient):
-                frozen = scale(attend(attn, qkv, tokens))
+                frozen = scale(attend(attn, qkv, tokens, uatt.scale))
             if self.config.length_gradient:
                 qkv = qkv.clone()  # the backward pass of ``frozen`` needs the original
         delta = scale(uatt(attn, qkv, tokens, carried.spectral[index]))
-        return delta if frozen is None else self._constrain(delta, frozen, carried)
+        return delta if frozen is None else self._constrain(delta, frozen, embedding, carried)
 
     @property
     def _needs_length(self) -> bool:
         """Whether the constraint needs the pretrained length of each displacement."""
         return self.config.constraint == "hard" or (self.config.constraint == "soft" and self.training)
 
-    def _constrain(self, delta: Tensor, frozen: Tensor, carried: Carried) -> Tensor:
-        update = keep_length(delta, frozen) if self.config.constraint == "hard" else delta
+    def _constrain(self, delta: Tensor, frozen: Tensor, embedding: Tensor | None, carried: Carried) -> Tensor:
+        """The update under the constraint, on ``delta`` or on the sum of ``embedding`` (None: zero) and ``delta``."""
+        base = embedding if self.config.constraint_on == "embedding" else None
+        whole, pretrained = (delta, frozen) if base is None else (base + delta, base + frozen)
+        update = delta
+        if self.config.constraint == "hard":
+            kept = keep_length(whole, pretrained)
+            update = kept if base is None else kept - base
         if self.config.constraint == "soft" and self.training:
-            carried.penalties.append(length_penalty(delta, frozen))
+            carried.penalties.append(length_penalty(whole, pretrained))
         if carried.record is not None:
             carried.record.append((update, frozen))
         return update

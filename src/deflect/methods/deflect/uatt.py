@@ -18,9 +18,9 @@ class UntangledAttention(nn.Module):
     ``up`` (3, r, A) is initially zero, so that the block is that of the frozen GFM.
     """
 
-    def __init__(self, dim: int, attn_dim: int, rank: int, init_std: float) -> None:
+    def __init__(self, dim: int, attn_dim: int, rank: int, init_std: float, scale: float | None = None) -> None:
         super().__init__()
-        self.init_std = init_std
+        self.init_std, self.scale = init_std, scale
         self.down = nn.Parameter(torch.empty(3 * rank, dim))
         self.up = nn.Parameter(torch.empty(3, rank, attn_dim))
         self.reset_parameters()
@@ -39,7 +39,7 @@ class UntangledAttention(nn.Module):
             spectral: ``down`` of the spectral tokens, (B*N, 3r).
         """
         qkv = qkv.addmm_(spectral, torch.block_diag(*self.up).to(spectral.dtype))
-        return attend(attn, qkv, tokens, attn.attn_drop.p if self.training else 0.0)
+        return attend(attn, qkv, tokens, self.scale, attn.attn_drop.p if self.training else 0.0)
 
 
 def frozen_qkv(attn: Attention, tokens: Tensor) -> Tensor:
@@ -51,13 +51,14 @@ def frozen_qkv(attn: Attention, tokens: Tensor) -> Tensor:
     return torch.cat([part.flatten(1) for part in (attn.q_norm(q), attn.k_norm(k), v)], dim=-1)
 
 
-def attend(attn: Attention, qkv: Tensor, tokens: Tensor, dropout: float = 0.0) -> Tensor:
-    """proj(softmax(q k^T / sqrt(d)) v) with the projection of ``attn``, before its dropout: (B, N, D).
+def attend(attn: Attention, qkv: Tensor, tokens: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
+    """proj(softmax(scale * q k^T) v) with the projection of ``attn``, before its dropout: (B, N, D).
 
-    ``qkv`` is q, k, v, concatenated, (B*N, 3A). ``tokens`` are the input of the attention, with which some layers gate.
+    ``scale`` is 1/sqrt(d) by default; ``qkv`` is q, k, v, concatenated, (B*N, 3A); ``tokens`` are the input of the
+    attention, with which some layers gate.
     """
     q, k, v = qkv.view(*tokens.shape[:2], 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
-    mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
     mixed = attn.norm(mixed.transpose(1, 2).flatten(2))
     if attn.gate is not None:
         mixed = mixed * attn.gate(tokens).sigmoid()
