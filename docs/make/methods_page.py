@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from deflect.bands import LANDSAT8, SENTINEL2, bandset
 from deflect.gfms import CARDS
 from deflect.methods.report import SO2SAT, ParameterReport, published_report
 from deflect.settings import GFMS
-from deflect.settings.methods import BUDGETS, CONFIGS, BaselineConfig, DescriptorConfig, MethodConfig
+from deflect.settings.methods import BUDGETS, CONFIGS, AdapterConfig, BaselineConfig, DescriptorConfig, MethodConfig
 from deflect.spectral import INDICES, available
 
 PAGE = Path(__file__).parents[1] / "methods.md"
@@ -77,7 +77,7 @@ def indices() -> str:
 def settings() -> str:
     """Every setting of the class that defines it."""
     owners: dict[str, type[MethodConfig]] = {"every method": MethodConfig}
-    for shared in (BaselineConfig, DescriptorConfig):
+    for shared in (BaselineConfig, AdapterConfig, DescriptorConfig):
         owners[", ".join(name for name, cls in CONFIGS.items() if issubclass(cls, shared))] = shared
     owners |= {name: cls for name, cls in CONFIGS.items() if cls not in owners.values()}
     rows = [[owner, f"`{n}`", *rest] for owner, cls in owners.items() for n, *rest in _own_fields(cls)]
@@ -98,9 +98,13 @@ def _percent(found: ParameterReport) -> str:
 
 def methods_page() -> str:
     """docs/methods.md with every table made anew; the text between them is kept."""
-    made = {f.__name__: f for f in (shares, budgets, indices, settings)}
+    return with_tables(PAGE, {f.__name__: f for f in (shares, budgets, indices, settings)})
+
+
+def with_tables(page: Path, made: dict[str, Callable[[], str]]) -> str:
+    """The text of a page with its tables ``<!-- made: NAME -->`` made anew."""
 
     def fresh(match: re.Match[str]) -> str:
         return f"<!-- made: {match[1]} -->\n{made[match[1]]()}<!-- end -->"
 
-    return re.sub(r"<!-- made: (\w+) -->\n.*?<!-- end -->", fresh, PAGE.read_text(), flags=re.DOTALL)
+    return re.sub(r"<!-- made: (\w+) -->\n.*?<!-- end -->", fresh, page.read_text(), flags=re.DOTALL)

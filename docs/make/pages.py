@@ -9,6 +9,7 @@ from configuration_page import configuration_page, schema
 from datasets_page import datasets_page
 from methods_page import methods_page
 from output_page import output_page
+from reproduction_page import reproduction_page
 
 ROOT = Path(__file__).parents[2]
 #: How each file is made.
@@ -18,6 +19,7 @@ PAGES = {
     "docs/datasets.md": datasets_page,
     "docs/methods.md": methods_page,
     "docs/output.md": output_page,
+    "docs/reproduction.md": reproduction_page,
 }
 
 if __name__ == "__main__":

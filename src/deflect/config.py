@@ -14,10 +14,12 @@ from deflect.files import LONGEST_YAML, parse_yaml, read_text
 from deflect.settings import DATASETS, TASKS
 
 if TYPE_CHECKING:
-    from deflect.settings.study import Config, Study
+    from deflect.settings.decisions import Decision
+    from deflect.settings.study import Config, Study, Variant, Variants
 
 #: The project's folder, if the package runs from a checkout.
 CHECKOUT = Path(__file__).parents[2]
+DECISIONS = "references/decisions.yaml"
 #: What to do if a package is missing.
 INSTALL = "run `make env` in a clone of the project, or `pip install 'deflect-gfm[study]'`"
 
@@ -53,11 +55,36 @@ def parse(raw: Mapping[str, Any]) -> Config:
         file = reading.read(ConfigFile, raw)
         if file.study not in file.studies:
             raise ConfigError(f"study: unknown study {file.study!r}{reading.hint(file.study, file.studies)}")
-        study = Study.model_construct(name=file.study, **vars(file.studies[file.study]))
+        settings = vars(file.studies[file.study])
+        study = Study.model_construct(name=file.study, alternatives=_alternatives(**settings), **settings)
         _check_names(study)
     except ConfigError as error:
         raise ConfigError(f"config: {error}") from None
     return Config(study, file.methods, file.wandb)
+
+
+def _alternatives(variants: Variants, methods: tuple[str, ...], **others: Any) -> dict[str, Variant]:
+    """The variants that a study's `variants.decisions` asks for."""
+    if not variants.decisions:
+        return {}
+    from deflect.settings.decisions import variants_of
+
+    return variants_of(decisions(), methods)
+
+
+def decisions(path: Path | None = None) -> dict[str, Decision]:
+    """The decisions of the reconstruction, from ``path`` or else from the project's file.
+
+    Raises:
+        ConfigError: the message has the file and the wrong key.
+    """
+    from deflect.settings.decisions import decisions_of
+
+    path = path or of_project(DECISIONS)
+    try:
+        return decisions_of(read(path))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
 def _check_names(study: Study) -> None:

@@ -21,7 +21,9 @@ STEPS = {
         gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py
         !gfms/convert.py !gfms/checkpoint.py !gfms/verify.py
         methods
-        training !training/evaluate.py !training/grid.py !training/needs.py !training/tracking.py""",
+        training !training/evaluate.py !training/grid.py !training/needs.py !training/search.py
+        !training/tracking.py""",
+    "tune": "training/search.py",  # besides "train"
     "report": "analysis cli/report.py record.py composite.py",
 }
 

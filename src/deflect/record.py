@@ -16,6 +16,8 @@ from deflect.settings import TASKS
 NAME = "record.json"
 #: Other files in the folder of a run, apart from the adapter's.
 HISTORY, PREDICTIONS, DEFLECTION, HEAD = "history.csv", "predictions.npz", "deflection.npz", "head.safetensors"
+#: Equal bins of confidence from 0 to 1 in the predictions (Guo et al. 2017).
+CONFIDENCE_BINS = 15
 SCHEMA = 1
 REMEDY = "delete the run's folder and train it again"
 
@@ -66,9 +68,16 @@ FIELDS = {
     "parameters.modules": Field(dict, "tuned parameters by module, `*` for the block", needed=False),
     "settings.method": Field(dict, "every setting of the method"),
     "settings.training": Field(dict, "every setting of training"),
+    "search": Field(
+        dict | None,
+        "the search that chose learning rate and rank: `path` and `sha256` of its result, number of `trials`, best "
+        "`val` score, and `seconds` of all trials; null where none did",
+        needed=False,
+    ),
     "fingerprint": Field(str, "hash of all that determines the result; a run with the same one is not trained again"),
     "data.store_sha256": Field(str, "hash of the prepared dataset"),
     "data.splits": Field(dict, "number of images by split", needed=False),
+    "data.labelled": Field(int, "number of training images whose labels were used", needed=False),
     "data.unchecked": Field(bool, "whether sizes and statistics were not compared with published ones", needed=False),
     "weights.name": Field(str, "the GFM", needed=False),
     "weights.size": Field(str, "`full`, `mini` or another published size", needed=False),

@@ -23,11 +23,12 @@ OUTPUTS = {
         ["figures"],
         ["figures/parameter_efficiency_per_gfm", "figures/parameter_efficiency_per_dataset", "figures/cost"],
     ),
-    "ablation": (["tables"], ["tables/ablation", "tables/patch_embed"]),
+    "ablation": (["resamples", "tables"], ["tables/ablation", "tables/patch_embed", "tables/tuned"]),
     "qualitative": (
         ["prepared", "datasets", "gfm", "samples", "figures"],
         ["figures/training_curves", "figures/confusion_matrices", "figures/segmentation_maps_burn_scars"],
     ),
+    "few_labels": (["tables", "figures"], ["tables/few_labels", "figures/few_labels"]),
     "inside_deflect": (
         ["gfm", "figures"],
         ["figures/inside_deflect", "figures/inside_deflect_classes", "figures/index_importance"],
@@ -61,7 +62,7 @@ def parameters(name: str, folder: Path) -> dict[str, object]:
 def test_every_notebook_is_listed_here_and_in_the_workflow():
     assert {path.stem for path in NOTEBOOKS.glob("*.py")} == set(OUTPUTS)
     rules = (ROOT / "workflow/rules/report.smk").read_text()
-    outputs = re.findall(r"^rule notebook_(\w+):.*?output:(.*?)log:", rules, re.MULTILINE | re.DOTALL)
+    outputs = re.findall(r"^ *rule notebook_(\w+):.*?output:(.*?)log:", rules, re.MULTILINE | re.DOTALL)
     declared = {
         name: {f"{kind}s/{base}" for kind, base in re.findall(r'(table|figure)\("(\w+)"\)', text)}
         for name, text in outputs
@@ -77,9 +78,8 @@ def test_notebook_writes_its_outputs(name, folder, monkeypatch):
     monkeypatch.chdir(ROOT)
     output = folder / f"notebooks/{name}.ipynb"
     execute(NOTEBOOKS / f"{name}.py", output, parameters(name, folder))
-    kinds = ("csv", "md", "tex") if name in ("tables", "ablation") else ("png", "pdf")
     for base in OUTPUTS[name][1]:
-        for kind in kinds:
+        for kind in ("csv", "md", "tex") if base.startswith("tables/") else ("png", "pdf"):
             assert (folder / f"{base}.{kind}").stat().st_size > 0
     cells = nbformat.read(output, as_version=4).cells
     assert not [o for cell in cells for o in cell.get("outputs", []) if o.output_type in ("error", "stream")]

@@ -7,6 +7,7 @@ import pytest
 from make_records import make_run, make_study
 
 from deflect.analysis import bootstrap, ranks
+from deflect.analysis.paired import resampled_averages
 from deflect.analysis.records import load_study
 from deflect.analysis.render import GAP
 from deflect.errors import DataError
@@ -17,16 +18,27 @@ CONFUSION = np.array([[3.0, 1, 0], [1, 2, 0], [0, 0, 0]])
 def test_scores_of_a_confusion_by_hand():
     assert bootstrap.score(CONFUSION, "f1_macro") == pytest.approx((6 / 8 + 4 / 6) / 2)  # the absent class is left out
     assert bootstrap.score(CONFUSION, "mIoU") == pytest.approx((3 / 5 + 2 / 4) / 2)
+    assert bootstrap.score(CONFUSION, "mIoU", "zero") == pytest.approx((3 / 5 + 2 / 4) / 3)
+    assert bootstrap.score(CONFUSION, "f1_micro", "zero") == pytest.approx(5 / 7)
 
 
-@pytest.mark.parametrize("metric", ["f1_macro", "mIoU"])
+@pytest.mark.parametrize("metric", ["f1_macro", "f1_micro", "mIoU"])
 def test_vectorised_bootstrap_equals_a_plain_loop(metric):
     images = np.random.default_rng(1).integers(0, 5, size=(2, 12, 3, 3)).astype(float)
-    found = bootstrap.bootstrap_scores(list(images), metric, 50, seed=4)
+    found = bootstrap.bootstrap_scores(list(images), [bootstrap.Rule(metric)] * 2, 50, seed=4)
     [weights] = bootstrap.resamples(12, 50, seed=4)
     plain = [[bootstrap.score(np.tensordot(w, run, 1), metric) for w in weights] for run in images]
     np.testing.assert_allclose(found, plain, rtol=1e-12)
     assert (weights.sum(axis=1) == 12).all()
+
+
+def test_absent_classes_count_as_zero_in_every_resample():
+    images = np.zeros((6, 3, 3))
+    images[:, 0, 0] = images[::2, 1, 1] = 1
+    kept, zero = bootstrap.bootstrap_scores(
+        [images, images], [bootstrap.Rule("mIoU"), bootstrap.Rule("mIoU", "zero")], 20, seed=0
+    )
+    np.testing.assert_allclose(zero, kept * 2 / 3)  # the third class is nowhere in the split
 
 
 def test_p_values():
@@ -54,7 +66,7 @@ def test_mean_ranks_by_hand(tmp_path):
         ["Full fine-tuning", GAP, "", "99.0"],
     ]
     assert sheet.notes[0].startswith("Rank 1 is best, over the 2 cells")
-    assert "support no statement" in sheet.notes[2]
+    assert "support no statement" in sheet.notes[3]
 
 
 def test_mean_ranks_have_four_decimals(tmp_path):
@@ -71,7 +83,7 @@ def test_interval_is_that_of_paired_differences(tmp_path):
     study = load_study(tmp_path)
     frame, _ = ranks.ranks(study, resamples=200, seed=3)
     frame = frame.set_index("method")
-    averages = ranks.resampled_averages(study, 200, 3)
+    averages = resampled_averages(study.main, "method", 200, 3)
     assert {len(values) for values in averages.values()} == {200}
     for method in ("lora", "full"):
         low, high = np.quantile(averages["deflect"] - averages[method], [0.025, 0.975])
@@ -101,7 +113,19 @@ def test_evidence_has_the_number_of_seeds(tmp_path):
     make_study(tmp_path, ["mados"], ["scale_mae"], ["deflect", "lora"], seeds=(0, 1))
     (tmp_path / "mados/scale_mae/lora/seed1/record.json").unlink()
     study = load_study(tmp_path)
-    assert "1–2 trainings each" in ranks.evidence(ranks.ranks(study, resamples=50)[0], study)
+    frame, sheet = ranks.ranks(study, resamples=50)
+    assert "over test images, Holm-adjusted p < 0.05; 1–2 trainings each" in ranks.evidence(frame, study)
+    assert "50 paired resamples of the test images;" in sheet.notes[1]
+
+
+def test_several_seeds_are_resampled_with_the_images_and_the_note_says_so(tmp_path):
+    make_study(tmp_path, ["mados"], ["scale_mae"], ["deflect", "lora"], seeds=(0, 1, 2))
+    study = load_study(tmp_path)
+    frame, sheet = ranks.ranks(study, resamples=50)
+    assert "over test images and seeds, Holm-adjusted p < 0.05; 3 trainings each" in ranks.evidence(frame, study)
+    assert "50 paired resamples of the test images and seeds;" in sheet.notes[1]
+    make_study(tmp_path, ["so2sat"], ["scale_mae"], ["deflect", "lora"], seeds=(0,))
+    assert "images, and of seeds where all methods share several;" in ranks.ranks(load_study(tmp_path), 50)[1].notes[1]
 
 
 def test_no_test_while_all_methods_lack_runs(tmp_path):
@@ -109,7 +133,7 @@ def test_no_test_while_all_methods_lack_runs(tmp_path):
     grid = {"datasets": ["so2sat", "mados"], "gfms": ["scale_mae"], "methods": ["deflect", "lora"], "seeds": [0]}
     frame, sheet = ranks.ranks(load_study(tmp_path, {"blocks": [grid]}), resamples=10)
     assert frame.p.isna().all()
-    assert "support no statement" in sheet.notes[2]
+    assert "support no statement" in sheet.notes[3]
 
 
 def test_equal_predictions_are_not_significantly_different(tmp_path):

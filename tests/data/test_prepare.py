@@ -23,13 +23,14 @@ from paths import ROOT
 
 from deflect import cli, config
 from deflect.data import shards
-from deflect.data.card import read_card
+from deflect.data.card import read_card, read_fractions
 from deflect.data.catalog import AS_PUBLISHED, DATASETS
 from deflect.data.prepare import prepare
 from deflect.data.readers import read
 from deflect.data.simulate import simulate
 from deflect.data.store import Store
 from deflect.errors import DeflectError
+from deflect.files import read_json, write_json
 from deflect.settings.simulation import SimulationSize
 
 
@@ -262,3 +263,39 @@ def test_errors_of_other_processes_are_raised(raw: Path, tmp_path: Path, monkeyp
     (folder / "id_0004.hdf5").write_bytes((folder / "id_0004.hdf5").read_bytes()[:3000])
     with pytest.raises(DeflectError, match=r"id_0004\.hdf5: damaged or cut short"):
         prepare("so2sat", folder, tmp_path / "store", jobs=2)
+
+
+def test_published_subsets_are_rows_of_the_store(tmp_path: Path) -> None:
+    """The simulator draws them as GEO-Bench does: at random, so smaller ones are no part of larger ones."""
+    simulate("brick_kiln", tmp_path / "raw", SimulationSize(train=60, val=2, test=2, pixels=16), seed=1)
+    card = prepare("brick_kiln", tmp_path / "raw", tmp_path / "store")
+    found, ids = read_fractions(tmp_path / "store", card), Store(tmp_path / "store").split("train").ids
+    assert {fraction: len(rows) for fraction, rows in found.items()} == {0.02: 1, 0.05: 3, 0.1: 6, 0.2: 12, 0.5: 30}
+    for fraction, rows in found.items():
+        published = read_json(tmp_path / f"raw/{fraction:.2f}x_train_partition.json")
+        assert {ids[row] for row in rows} == set(published["train"])
+    Store(tmp_path / "store").verify()
+    fractions = tmp_path / "store/train.fractions.json"
+    fractions.write_text(fractions.read_text().replace("1", "2"))
+    with pytest.raises(DeflectError, match=r"train.fractions.json: differs from the hash in store.json"):
+        Store(tmp_path / "store").verify()
+
+
+def test_another_subset_is_another_store_and_none_is_none(raw: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(raw / "so2sat", tmp_path / "so2sat")
+    first, path = prepare("so2sat", folder, tmp_path / "store"), folder / "0.50x_train_partition.json"
+    ids = read_json(folder / "default_partition.json")["train"]
+    wrong = {"'other' is not in the training split": [ids[0], "other"], "more than once": [ids[0]] * 2}
+    for message, subset in wrong.items():
+        write_json(path, {"train": subset})
+        with pytest.raises(DeflectError, match=message):
+            prepare("so2sat", folder, tmp_path / "store")
+    write_json(path, {"train": ids[:1]})
+    second = prepare("so2sat", folder, tmp_path / "store")
+    assert second.sha256 != first.sha256
+    for partition in folder.glob("0.*_partition.json"):
+        partition.unlink()
+    third = prepare("so2sat", folder, tmp_path / "store")
+    assert read_fractions(tmp_path / "store", third) == {}
+    assert not (tmp_path / "store/train.fractions.json").exists()
+    Store(tmp_path / "store").verify()

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from deflect.analysis.bootstrap import score as score_of
 from deflect.bands import HLS_S30, SENTINEL2, BandSet
 from deflect.files import write_json
+from deflect.record import CONFIDENCE_BINS
 from deflect.settings import DATASETS, GFMS, METHODS
 
 SEGMENTATION = {"burn_scars": ["Not burned", "Burn scar"], "mados": [f"sea surface {k}" for k in range(1, 16)]}
@@ -47,6 +48,7 @@ SKILL = {
 }
 GFM_PARAMS = 1_000_000
 PIXELS, IMAGES, EPOCHS, BLOCKS = 32, 24, 6, 4
+SPLITS = {"train": 60, "val": IMAGES, "test": IMAGES}
 
 
 def make_study(
@@ -115,14 +117,31 @@ def _predict(dataset: str, skill: float, generator: np.random.Generator) -> tupl
         predictions = _with_errors(labels, classes, skill, generator)
         counts = np.zeros((classes, classes), int)
         np.add.at(counts, (labels, predictions), 1)
-        return {"ids": ids, "labels": labels, "predictions": predictions}, counts
+        found = _calibration((labels == predictions)[:, None], classes, generator)
+        confidence = found["reliability"][..., 2].sum(axis=1, keepdims=True)
+        hot = predictions[:, None] == np.arange(classes)
+        probabilities = np.where(hot, confidence, (1 - confidence) / (classes - 1)).astype(np.float16)
+        arrays = {"ids": ids, "labels": labels, "predictions": predictions, "probabilities": probabilities}
+        return arrays | found, counts
     truth = truth_maps(dataset)
     predicted = _with_errors(np.maximum(truth, 0), classes, skill, generator)
     counts = np.zeros((IMAGES, classes, classes), np.int32)
     image, row, column = np.nonzero(truth >= 0)
     np.add.at(counts, (image, truth[image, row, column], predicted[image, row, column]), 1)
     samples = {"sample_ids": ids[:8], "sample_labels": truth[:8], "sample_predictions": predicted[:8].astype(np.int8)}
-    return {"ids": ids, "confusions": counts} | samples, counts.sum(axis=0)
+    right = (truth == predicted).reshape(IMAGES, -1)[:, ::37]  # of some pixels, labelled or not
+    return {"ids": ids, "confusions": counts} | samples | _calibration(right, classes, generator), counts.sum(axis=0)
+
+
+def _calibration(right: np.ndarray, classes: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Confidence of the predictions (N, P) of images: higher for right ones, too high for all."""
+    confidence = np.clip(0.55 + 0.3 * right + generator.normal(0, 0.1, right.shape), 0.05, 0.99)
+    bins = np.ceil(confidence * CONFIDENCE_BINS).astype(int) - 1
+    reliability = np.zeros((len(right), CONFIDENCE_BINS, 3), np.float32)
+    values = np.stack([np.ones(right.shape), right, confidence], axis=-1)
+    np.add.at(reliability, (np.arange(len(right))[:, None], bins), values)
+    likelihood = -np.log(np.where(right, confidence, (1 - confidence) / (classes - 1)))
+    return {"reliability": reliability, "nll": likelihood.sum(axis=1).astype(np.float32)}
 
 
 def _with_errors(labels: np.ndarray, classes: int, skill: float, generator: np.random.Generator) -> np.ndarray:
@@ -203,7 +222,7 @@ def _record(
             "training": {"epochs": EPOCHS, "lr": 1e-4, "image_size": 64},
         },
         "fingerprint": f"{dataset}{gfm}{method}{seed}{settings}",
-        "data": {"store_sha256": f"store of {dataset}", "splits": {"train": 60, "val": IMAGES, "test": IMAGES}},
+        "data": {"store_sha256": f"store of {dataset}", "splits": SPLITS, "labelled": SPLITS["train"]},
         "weights": {"name": gfm, "sha256": f"weights of {gfm}"},
         "code": {"revision": "0123456789abcdef", "dirty": False, "sha256": "c0de"},
         "packages": {"torch": "2.0"},

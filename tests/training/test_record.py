@@ -25,7 +25,7 @@ from deflect.record import read_record, write_record
 from deflect.settings.training import TrainSettings
 from deflect.training import provenance
 from deflect.training.evaluate import Evaluation, evaluate
-from deflect.training.outcomes import sample_rows
+from deflect.training.outcomes import reliability, sample_rows
 from deflect.training.run import train
 from deflect.training.spec import RunSpec
 from deflect.training.tracking import sample_maps, wandb_mode
@@ -86,6 +86,48 @@ def test_predictions_of_a_segmentation_give_its_confusion(finished: dict[str, Ru
         assert np.trace(arrays["confusions"][row]) == (labels[3] == predicted[3])[keep].sum()
     assert record["confusion"][2] == [0, 0, 0]  # the class without a pixel; it has an IoU only if it was predicted
     assert (record["metrics"]["test"]["IoU"]["class2"] is None) is (sum(row[2] for row in record["confusion"]) == 0)
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_confidence_and_likelihood_are_kept_of_all_labels(finished: dict[str, RunSpec], task: str) -> None:
+    spec = finished[task]
+    test = read_record(spec.out)["metrics"]["test"]
+    with np.load(spec.out / "predictions.npz") as arrays:
+        found = dict(arrays)
+    count, right, confidence = found["reliability"].sum((0, 1))
+    assert count == (10 if task == "classification" else 10 * 30 * 32)  # the first two rows have no label
+    assert right / count == pytest.approx(test["accuracy"])
+    assert found["nll"].sum() / count == pytest.approx(test["loss"], rel=1e-5)
+    assert 1 / 3 < confidence / count < 1
+    assert found["reliability"].shape == (10, 15, 3)
+    assert (found["reliability"][..., 0].sum(1) == count / 10).all()
+
+
+def test_probabilities_of_a_classification_are_kept(finished: dict[str, RunSpec]) -> None:
+    with np.load(finished["classification"].out / "predictions.npz") as arrays:
+        found = dict(arrays)
+    probabilities = found["probabilities"]
+    assert (probabilities.dtype, probabilities.shape) == (np.float16, (10, 3))
+    assert probabilities.argmax(1).tolist() == found["predictions"].tolist()
+    np.testing.assert_allclose(probabilities.astype(float).sum(1), 1, atol=2e-3)
+    true = probabilities[np.arange(10), found["labels"]].astype(float)
+    np.testing.assert_allclose(-np.log(true), found["nll"], atol=2e-3)
+    np.testing.assert_allclose(probabilities.max(1), found["reliability"][..., 2].sum(1), atol=1e-3)
+
+
+def test_reliability_by_hand() -> None:
+    confidence = torch.tensor([[[0.5, 0.6], [0.61, 1.0]], [[0.34, 1 / 15], [0.9, 0.35]]])
+    right = torch.tensor([[[True, False], [True, True]], [[True, False], [True, True]]])
+    labelled = torch.tensor([[[True, True], [True, True]], [[True, True], [False, True]]])
+    found = reliability(confidence, right, labelled)
+    expected = torch.zeros(2, 15, 3)
+    expected[0, 7] = torch.tensor([1, 1, 0.5])
+    expected[0, 8] = torch.tensor([1, 0, 0.6])  # the upper edge of its bin, 9 / 15
+    expected[0, 9] = torch.tensor([1, 1, 0.61])
+    expected[0, 14] = torch.tensor([1, 1, 1.0])
+    expected[1, 5] = torch.tensor([2, 2, 0.69])
+    expected[1, 0] = torch.tensor([1, 0, 1 / 15])
+    torch.testing.assert_close(found, expected)
 
 
 def test_deflection_by_class(finished: dict[str, RunSpec]) -> None:
@@ -173,6 +215,7 @@ OTHER_TRAINING = {
     "image_size": 64, "epochs": 9, "batch_size": 2, "lr": 0.5, "betas": (0.8, 0.9), "weight_decay": 0.5,
     "milestones": (0.5,), "gamma": 0.5, "precision": "bf16", "gradient_checkpointing": True, "augment": True,
     "crop": "focus", "gsd": 3.0, "dropout": 0.5, "upernet_channels": 16, "eval_batch_size": 3, "calibration_images": 9,
+    "label_fraction": 0.5,
     "rgb_statistics": "dataset", "white": 0.2, "head_init": "torch", "drop_last": True, "validate_every": 2,
     "validate_untrained": True, "selection": "last", "f1_average": "micro", "absent_classes": "zero",
 }  # fmt: skip

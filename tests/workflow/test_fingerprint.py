@@ -15,7 +15,7 @@ from deflect.fingerprint import PACKAGE, STEPS, code_sha256, deciding, is_in
 #: Modules that every step may import and no result depends on. The values of settings are part of the fingerprint.
 PLUMBING = """
     *__init__.py config.py errors.py files.py fingerprint.py progress.py workflow.py
-    settings/fields.py settings/reading.py settings/study.py"""
+    settings/fields.py settings/reading.py settings/study.py settings/tuning.py"""
 #: Modules of other steps that a step imports for names of files, checks and file formats.
 BORROWED = {
     "prepare": "data/fetch/sources.py data/simulate settings/simulation.py",
@@ -72,12 +72,13 @@ CHANGES = {
     "methods/lora.py": {"train"},
     "settings/training.py": {"train"},
     "training/loop.py": {"train"},
+    "training/search.py": {"tune"},
     "analysis/tables.py": {"report"},
     "cli/report.py": {"report"},
 }
 NOTHING = (
     "cli/data.py config.py errors.py workflow.py data/fetch/status.py data/manifest.py gfms/fetch.py "
-    "settings/fields.py training/grid.py training/needs.py training/tracking.py"
+    "settings/fields.py settings/tuning.py training/grid.py training/needs.py training/tracking.py"
 )
 
 

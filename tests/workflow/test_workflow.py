@@ -213,6 +213,23 @@ def test_variants_of_a_method_outside_the_study_run(project):
     assert any("train --method lora+rank=1 " in command for command in commands(dry_run))
 
 
+@pytest.mark.parametrize("share_process", [True, False])
+def test_searches_run_before_tuned_runs(project, share_process):
+    variants = {"datasets": ["brick_kiln", "burn_scars"], "gfms": ["scale_mae"]}
+    variants["settings"] = {"lora+rank=1": {"method": "lora", "settings": {"rank": 1}}}
+    study = {"variants": variants, "tuning": {"methods": ["lora", "frozen"]}, "share_process": share_process}
+    change(project, lambda config: config["studies"]["mini"].update(study))
+    dry_run = run(project, "snakemake", "-np")
+    plan, found = jobs(dry_run), [command for command in commands(dry_run) if "tune" in command]
+    assert (plan["tune"], plan["train_tuned"]) == ((2, 1) if share_process else (4, 4))
+    searches, tuned = found[: plan["tune"]], found[plan["tune"] :]
+    assert all(" tune " in command and "+tuned" not in command for command in searches)
+    assert all(" train " in command and "+tuned" in command for command in tuned)
+    if share_process:
+        assert plan["train_additional"] == 1
+        assert tuned[0].startswith(f"{searches[0].partition(' tune ')[0]} train --method lora+tuned frozen+tuned ")
+
+
 BAD = [
     (["--config", "study=minni"], "unknown study 'minni'; did you mean 'mini'?"),
     (["--config", "studies={mini: {methods: [lorra]}}"], "did you mean 'lora'?"),
@@ -327,6 +344,17 @@ def test_paper_study_plans_one_job_per_run():
     assert plan["train"] == 5 * 3 * 8 * 3 + 5 * variants * 3
     assert (plan["fetch"], plan["prepare"], plan["fetch_gfm"], plan["convert_gfm"]) == (5, 5, 3, 3)
     assert "simulate" not in plan
+
+
+def test_few_labels_are_planned_and_get_their_table_and_figure(tmp_path):
+    project = copy_project(tmp_path)
+    assert "notebook_few_labels" not in planned(project)
+    part = {"variants": {"datasets": ["brick_kiln"], "gfms": ["scale_mae"]}, "label_fractions": [0.5, 1]}
+    change(project, lambda config: config["studies"]["mini"].update(part))
+    text = run(project, "snakemake", "-np")
+    assert jobs(text)["notebook_few_labels"] == jobs(text)["train_additional"] == 1
+    (command,) = [command for command in commands(text) if "+labels" in command]
+    assert all(f"{method}+labels=0.5" in command for method in ("deflect", "lora", "frozen"))
 
 
 def test_run_that_finishes_after_snakemake_was_killed_is_kept(project):

@@ -29,7 +29,10 @@ except DeflectError as error:
     raise WorkflowError(str(error)) from None
 
 STUDY = CONFIG.study
-ADDITIONAL = list(STUDY.additional())
+TUNED = list(STUDY.tuned())
+# The runs in addition to the main grid that need no search first.
+ADDITIONAL = [name for name in STUDY.additional() if name not in TUNED]
+FEW_LABELS = list(STUDY.few_labels())
 
 # Set TMPDIR and similar variables where this machine's values would not work.
 for line in make_usable():
@@ -57,7 +60,7 @@ def one_of(names):
 wildcard_constraints:
     dataset=one_of(STUDY.datasets),
     gfm=one_of(STUDY.gfms),
-    method=one_of([*STUDY.methods, *ADDITIONAL]),
+    method=one_of([*STUDY.methods, *ADDITIONAL, *TUNED]),
     seed=r"\d+",
 
 
@@ -68,6 +71,8 @@ GFM_CARD = f"weights/{STUDY.name}/{{gfm}}.json"
 INDEX = f"{RESULTS}/runs/index.csv"
 RUN = f"{RESULTS}/runs/{{dataset}}/{{gfm}}/{{method}}/seed{{seed}}"
 RECORD = f"{RUN}/record.json"
+# The result of a search for learning rate and rank.
+SEARCH = str(STUDY.search("{dataset}", "{gfm}", "{method}"))
 
 RECORDS = [RECORD.format(**run._asdict()) for run in STUDY.runs()]
 ADDITIONAL_RECORDS = [
@@ -78,12 +83,13 @@ GRID = grid(STUDY)
 if STUDY.share_process:
     FINISHED = expand(f"{RESULTS}/runs/{{method}}.finished", method=STUDY.methods)
     FINISHED += [f"{RESULTS}/runs/additional.finished"] if ADDITIONAL else []
+    FINISHED += [f"{RESULTS}/runs/tuned.finished"] if TUNED else []
 else:
     FINISHED = [str(Path(record).with_name("finished")) for record in RECORDS]
 
 
 def settings(name):
-    """The settings of a method or additional run; a change reruns only its runs."""
+    """The settings of a method or additional run; a change reruns only its runs and searches."""
     method = CONFIG.method(name)
     return [
         method.method,

@@ -52,6 +52,7 @@ rule notebook_ablation:
         notebook=f"{RESULTS}/notebooks/ablation.ipynb",
         ablation=table("ablation"),
         patch_embed=table("patch_embed"),
+        tuned=table("tuned"),
     log:
         f"results/logs/notebooks/{STUDY.name}/ablation.log",
     conda:
@@ -64,6 +65,28 @@ rule notebook_ablation:
         "execute notebook ablation"
     shell:
         "{params.deflect} notebook ablation &> {log}"
+
+
+rule notebook_sensitivity:
+    input:
+        index=INDEX,
+        source=of_project("notebooks/sensitivity.py"),
+        decisions=of_project("references/decisions.yaml"),
+    output:
+        notebook=f"{RESULTS}/notebooks/sensitivity.ipynb",
+        sensitivity=table("sensitivity"),
+    log:
+        f"results/logs/notebooks/{STUDY.name}/sensitivity.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=GRID,
+    message:
+        "execute notebook sensitivity"
+    shell:
+        "{params.deflect} notebook sensitivity &> {log}"
 
 
 rule notebook_parameter_efficiency:
@@ -160,6 +183,29 @@ rule notebook_inside_deflect:
         "{params.deflect} notebook inside_deflect &> {log}"
 
 
+if FEW_LABELS:
+
+    rule notebook_few_labels:
+        input:
+            index=INDEX,
+            source=of_project("notebooks/few_labels.py"),
+        output:
+            notebook=f"{RESULTS}/notebooks/few_labels.ipynb",
+            few_labels=[*table("few_labels"), *figure("few_labels")],
+        log:
+            f"results/logs/notebooks/{STUDY.name}/few_labels.log",
+        conda:
+            "../envs/deflect.yml"
+        params:
+            deflect=deflect,
+            code=code_sha256("report"),
+            grid=GRID,
+        message:
+            "execute notebook few_labels"
+        shell:
+            "{params.deflect} notebook few_labels &> {log}"
+
+
 rule summary:
     input:
         index=INDEX,
@@ -186,10 +232,12 @@ rule results:
     input:
         rules.notebook_tables.output,
         rules.notebook_ablation.output,
+        rules.notebook_sensitivity.output,
         rules.notebook_parameter_efficiency.output,
         rules.notebook_panels.output,
         rules.notebook_qualitative.output,
         rules.notebook_inside_deflect.output,
+        rules.notebook_few_labels.output if FEW_LABELS else [],
         rules.summary.output,
 
 

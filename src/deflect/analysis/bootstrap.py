@@ -1,4 +1,4 @@
-"""Paired bootstrap over test images, from the predictions that every run keeps.
+"""Bootstrap over test images and seeds, from the predictions that every run keeps.
 
 All runs of a dataset are scored on the same resampled images, so that the difficulty of the images cancels in the
 difference of two methods. F1 and IoU of a class need only its hits and its total (count in the truth plus count in the
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import NormalDist
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from deflect.record import PREDICTIONS
 
 Array = NDArray[np.float64]
 CHUNK = 2000
+#: Level of the two-sided tests, and the power for which `detectable` holds.
+LEVEL, POWER = 0.05, 0.8
 
 
 def _mean_ratio(part: Array, whole: Array) -> Array:
@@ -31,7 +34,19 @@ def _mean_ratio(part: Array, whole: Array) -> Array:
 SCORES: dict[str, Callable[[Array, Array], Array]] = {
     "f1_macro": lambda hit, total: _mean_ratio(2 * hit, total),
     "mIoU": lambda hit, total: _mean_ratio(hit, total - hit),
+    "f1_micro": lambda hit, total: 2 * hit.sum(-1) / total.sum(-1),
 }
+
+
+class Rule(NamedTuple):
+    """How a run is scored: its headline metric, and what absent classes count (``training.absent_classes``)."""
+
+    metric: str
+    absent: str = "left_out"
+
+    def factor(self, total: Array) -> float:
+        """What the mean over present classes is multiplied by; ``total`` (K,) is of the whole split."""
+        return float((total > 0).mean()) if self.absent == "zero" and self.metric != "f1_micro" else 1.0
 
 
 def hits_and_totals(confusions: Array) -> tuple[Array, Array]:
@@ -40,9 +55,10 @@ def hits_and_totals(confusions: Array) -> tuple[Array, Array]:
     return hit, confusions.sum(-1) + confusions.sum(-2)
 
 
-def score(confusion: Array, metric: str) -> float:
+def score(confusion: Array, metric: str, absent: str = "left_out") -> float:
     """The score of one confusion matrix (K, K), rows = truth."""
-    return float(SCORES[metric](*hits_and_totals(np.asarray(confusion, dtype=float))))
+    hit, total = hits_and_totals(np.asarray(confusion, dtype=float))
+    return float(SCORES[metric](hit, total) * Rule(metric, absent).factor(total))
 
 
 def image_confusions(folder: Path, record: Mapping[str, Any]) -> tuple[NDArray[np.str_], Array]:
@@ -66,25 +82,49 @@ def resamples(images: int, count: int, seed: int) -> Iterator[Array]:
         yield np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(float)
 
 
-def bootstrap_scores(runs: Sequence[Array], metric: str, count: int, seed: int) -> Array:
+def bootstrap_scores(runs: Sequence[Array], rules: Sequence[Rule], count: int, seed: int) -> Array:
     """Score of every run on each of ``count`` resamples of the images that the runs share: (runs, count) fractions.
 
     Args:
         runs: for each run, the (N, K, K) confusion matrices of the test images.
-        metric: a key of `SCORES`.
+        rules: how each of them is scored.
     """
     features = [np.concatenate(hits_and_totals(run), axis=-1) for run in runs]
+    factors = [rule.factor(hits_and_totals(run)[1].sum(0)) for run, rule in zip(runs, rules, strict=True)]
     chunks = []
     for weights in resamples(len(runs[0]), count, seed):
-        hit, total = np.split(np.stack([weights @ feature for feature in features]), 2, axis=-1)
-        chunks.append(SCORES[metric](hit, total))
+        sums = (np.split(weights @ feature, 2, axis=-1) for feature in features)
+        found = [SCORES[rule.metric](*part) * factor for part, rule, factor in zip(sums, rules, factors, strict=True)]
+        chunks.append(np.stack(found))
     return np.concatenate(chunks, axis=1)
+
+
+def seed_weights(seeds: int, count: int, seed: int) -> Array:
+    """Weight of each of the ``seeds`` trainings in each resample: (seeds, count), on average 1.
+
+    One fewer is drawn than there are, which makes the variance of their mean unbiased (Rao and Wu 1988). A single one
+    always has weight 1.
+    """
+    if seeds == 1:
+        return np.ones((1, count))
+    drawn = np.random.default_rng([seed, seeds]).multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=count)
+    return drawn.T * seeds / (seeds - 1)
 
 
 def two_sided_p(differences: Array) -> float:
     """Twice the smaller share of resamples on one side of zero, at least 2 / (count + 1)."""
     beyond = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))
+
+
+def detectable(differences: Array) -> float:
+    """The smallest true difference that one two-sided test at `LEVEL` finds with a power of `POWER`, in the same unit.
+
+    Args:
+        differences: on each resample; their standard deviation is the standard error.
+    """
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)) * float(np.std(differences, ddof=1))
 
 
 def holm(values: list[float]) -> list[float]:

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from deflect.analysis import scores
-from deflect.analysis.bootstrap import Array, bootstrap_scores, holm, image_confusions, two_sided_p
-from deflect.analysis.bootstrap import score as score_of
+from deflect.analysis.bootstrap import LEVEL, POWER, holm
 from deflect.analysis.looks import ORACLE, ordered, title, titles
+from deflect.analysis.paired import Comparison, comparison, resampled_averages, shared_seeds
 from deflect.analysis.records import CELL, StudyRuns
 from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, score, signed, span
 from deflect.analysis.tables import gap_notes
-from deflect.errors import DataError
 from deflect.record import PREDICTIONS
 
 REFERENCE = "deflect"
-LEVEL = 0.05
-_TESTS = ["method", "difference", "low", "high", "p"]
-RANKS = ["study", "method", "mean_rank", "wins", "cells", "average", *_TESTS[1:], "p_holm"]
+RANKS = ["study", "method", "mean_rank", "wins", "cells", "average", *Comparison._fields, "p_holm"]
 
 
 def ranks(study: StudyRuns, resamples: int = 10_000, seed: int = 0) -> Table:
     """Mean rank, wins and paired bootstrap of every method against DEFLECT.
 
     ``difference`` is DEFLECT minus the method in percentage points, averaged over datasets and GFMs; ``low`` and
-    ``high`` bound its 95 % percentile interval over resampled test images; ``p_holm`` is adjusted for testing
-    against several methods. Methods that lack a cell have no test.
+    ``high`` bound its 95 % percentile interval over resampled test images and seeds; ``detectable`` is the smallest
+    true difference that these would show; ``p_holm`` is adjusted for testing against several methods. Methods that
+    lack a cell have no test.
     """
     tests = _tests(study, resamples, seed)
     frame = _rank(scores.cell_means(study)).merge(tests, on="method", how="left").assign(study=study.name)[RANKS]
@@ -49,53 +46,30 @@ def _rank(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tests(study: StudyRuns, resamples: int, seed: int) -> pd.DataFrame:
-    """Paired bootstrap of the reference against every method that has all of its cells and predictions."""
-    averages = resampled_averages(study, resamples, seed)
+    """The reference compared with every other of the methods that can be tested."""
+    averages = resampled_averages(testable(study), "method", resamples, seed)
     observed = scores.averages(study).set_index("method")["mean"]
     rows = []
     for method in ordered(set(averages) - {REFERENCE}) if REFERENCE in averages else ():
         differences = averages[REFERENCE] - averages[method]
-        low, high = 100 * np.quantile(differences, [0.025, 0.975])
-        difference = round(observed[REFERENCE] - observed[method], 4)
-        rows.append([method, difference, round(low, 4), round(high, 4), two_sided_p(differences)])
-    tests = pd.DataFrame(rows, columns=_TESTS)
+        rows.append([method, *comparison(differences, observed[REFERENCE] - observed[method])])
+    tests = pd.DataFrame(rows, columns=["method", *Comparison._fields])
     return tests.assign(p_holm=holm(tests.p.tolist()))
 
 
-def resampled_averages(study: StudyRuns, resamples: int, seed: int) -> dict[str, Array]:
-    """Average score over datasets and GFMs of each method on each resample: method -> (resamples,) fractions.
-
-    The test images of each dataset are resampled separately, in the same way for all GFMs, methods and seeds.
-    """
+def testable(study: StudyRuns) -> pd.DataFrame:
+    """The runs of the main grid of the methods that have all of their cells and predictions."""
     lacking = set(study.cells().merge(study.main, how="left").query("seed.isna()").method)
     lacking |= {row.method for row in study.main.itertuples() if not (row.folder / PREDICTIONS).exists()}
-    runs = study.main[~study.main.method.isin(lacking)]
-    parts: list[pd.DataFrame] = []
-    for offset, dataset in enumerate(ordered(runs.dataset)):
-        mine = runs[runs.dataset == dataset].reset_index(drop=True)
-        values = bootstrap_scores(_aligned(mine), mine.metric[0], resamples, seed + offset)
-        parts.append(pd.DataFrame(values).groupby([mine.method, mine.gfm]).mean())
-    if not parts:  # no predictions
-        return {}
-    average = pd.concat(parts).groupby(level=0).mean()
-    return {str(method): row.to_numpy() for method, row in average.iterrows()}
+    return study.main[~study.main.method.isin(lacking)]
 
 
-def _aligned(runs: pd.DataFrame) -> list[Array]:
-    """Confusion matrix of each test image, for every run.
-
-    Raises:
-        DataError: test images differ between runs, or predictions do not give the recorded score.
-    """
-    found = [image_confusions(row.folder, row.record) for row in runs.itertuples()]
-    for row, (ids, confusions) in zip(runs.itertuples(), found, strict=True):
-        path = row.folder / PREDICTIONS
-        if not np.array_equal(ids, found[0][0]):
-            raise DataError(f"{path}: other test images than in {runs.folder[0]}; delete both folders, train again")
-        value = score_of(confusions.sum(axis=0), row.metric)
-        if abs(value - row.score) > 1e-4:
-            raise DataError(f"{path}: predictions give {row.metric} {value:.5f}, record.json says {row.score:.5f}")
-    return [confusions for _, confusions in found]
+def resampled(study: StudyRuns) -> str:
+    """What the bootstrap of a study's tests resamples."""
+    seeds = [len(shared_seeds(runs, "method")) for _, runs in testable(study).groupby("dataset")]
+    if not any(seeds):
+        return "test images"
+    return "test images and seeds" if all(seeds) else "test images, and of seeds where all methods share several"
 
 
 def evidence(frame: pd.DataFrame, study: StudyRuns) -> str:
@@ -116,7 +90,7 @@ def evidence(frame: pd.DataFrame, study: StudyRuns) -> str:
     trained = "one training each, so chance in training is not covered" if seeds == "1" else f"{seeds} trainings each"
     return (
         f"On {study.data}, averaged over datasets and GFMs, {title(REFERENCE)} is {'; '.join(findings)} "
-        f"(paired bootstrap over test images, Holm-adjusted p < {LEVEL}; {trained}).{best}"
+        f"(paired bootstrap over {resampled(study)}, Holm-adjusted p < {LEVEL}; {trained}).{best}"
     )
 
 
@@ -126,15 +100,18 @@ def _printed(frame: pd.DataFrame, study: StudyRuns, resamples: int) -> PrintedTa
         interval = f"{signed(row['difference'])} [{signed(row['low'])}, {signed(row['high'])}]"
         texts = [f"{row['mean_rank']:.2f}", f"{row['wins']:.0f}"] if math.isfinite(row["mean_rank"]) else [GAP, ""]
         texts += [score(row["average"])]
-        texts += [interval, f"{row['p_holm']:.4f}"] if math.isfinite(row["p_holm"]) else ["", ""]
+        tested = [interval, f"{row['p_holm']:.4f}", score(row["detectable"])]
+        texts += tested if math.isfinite(row["p_holm"]) else [""] * len(tested)
         rows.append([Cell(text) for text in (title(row["method"]), *texts)])
     notes = [
         f"Rank 1 is best, over the {frame.cells.iloc[0]} cells (dataset x GFM) that all methods have; "
         "the oracle is not ranked.",
         f"Difference: {title(REFERENCE)} minus the method in points, 95 % interval of {resamples:,} paired resamples "
-        "of the test images; p: two-sided, Holm-adjusted.",
+        f"of the {resampled(study)}; p: two-sided, Holm-adjusted.",
+        f"Detectable: the smallest true difference in points that one such test, two-sided at {100 * LEVEL:g} %, finds "
+        f"with a power of {100 * POWER:g} %.",
         evidence(frame, study),
     ]
-    header = ["Method", "mean rank", "best in", "average", f"{title(REFERENCE)} minus method", "p"]
+    header = ["Method", "mean rank", "best in", "average", f"{title(REFERENCE)} minus method", "p", "detectable"]
     heading = f"Rank of the methods over datasets and GFMs on {study.data}"
     return PrintedTable(heading, header, rows, [*notes, *gap_notes(study)])

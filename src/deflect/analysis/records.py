@@ -218,7 +218,8 @@ def _warnings(study: StudyRuns) -> Iterator[str]:
     for dataset, group in by_dataset:
         if any(record["data"].get("unchecked") for record in group.record):
             yield f"{dataset}: sizes and statistics were not compared with the published ones."
-    for dataset, group in by_dataset:
+    # A decision may move nothing.
+    for dataset, group in [(dataset, group[group.part != "decisions"]) for dataset, group in by_dataset]:
         # Different models with the same metrics to all digits: a sign that a setting or a seed had no effect.
         for _, equal in group.groupby(group.record.map(lambda record: json.dumps(record["metrics"], sort_keys=True))):
             models = {
@@ -228,7 +229,8 @@ def _warnings(study: StudyRuns) -> Iterator[str]:
             if len(models) > 1:
                 names = ", ".join(name.partition("/")[2] for name in models.values())
                 yield f"{dataset}: identical metrics to all digits in different runs: {names}."
-    for dataset, group in by_dataset:
+    for name, group in study.main.groupby("dataset"):
+        dataset = study.title(str(name))
         settings = pd.DataFrame([record["settings"]["training"] for record in group.record]).map(str)
         if differing := [key for key in settings if settings[key].nunique() > 1]:
             yield f"{dataset}: training settings differ between runs: {', '.join(differing)}."

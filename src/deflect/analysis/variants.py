@@ -103,7 +103,7 @@ def _printed_ablation(frame: pd.DataFrame, study: StudyRuns) -> PrintedTable:
             named = Cell(variant or f"{title(method)}, main table")
             difference = score(row["difference"], row["difference_ci95"], sign="+") if variant else ""
             rows.append([named, Cell(share(row["tuned_percent"])), *scores, Cell(difference)])
-    gfms = titles(study.runs[study.runs.variant != ""].gfm)
+    gfms = titles(study.runs[study.runs.part == "ablation"].gfm)
     heading = f"Ablation: test scores in % with {gfms or 'no GFM'} on {study.data}"
     named = frame[(frame.changes != "") & (frame.changes != frame.variant)].drop_duplicates(["method", "variant"])
     changes = [f"{row.variant}: {row.changes}." for row in named.itertuples()]
@@ -115,8 +115,9 @@ def _printed_ablation(frame: pd.DataFrame, study: StudyRuns) -> PrintedTable:
 def _with_changes(study: StudyRuns) -> pd.DataFrame:
     """The runs with a column ``change``: the settings in which each differs from its method in the main grid."""
     main = {(row.gfm, row.method): row.record["settings"]["method"] for row in study.main.itertuples()}
+    runs = study.runs[study.runs.part.isin(["main", "ablation"])]
     changes = []
-    for row in study.runs.itertuples():
+    for row in runs.itertuples():
         own, base = row.record["settings"]["method"], main.get((row.gfm, row.method), {})
         changes.append({key: own.get(key) for key in own | base if own.get(key) != base.get(key)})
-    return study.runs.assign(change=changes)
+    return runs.assign(change=changes)

@@ -94,11 +94,13 @@ def parser() -> argparse.ArgumentParser:
         step.add_argument("gfms", nargs="+", metavar="NAME", choices=GFMS, help=", ".join(GFMS))
 
     train = _add(commands, "train", "runs.train", "train runs of the study; those already finished are skipped")
-    for what in ("dataset", "gfm", "method"):
-        train.add_argument(f"--{what}", nargs="+", metavar="NAME", help=f"only these (default: every {what})")
+    tune = _add(commands, "tune", "runs.tune", "search learning rates and ranks on validation; see `tuning`")
+    for step in (train, tune):
+        for what in ("dataset", "gfm", "method"):
+            step.add_argument(f"--{what}", nargs="+", metavar="NAME", help=f"only these (default: every {what})")
+        step.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+        step.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     train.add_argument("--seed", nargs="+", type=int, metavar="N", help="only these (default: every seed)")
-    train.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    train.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     evaluate = _add(commands, "evaluate", "runs.evaluate", "test finished runs again from their saved weights")
     evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
 

@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from deflect.config import load, of_project
+from deflect.config import DECISIONS, load, of_project
 from deflect.errors import DeflectError
 from deflect.files import write_json, write_text
 from deflect.settings.study import Study
@@ -41,6 +41,7 @@ def execute_notebook(study: Study, name: str) -> Path:
         "grid": grid(study),
         "tables": str(study.results / "tables"),
         "figures": str(study.results / "figures"),
+        "decisions": str(of_project(DECISIONS)),
         "references": str(of_project(REFERENCES)),
         "gfm": study.gfms[0],
         "prepared": f"data/prepared/{study.name}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import DataError
 from deflect.files import read_json, read_text, sha256_json, sha256_once, write_json
-from deflect.settings import TASKS
+from deflect.settings import SPLITS, TASKS
 
 CARD = "store.json"
 #: The files of a split, after ``{split}.``.
-PARTS = ("images.npy", "labels.npy", "ids.txt")
+PARTS: tuple[str, ...] = ("images.npy", "labels.npy", "ids.txt")
+#: A further file of a training split with published subsets: {fraction: row numbers}.
+FRACTIONS = "fractions.json"
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,15 @@ def hash_name(part: str) -> str:
     return part.partition(".")[0] + "_sha256"
 
 
-def verify_files(folder: Path, card: StoreCard) -> None:
-    """Compare every file of a store with its hash; unchanged files are hashed once."""
-    for split, facts in card.splits.items():
-        for part in PARTS:
+def verify_files(folder: Path, card: StoreCard, splits: Iterable[str] = SPLITS) -> None:
+    """Compare every file of a store's ``splits`` with its hash; unchanged files are hashed once."""
+    for split in splits:
+        facts = card.splits[split]
+        for part in (*PARTS, FRACTIONS) if hash_name(FRACTIONS) in facts else PARTS:
             path = Path(folder) / f"{split}.{part}"
             if not path.is_file():
                 raise DataError(f"{path}: missing next to {CARD}; delete {folder} and prepare again")
-            expected = facts.get(hash_name(part))  # older stores have no hash of the ids
+            expected = card.splits[split].get(hash_name(part))  # older stores have no hash of the ids
             if expected is not None and expected != sha256_once(path):
                 raise DataError(f"{path}: differs from the hash in {CARD}; delete the folder and prepare again")
 
@@ -92,3 +96,10 @@ def read_ids(folder: Path, split: str) -> list[str]:
     """The ids of a split. Characters such as U+2028, which ``splitlines`` splits at, are part of a name."""
     text = read_text(Path(folder) / f"{split}.ids.txt")
     return text.removesuffix("\n").split("\n")
+
+
+def read_fractions(folder: Path, card: StoreCard) -> dict[float, list[int]]:
+    """Row numbers of the published subsets of the training split, by fraction; empty where none are published."""
+    if hash_name(FRACTIONS) not in card.splits["train"]:
+        return {}
+    return {float(fraction): rows for fraction, rows in read_json(Path(folder) / f"train.{FRACTIONS}").items()}

@@ -16,7 +16,17 @@ import numpy as np
 
 from deflect.bands import BandStatistics
 from deflect.data import checks
-from deflect.data.card import CARD, PARTS, StoreCard, hash_name, read_card, verify_files, write_card, write_ids
+from deflect.data.card import (
+    CARD,
+    FRACTIONS,
+    PARTS,
+    StoreCard,
+    hash_name,
+    read_card,
+    verify_files,
+    write_card,
+    write_ids,
+)
 from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.disk import lock
 from deflect.data.readers import read, sheet_for
@@ -144,9 +154,15 @@ def _cores() -> int:
 
 
 def _finish(work: Path, split: str, images: RawDataset) -> dict[str, Any]:
-    """Write the ids and hash the files of a split."""
+    """Write the ids and published subsets of a split, and hash its files."""
     write_ids(work, split, images.ids)
-    return {"n": len(images)} | {hash_name(part): sha256_file(work / f"{split}.{part}") for part in PARTS}
+    parts = PARTS
+    if subsets := images.published_subsets():
+        row = {name: index for index, name in enumerate(images.ids)}
+        rows = {str(share): sorted(row[name] for name in names) for share, names in subsets.items()}
+        write_json(work / f"{split}.{FRACTIONS}", rows)
+        parts = (*PARTS, FRACTIONS)
+    return {"n": len(images)} | {hash_name(part): sha256_file(work / f"{split}.{part}") for part in parts}
 
 
 def _take_final_name(work: Path, out: Path) -> None:
@@ -162,7 +178,7 @@ def _take_final_name(work: Path, out: Path) -> None:
 
 def _refuse_other_files(out: Path) -> None:
     """The whole folder ``out`` is replaced, so it may only contain an older store."""
-    own = {CARD} | {f"{split}.{part}" for split in SPLITS for part in PARTS}
+    own = {CARD} | {f"{split}.{part}" for split in SPLITS for part in (*PARTS, FRACTIONS)}
     others = sorted(path.name for path in out.iterdir() if path.name not in own) if out.is_dir() else []
     if others:
         raise DataError(f"{out}: contains {others[0]!r}, which is no part of a store; choose another folder")

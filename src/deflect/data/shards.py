@@ -71,6 +71,7 @@ def make_plan(raw: dict[str, RawDataset], out: Path) -> Plan:
         "sheet": repr(raw["train"].sheet),
         "ids": {split: dataset.ids for split, dataset in raw.items()},
         "files": {split: dataset.signature() for split, dataset in raw.items()},
+        "subsets": {split: dataset.published_subsets() for split, dataset in raw.items()},
     }
     work = out.with_name(f".{out.name}.{sha256_json(identity)[:12]}.part")
     return Plan(raw, first.shape, str(first.dtype), work)

@@ -4,13 +4,14 @@
     {split}.images.npy   (N, C, H, W) in the published unit and dtype; times ``card.scale`` they are reflectance
     {split}.labels.npy   (N,) int64 for classification, (N, H, W) int8 for segmentation; -1 is ignored
     {split}.ids.txt      one published id per line, in the order of the arrays
+    train.fractions.json row numbers of the published subsets of the training split, where there are any
 
 ``store.json`` is written last, so a folder with it is complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -121,11 +122,11 @@ class Store:
             raise DataError(f"{self.folder}: no split {name!r}; a store has {', '.join(SPLITS)}")
         return Split(self.folder, name, self.card)
 
-    def verify(self) -> None:
-        """Compare the shape and hash of every file with the card; unchanged files are hashed once."""
-        for name in self.card.splits:
+    def verify(self, splits: Iterable[str] = SPLITS) -> None:
+        """Compare the shape and hash of every file of ``splits`` with the card; unchanged files are hashed once."""
+        for name in splits:
             self.split(name)
-        verify_files(self.folder, self.card)
+        verify_files(self.folder, self.card, splits)
 
 
 def _gather(parts: Sequence[np.ndarray], empty: Empty) -> Tensor:

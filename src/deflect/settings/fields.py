@@ -21,6 +21,8 @@ Positive = Annotated[float, Field(gt=0, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, strict=True)]
 #: Between 0 and 1, both excluded.
 Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
+#: From 0 to 1, 0 excluded.
+Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 #: From 0 to 1, 1 excluded.
 Rate = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9_]+$")]

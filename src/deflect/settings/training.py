@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StrictBool
 
 from deflect.settings import METRICS
-from deflect.settings.fields import SHOULD, Count, Fraction, Natural, NotNegative, Positive, Rate, Settings
+from deflect.settings.fields import SHOULD, Count, Fraction, Natural, NotNegative, Positive, Rate, Settings, Share
 from deflect.settings.reading import read
 
 
@@ -72,6 +72,11 @@ class TrainSettings(Settings):
         default="left_out", description="A class in neither labels nor predictions: not in macro means, or 0 in them."
     )
     eval_batch_size: Count = Field(default=32, description="Images (or windows) per forward pass without gradient.")
+    label_fraction: Share = Field(
+        default=1.0,
+        description="Share of the training images whose labels are used. They are drawn again and again, for as many "
+        "steps as the whole split has; see `label_fractions`.",
+    )
     calibration_images: Count = Field(default=1024, description="Training images for descriptor statistics.")
     checkpoint_every: Natural = Field(default=1, description="Epochs between two checkpoints; 0 writes none.")
     checkpoint_minutes: NotNegative = Field(

@@ -62,7 +62,7 @@ def training_batches(split: Batches, epoch: int, context: Context) -> Iterator[t
     """
     settings, mine = context.settings, slice(context.ranks.rank, None, context.ranks.world)
     random = np.random.default_rng([context.seed, epoch])
-    order = random.permutation(len(split))
+    order = split.order(random) if isinstance(split, FewLabels) else random.permutation(len(split))
 
     def load(start: int) -> tuple[Inputs, Tensor]:
         rows = order[start : start + settings.batch_size]
@@ -177,3 +177,19 @@ class Features:
 
     def decode(self, stored: list[Tensor]) -> list[Tensor]:
         return stored
+
+
+class FewLabels:
+    """A training split that uses the labels of the images ``rows`` only, in as many steps as with all of its labels."""
+
+    def __init__(self, split: Batches, rows: np.ndarray) -> None:
+        self.split, self.rows, self.card = split, rows, split.card
+        self.stored, self.decode = split.stored, split.decode
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        """The images of an epoch: all ``rows`` in a new order, again and again."""
+        passes = -(-len(self) // len(self.rows))
+        return np.concatenate([random.permutation(self.rows) for _ in range(passes)])[: len(self)]

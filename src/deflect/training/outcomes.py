@@ -1,4 +1,4 @@
-"""Arrays of the test split for figures and the bootstrap: ``predictions.npz`` and ``deflection.npz``."""
+"""Arrays of the test split for figures, calibration and the bootstrap: ``predictions.npz`` and ``deflection.npz``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deflect.data.store import Split
 from deflect.methods.deflect.model import DeflectedGFM
+from deflect.record import CONFIDENCE_BINS
 from deflect.training.batches import evaluation_batches, fit_to
 from deflect.training.context import Context
 from deflect.training.scoring import windows
@@ -21,21 +22,32 @@ SAMPLES = 8
 class Predictions:
     """Collects the arrays of ``predictions.npz``, batch by batch.
 
-    Classification: ``ids, labels, predictions`` (N,). Segmentation: ``ids``, ``confusions`` (N, K, K) int32 with rows
-    of truth, and for up to eight images ``sample_ids``, ``sample_predictions`` and ``sample_labels`` (n, H, W) int8.
+    Both tasks: ``ids`` (N,); ``nll`` (N,) float32, the negative log-likelihood of the true class, summed over the
+    labelled pixels of an image; ``reliability`` (N, 15, 3), see `reliability`. Classification: ``labels, predictions``
+    (N,) and ``probabilities`` (N, K) float16. Segmentation: ``confusions`` (N, K, K) int32 with rows of truth, and for
+    up to eight images ``sample_ids``, ``sample_predictions`` and ``sample_labels`` (n, H, W) int8.
     """
 
     def __init__(self, split: Split) -> None:
         self.split, self.samples = split, sample_rows(len(split))
         self.parts: dict[str, list[Tensor]] = {}
 
-    def add(self, rows: np.ndarray, predicted: Tensor, labels: Tensor) -> None:
-        """Row numbers in the split, predicted and true classes of some images."""
+    def add(self, rows: np.ndarray, logits: Tensor, labels: Tensor) -> None:
+        """Row numbers in the split, logits and true classes of some images."""
+        predicted = logits.argmax(1)
+        likelihood = F.cross_entropy(logits, labels, ignore_index=-1, reduction="none")
+        confidence = (
+            logits.amax(1) - logits.logsumexp(1)
+        ).exp()  # of all maps at once, softmax would take K times this
+        found = {
+            "nll": likelihood.flatten(1).sum(1, dtype=torch.float64).float() if labels.ndim > 1 else likelihood,
+            "reliability": reliability(confidence.cpu(), (predicted == labels).cpu(), (labels != -1).cpu()),
+        }
         if labels.ndim == 1:
-            found = {"labels": labels, "predictions": predicted}
+            found |= {"labels": labels, "predictions": predicted, "probabilities": logits.softmax(1).half()}
         else:
             chosen = torch.from_numpy(np.isin(rows, self.samples))
-            found = {
+            found |= {
                 "confusions": confusions(predicted, labels, len(self.split.card.classes)).int(),
                 "sample_predictions": predicted[chosen].to(torch.int8),
                 "sample_labels": labels[chosen].to(torch.int8),
@@ -62,6 +74,26 @@ def confusions(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     image = torch.arange(len(labels), device=labels.device).view(-1, 1, 1) * num_classes**2
     counts = torch.bincount((image + cells)[labels != -1], minlength=len(labels) * num_classes**2)
     return counts.view(len(labels), num_classes, num_classes)
+
+
+def reliability(confidence: Tensor, right: Tensor, labelled: Tensor) -> Tensor:
+    """Per image and bin of confidence the number of predictions, of right ones, and the sum of their confidence.
+
+    The bins have equal width and include their upper edge (Guo et al. 2017). On the CPU, where sums have a fixed order.
+
+    Args:
+        confidence: of the predicted class, (B,) or (B, H, W).
+        right, labelled: of the same shape; predictions without a label do not count.
+
+    Returns:
+        (B, CONFIDENCE_BINS, 3) float32.
+    """
+    bins = (confidence * CONFIDENCE_BINS).ceil().long().sub(1).clamp(0, CONFIDENCE_BINS - 1)
+    image = torch.arange(len(bins)).view(-1, *[1] * (bins.ndim - 1))
+    cells = (image * CONFIDENCE_BINS + bins)[labelled]
+    values = torch.stack([torch.ones_like(confidence), right.float(), confidence])[:, labelled].double()
+    sums = [torch.bincount(cells, weights=value, minlength=len(bins) * CONFIDENCE_BINS) for value in values]
+    return torch.stack(sums, dim=-1).view(len(bins), CONFIDENCE_BINS, 3).float()
 
 
 def deflection_by_class(adapted: DeflectedGFM, split: Split, context: Context) -> dict[str, Any]:

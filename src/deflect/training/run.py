@@ -25,8 +25,10 @@ from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
 from deflect.training import provenance
+from deflect.training.batches import FewLabels
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context, choose_device, process_group, run_lock
+from deflect.training.few_labels import labelled_rows
 from deflect.training.loop import Fit, fit
 from deflect.training.model import TaskModel, build_gfm, build_model, cached_features, calibrate
 from deflect.training.outcomes import Predictions, deflection_by_class
@@ -51,13 +53,31 @@ def train(spec: RunSpec) -> dict[str, Any]:
             (spec.out / CHECKPOINT).unlink(missing_ok=True)  # of a process killed right after writing its record
             return finished
         store.verify()
-        if spec.threads:
-            torch.set_num_threads(spec.threads)
-        device = choose_device(spec.device)
+        device = ready_device(spec)
         with process_group(device) as ranks:
             Run(spec, store, identity, Context(spec.training, spec.seed, device, ranks)).train()
             ranks.wait()  # for the first process, which writes
         return read_record(spec.out)
+
+
+def validate(spec: RunSpec) -> tuple[float, float]:
+    """Train and select on validation, in one process: the headline score on validation, and the seconds of training.
+
+    The test split is neither opened nor checked. Nothing but a checkpoint, from which a killed one resumes, is written.
+    """
+    store = Store(spec.store)
+    store.verify(["train", "val"])
+    context = Context(spec.training, spec.seed, ready_device(spec))
+    run = Run(spec, store, spec.identity(store.card.sha256), context)
+    fitted = run.fit(run.build(), None)
+    return fitted.val[spec.training.metric(store.card.task)], sum(row["seconds"] for row in fitted.history)
+
+
+def ready_device(spec: RunSpec) -> torch.device:
+    """The device of a run, after torch was given the run's number of threads."""
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    return choose_device(spec.device)
 
 
 def finished_record(folder: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -85,19 +105,15 @@ class Run:
         self.spec, self.store, self.card, self.context = spec, store, store.card, context
         self.identity, self.fingerprint = identity, sha256_json(identity)
         self.checkpoint = Checkpoint(spec.out / CHECKPOINT, self.fingerprint, spec.training)
+        self.labelled = labelled_rows(store, spec.training.label_fraction)
         self.started = timestamp()
 
     def train(self) -> None:
         """Train, test and, in the first of several processes, write."""
         provenance.reset_peak_memory(self.context.device)
-        spec, context = self.spec, self.context
-        if context.ranks.first:
-            print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
-        gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, self.card, context)
-        model = build_model(gfm, spec.method, spec.method_settings, self.card, context)
-        calibrate(model, self.store.split("train"), context)
-        tracker = Tracker(spec, self.fingerprint, self.identity) if context.ranks.first else None
-        fitted = self._fit(model, tracker)
+        context, model = self.context, self.build()
+        tracker = Tracker(self.spec, self.fingerprint, self.identity) if context.ranks.first else None
+        fitted = self.fit(model, tracker)
         model.load_state(fitted.best)
 
         began = time.perf_counter()
@@ -112,9 +128,21 @@ class Run:
             self._write(model, fitted, record, arrays)
             tracker.finish(record, arrays, test)
 
-    def _fit(self, model: TaskModel, tracker: Tracker | None) -> Fit:
+    def build(self) -> TaskModel:
+        """The adapted GFM with its head, calibrated on training images."""
+        spec, context = self.spec, self.context
+        if context.ranks.first:
+            print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
+        gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, self.card, context)
+        model = build_model(gfm, spec.method, spec.method_settings, self.card, context)
+        calibrate(model, self.store.split("train"), context)
+        return model
+
+    def fit(self, model: TaskModel, tracker: Tracker | None) -> Fit:
+        """Train on the training split and select on validation."""
         splits = [self.store.split(name) for name in ("train", "val")]
         train, val = (cached_features(model, split, self.context) or split for split in splits)
+        labelled = FewLabels(train, self.labelled) if len(self.labelled) < len(train) else train
         progress = Progress(self.spec.slug, self.spec.training.epochs, show=self.context.ranks.first)
 
         def log(row: Mapping[str, float]) -> None:
@@ -123,7 +151,7 @@ class Run:
                 tracker.epoch(row)
 
         try:
-            return fit(model, train, val, self.context, self.checkpoint, log)
+            return fit(model, labelled, val, self.context, self.checkpoint, log)
         finally:
             progress.close()
 
@@ -148,10 +176,12 @@ class Run:
             "classes": list(card.classes),
             "parameters": parameter_report(model.adapted).to_dict() | {"head_params": head},
             "settings": {"method": config.model_dump(), "training": spec.training.to_dict()},
+            "search": spec.search,
             "fingerprint": self.fingerprint,
             "data": {
                 "store_sha256": card.sha256,
                 "splits": {name: facts["n"] for name, facts in card.splits.items()},
+                "labelled": len(self.labelled),
                 "unchecked": card.unchecked,
             },
             "weights": {"name": spec.gfm, "size": card_of(model.adapted.gfm).size, "sha256": self.identity["weights"]},

@@ -21,7 +21,7 @@ from deflect.training.batches import Batches, Inputs, evaluation_batches, fit_to
 from deflect.training.context import Context
 from deflect.training.model import TaskModel, cross_entropy_sum
 
-#: Called with row numbers in the split, predicted classes and true classes of a batch.
+#: Called with row numbers in the split, logits and true classes of a batch.
 Keep = Callable[[np.ndarray, Tensor, Tensor], None]
 
 
@@ -49,16 +49,15 @@ class Result:
 
 
 def score(model: TaskModel, split: Batches, context: Context, keep: Keep | None = None) -> Result:
-    """Score a split over all processes; ``keep`` is called with each batch of predictions."""
+    """Score a split over all processes; ``keep`` is called with each batch of logits."""
     card = split.card
     scores = Scores(card.task, card.classes, context.device, context.ranks.world > 1)
     loss = torch.zeros(2, dtype=torch.float64, device=context.device)
     for rows, logits, labels in predictions(model, split, context):
-        predicted = logits.argmax(1)
-        scores.update(predicted, labels)
+        scores.update(logits.argmax(1), labels)
         loss += torch.stack(cross_entropy_sum(logits, labels)).double()
         if keep:
-            keep(rows, predicted, labels)
+            keep(rows, logits, labels)
     context.ranks.sum_(loss)
     total, count = loss.tolist()
     metrics, confusion = scores.compute()

@@ -11,6 +11,7 @@ from deflect.analysis.figures.efficiency import (
     parameter_efficiency_per_dataset,
     parameter_efficiency_per_gfm,
 )
+from deflect.analysis.figures.few_labels import few_labels
 from deflect.analysis.figures.importance import index_importance
 from deflect.analysis.figures.inside import inside_deflect, inside_deflect_classes
 from deflect.analysis.figures.maps import segmentation_maps
@@ -19,6 +20,7 @@ from deflect.analysis.figures.style import save
 __all__ = [
     "confusion_matrices",
     "cost",
+    "few_labels",
     "index_importance",
     "inside_deflect",
     "inside_deflect_classes",

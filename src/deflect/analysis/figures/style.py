@@ -140,9 +140,9 @@ def method_handles(methods: Iterable[str]) -> list[Line2D]:
 
 
 def method_legend(figure: Figure, methods: Iterable[str]) -> None:
-    """The marks of methods in one or two lines above the panels."""
+    """The marks of methods above the panels, in one line for up to eight, else in lines of five."""
     handles = method_handles(methods)
-    columns = len(handles) if len(handles) <= 8 else (len(handles) + 1) // 2
+    columns = 8 if len(handles) <= 8 else 5
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1, handletextpad=0.2)
 
 

@@ -93,6 +93,10 @@ class RawDataset(ABC):
             mask[missing.any(axis=0)] = IGNORE
         return image, mask, ~missing
 
+    def published_subsets(self) -> dict[float, list[str]]:
+        """Ids of published subsets of this split, by the fraction of its images that they are."""
+        return {}
+
     def files(self) -> list[Path]:
         """Every file that this split is read from."""
         return [path for index in range(len(self)) for path in {self.path(index), self.label_path(index)}]

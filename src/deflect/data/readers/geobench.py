@@ -1,6 +1,7 @@
 """GEO-Bench v1 in its HDF5 layout: m-so2sat, m-brick-kiln, m-forestnet.
 
     default_partition.json   {"train": [ids], "valid": [ids], "test": [ids]}
+    0.01x_train_partition.json and others   the same with a part of the training split, drawn at random
     <id>.hdf5                one 2-D dataset per band, called by the band's name, or name and date; attribute ``pickle``
 
 Ids may contain dots and minus signs (ForestNet). Bands are selected by name, never by the order of the keys: sorted,
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.checks import refuse_large, refuse_paths
+from deflect.data.readers.checks import refuse_large, refuse_paths, refuse_repeated
 from deflect.data.readers.geobench_pickle import read_label
 from deflect.errors import DataError
 from deflect.files import read_json, require_file
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 PARTITION = "default_partition.json"
 PARTITIONS = {"train": "train", "val": "valid", "test": "test"}
+#: Of the training split, in published subsets. (``1.00x_train_partition.json`` is the default partition.)
+FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 class GeoBench(RawDataset):
@@ -33,13 +36,27 @@ class GeoBench(RawDataset):
     marker = PARTITION
 
     def _list_ids(self) -> list[str]:
-        path = self.folder / PARTITION
-        partition = read_json(path)
-        ids = partition.get(PARTITIONS[self.split]) if isinstance(partition, dict) else None
-        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-            raise DataError(f"{path}: expected a list of names under {PARTITIONS[self.split]!r}; fetch the file again")
-        refuse_paths(ids, path)
-        return ids
+        return _partition(self.folder / PARTITION, self.split)
+
+    def published_subsets(self) -> dict[float, list[str]]:
+        """Of the training split; those of 1 %, 2 %, 5 %, 10 %, 20 % and 50 % are published.
+
+        Raises:
+            DataError: an image of a subset is not in the training split, or twice in the subset.
+        """
+        subsets = {}
+        for fraction in FRACTIONS if self.split == "train" else ():
+            path = self.folder / f"{fraction:.2f}x_train_partition.json"
+            if not path.is_file():
+                continue
+            subsets[fraction] = _partition(path, "train")
+            refuse_repeated(subsets[fraction], str(path))
+            if unknown := sorted(set(subsets[fraction]).difference(self.ids)):
+                raise DataError(
+                    f"{path}: {unknown[0]!r} is not in the training split of {PARTITION}; fetch the file again, or "
+                    "delete it to have a balanced subset drawn in its place"
+                )
+        return subsets
 
     def path(self, index: int) -> Path:
         return self.folder / f"{self.ids[index]}.hdf5"
@@ -74,6 +91,16 @@ class GeoBench(RawDataset):
         if unknown:
             raise DataError(f"{path}: unknown band {unknown[0]!r}; this is not {self.sheet.name} as published")
         return [found[name][0] for name in names]
+
+
+def _partition(path: Path, split: str) -> list[str]:
+    """The ids of a split in a partition file."""
+    partition = read_json(path)
+    ids = partition.get(PARTITIONS[split]) if isinstance(partition, dict) else None
+    if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
+        raise DataError(f"{path}: expected a list of names under {PARTITIONS[split]!r}; fetch the file again")
+    refuse_paths(ids, path)
+    return ids
 
 
 def _plane(file: h5py.File, key: str, path: Path) -> np.ndarray:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 from deflect.bands import SENTINEL2
-from deflect.data.simulate import brick_kiln, burn_scars, forestnet, geobench, mados, so2sat
+from deflect.data.simulate import brick_kiln, burn_scars, forestnet, geobench, mados, signals, so2sat
 from deflect.data.simulate.canvas import Canvas
+from deflect.data.simulate.signals import Design
 from deflect.errors import ConfigError
 from deflect.files import atomic_path, write_json
 from deflect.settings import SPLITS
@@ -24,8 +25,6 @@ from deflect.settings.simulation import SimulationSize
 
 _CLASSIFICATION = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
 _DATASETS: dict[str, Any] = _CLASSIFICATION | {"burn_scars": burn_scars, "mados": mados}
-#: What RGB scenes show: a dataset and the number of its labels (of MADOS: of combinations of two objects).
-_SCENES: tuple[tuple[Any, int], ...] = ((so2sat, 17), (brick_kiln, 2), (forestnet, 12), (burn_scars, 1), (mados, 22))
 
 #: The file that distinguishes a simulated folder from a download.
 MARKER = "SIMULATED.json"
@@ -99,8 +98,9 @@ def simulate_rgb(path: Path, n: int, pixels: int, seed: int) -> None:
 
 
 def _rgb_scene(rng: Generator, index: int, size: int) -> np.ndarray:
-    module, labels = _SCENES[index % len(_SCENES)]
+    dataset = list(_DATASETS)[index % len(_DATASETS)]
     canvas = Canvas(SENTINEL2.subset(["B04", "B03", "B02"]), size, rng)
-    module.paint(canvas, int(rng.integers(labels)))
+    _DATASETS[dataset].paint(canvas)
     canvas.observe(10, light=(0.6, 1.2), relief=0.06, haze=(0.0, 0.08))
+    canvas.image *= signals.gain(rng, canvas.bands, size, Design(()))
     return np.clip(canvas.image, 0, None)

@@ -12,6 +12,8 @@ from deflect.data.simulate import fields
 from deflect.data.simulate.spectra import materials
 
 Materials = str | Sequence[str]
+#: Standard deviation of the gain of a band, in every image anew: classes overlap by it.
+CALIBRATION = 0.03
 
 
 class Canvas:
@@ -55,11 +57,6 @@ class Canvas:
         """Mix a reflectance (C, H, W) into the scene with weight ``cover``."""
         self.image += np.clip(cover, 0, 1) * (reflectance - self.image)
 
-    def shadow(self, mask: np.ndarray, reach: int, depth: float) -> None:
-        """Darken the ground ``reach`` pixels to the lower right of ``mask``."""
-        cast = np.roll(mask, (reach, reach), axis=(0, 1)) * (1 - mask)
-        self.image *= 1 - depth * cast
-
     def observe(
         self,
         pixel: float,
@@ -67,7 +64,6 @@ class Canvas:
         light: tuple[float, float],
         haze: tuple[float, float],
         relief: float = 0.0,
-        offset: tuple[float, float] | None = None,
         noise: float = 0.003,
     ) -> None:
         """Turn the scene into an image of a satellite with pixels of ``pixel`` metres.
@@ -76,15 +72,13 @@ class Canvas:
             light: range of the illumination gain of a scene.
             haze: range of the path reflectance at 490 nm, which falls with wavelength ** -3.5.
             relief: standard deviation of the brightness of slopes.
-            offset: range of a constant added to all bands, for sun glint or over-correction.
             noise: standard deviation of the noise, added after the blur of the optics and of coarser bands.
         """
+        calibration = self.rng.normal(self.rng.uniform(*light), CALIBRATION, len(self.bands)).astype(np.float32)
         slopes = 1 + relief * fields.smooth(self.rng, self.size, 3) if relief else 1
-        self.image *= np.float32(self.rng.uniform(*light)) * np.clip(slopes, 0.35, 1.8)
+        self.image *= calibration[:, None, None] * np.clip(slopes, 0.35, 1.8)
         fall = (490 / np.array(self.bands.wavelengths, dtype=np.float32)) ** np.float32(3.5)
         self.image += np.float32(self.rng.uniform(*haze)) * fall[:, None, None]
-        if offset:
-            self.image += np.float32(self.rng.uniform(*offset))
         for axis in (1, 2):
             self.image = _blur(self.image, axis)
         for channel, band in enumerate(self.bands):

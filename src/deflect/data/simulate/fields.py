@@ -68,33 +68,3 @@ def blocks(rng: Generator, size: int, period: float, share: float) -> tuple[np.n
     mask = (np.mod(u, period) < side) & (np.mod(v, period) < side)
     number = (np.floor(u / period) * 31 + np.floor(v / period) * 17).astype(int) % 256
     return mask.astype(np.float32), number
-
-
-def rows(rng: Generator, size: int, period: float, share: float) -> np.ndarray:
-    """Parallel stripes, 1 on the stripe."""
-    return (np.mod(turned(rng, size)[0], period) < share * period).astype(np.float32)
-
-
-def ellipse(
-    rng: Generator,
-    size: int,
-    length: float,
-    width: float,
-    *,
-    centre: tuple[float, float] | None = None,
-    angle: float | None = None,
-) -> np.ndarray:
-    """A filled ellipse of ``length`` by ``width`` pixels; ``centre`` is (row, column) in -0.5..0.5."""
-    y, x = axes(size)
-    row, column = rng.uniform(-0.35, 0.35, 2) if centre is None else centre
-    angle = rng.uniform(0, np.pi) if angle is None else angle
-    along = size * (np.cos(angle) * (x - column) + np.sin(angle) * (y - row))
-    across = size * (np.cos(angle) * (y - row) - np.sin(angle) * (x - column))
-    return ((2 * along / length) ** 2 + (2 * across / width) ** 2 < 1).astype(np.float32)
-
-
-def line(rng: Generator, size: int, width: float) -> np.ndarray:
-    """A slightly bent line through the field: a road, a river, a wake."""
-    u, v = turned(rng, size)
-    bend = size * 0.08 * np.sin(v / size * rng.uniform(3, 7))
-    return (np.abs(u - np.median(u) + bend) < width / 2).astype(np.float32)

@@ -2,6 +2,7 @@
 
     <sample>.hdf5                  one 2-D dataset per band; root attribute `pickle`, the text of a pickled dict
     default_partition.json         {"train": [ids], "valid": [ids], "test": [ids]}; 1.00x_train_partition.json is equal
+    0.10x_train_partition.json     the same with 10 % of the training split, drawn at random; so for other fractions
     band_stats.json                per band, and for the label, extrema, moments and percentiles of the training split
     label_map.json                 {label: [ids]}, only where the original has it
     task_specs.pkl                 for GEO-Bench's loader: bands, classes, size of an image
@@ -23,6 +24,8 @@ import numpy as np
 from deflect.data.simulate.geobench_objects import StoredBand, pickled, task
 from deflect.files import write_json
 
+#: Of the training split, in separate partitions.
+_FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _PERCENTILES = (0.1, 1, 5, 95, 99, 99.9)
 
 
@@ -59,6 +62,11 @@ def write(folder: Path, samples: Iterable[tuple[str, Sample]], dataset: ModuleTy
 
     for name in ("default", "1.00x_train"):
         write_json(folder / f"{name}_partition.json", partition)
+    generator = np.random.default_rng(0)
+    for fraction in _FRACTIONS:
+        if count := int(fraction * len(partition["train"])):
+            drawn = generator.choice(partition["train"], count, replace=False).tolist()
+            write_json(folder / f"{fraction:.2f}x_train_partition.json", partition | {"train": drawn})
     values = np.concatenate(train_pixels, axis=1).astype(float)
     stats = {band.name: _statistics(row) for band, row in zip(bands, values, strict=True)}
     write_json(folder / "band_stats.json", stats | {"label": _statistics(np.array(train_labels, dtype=float))})

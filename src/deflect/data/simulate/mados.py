@@ -5,7 +5,8 @@
     MADOS/splits/{train,val,test}_X.txt                         lines Scene_{i}_{crop}
 
 File names have the wavelengths of Sentinel-2A or -2B. Pixels outside the swath are NaN; dark water may be slightly
-negative, as in Rayleigh-corrected reflectance. Most pixels are unlabelled.
+negative, as in Rayleigh-corrected reflectance. Most pixels are unlabelled. A crop is water with floating matter, in
+four regions of different classes, which differ in ``signals``.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.random import Generator
 
 from deflect.bands import bandset
-from deflect.data.simulate import fields
-from deflect.data.simulate.canvas import Canvas, Materials, coarse
+from deflect.data.simulate import fields, signals
+from deflect.data.simulate.canvas import Canvas, coarse
 
 PIXELS = 240
 RESOLUTION = 10
@@ -28,96 +29,44 @@ WAVELENGTHS = {
     "S2B": (442, 492, 559, 665, 704, 739, 780, 833, 864, 1610, 2186),
 }
 
-#: Classes as stored: 1 marine debris .. 15 sea snot; 0 is unlabelled.
-_WATERS: dict[int, Materials] = {7: "water", 8: "water_sediment", 10: "water_turbid", 11: "water_shallow"}
-_THINGS = (1, 2, 3, 4, 5, 6, 9, 12, 13, 14, 15)
-_STREAKS: dict[int, tuple[str, float]] = {  # material and its largest cover
-    1: ("debris", 0.8),
-    2: ("sargassum", 0.9),
-    3: ("algae", 0.7),
-    4: ("driftwood", 0.8),
-    9: ("foam", 0.9),
-    14: ("jelly", 0.9),
-    15: ("mucilage", 0.8),
-}
+#: Classes as stored are 1 to 15; 0 is unlabelled.
+DESIGN = signals.DESIGNS["mados"]
+REGIONS = 4
 
 
-def paint(canvas: Canvas, label: int) -> np.ndarray:
-    """Paint crop number ``label`` of a split: two kinds of water and of objects. Returns complete classes (H, W)."""
+def paint(canvas: Canvas) -> None:
+    """Water of two kinds, with floating matter almost everywhere."""
     rng, size = canvas.rng, canvas.size
-    first, second = list(_WATERS)[label % 4], list(_WATERS)[(label + 1 + label // 4 % 3) % 4]
-    canvas.lay(_WATERS[first], grain=0.05)
-    plume = fields.blob(rng, size, rng.uniform(0.25, 0.5), 4)
-    canvas.lay(_WATERS[second], plume, grain=0.05)
-    classes = np.where(plume > 0, second, first).astype(np.uint8)
-    for k in (2 * label, 2 * label + 1):
-        _place(canvas, classes, _THINGS[k % len(_THINGS)])
-    return classes
+    waters = ("water", "water_sediment", "water_turbid", "water_green")
+    canvas.lay(waters, grain=0.05)
+    canvas.lay(waters, fields.blob(rng, size, rng.uniform(0.25, 0.5), 4), grain=0.05)
+    canvas.lay(("sargassum", "algae", "driftwood"), 0.6 + 0.4 * fields.smooth(rng, size, 2.5))
 
 
-def _place(canvas: Canvas, classes: np.ndarray, thing: int) -> None:
-    """Add one kind of object to the water and to ``classes``."""
-    rng, size = canvas.rng, canvas.size
-    if thing in _STREAKS:
-        material, cover = _STREAKS[thing]
-        strength = np.clip(fields.blob(rng, size, rng.uniform(0.06, 0.14), 3.3) * rng.uniform(0.6, 1.1), 0, 1) * cover
-        canvas.lay(material, strength)
-        mask = strength > 0
-    elif thing == 6:
-        mask = fields.blob(rng, size, rng.uniform(0.12, 0.3), 4) > 0
-        canvas.lay("oil_film", 0.8 * mask)
-    elif thing == 12:
-        u, _ = fields.turned(rng, size)
-        crest = np.clip(np.sin(2 * np.pi * u / rng.uniform(4, 7)), 0, 1)
-        mask = fields.blob(rng, size, rng.uniform(0.1, 0.2), 4) > 0
-        canvas.lay("foam", 0.35 * crest * mask)
-    else:
-        mask = _hulls(canvas, 5 if thing == 5 else 3, slim=thing == 5)
-    classes[mask] = thing
-
-
-def _hulls(canvas: Canvas, count: int, *, slim: bool) -> np.ndarray:
-    """Ships (long, with a wake of foam) or oil platforms (square, dark and bright). Returns their mask."""
-    rng, size = canvas.rng, canvas.size
-    mask = np.zeros((size, size), dtype=bool)
-    for _ in range(count):
-        length = rng.uniform(6, 11) if slim else rng.uniform(4, 7)
-        hull = fields.ellipse(rng, size, length, 0.35 * length if slim else length)
-        if slim:
-            canvas.lay("foam", 0.3 * np.roll(hull, 3, axis=0))
-        canvas.lay(("paint", "metal") if slim else ("roof_wood", "metal", "brick"), 0.9 * hull)
-        mask |= hull > 0
-    return mask
-
-
-def _annotate(rng: Generator, classes: np.ndarray) -> np.ndarray:
-    """Sparse labels: most pixels of objects, and water in some patches."""
-    size = len(classes)
-    patches = fields.blob(rng, size, 0.3, 4) > 0
-    water = np.isin(classes, list(_WATERS))
-    sure = rng.random((size, size)) < 0.85
-    return np.where((water & patches) | (~water & sure), classes, 0).astype(np.uint8)
-
-
-def crop(rng: Generator, label: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def crop(rng: Generator, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Image (11, H, W) float32 at 10 m and sparse classes (H, W) uint8."""
     canvas = Canvas(BANDS, size, rng)
-    classes = paint(canvas, label)
-    canvas.observe(RESOLUTION, light=(0.7, 1.1), haze=(0.0, 0.015), offset=(-0.004, 0.015), noise=0.002)
-    labels = _annotate(rng, classes)
+    paint(canvas)
+    canvas.observe(RESOLUTION, light=(0.7, 1.1), haze=(0.0, 0.005), noise=0.002)
+    canvas.image -= np.float32(rng.uniform(0, 0.006))  # over-corrected
+    region = np.stack([fields.smooth(rng, size, 6) for _ in range(REGIONS)]).argmax(axis=0)
+    numbers = (REGIONS * index + np.arange(REGIONS)) % len(DESIGN.signals)
+    gains = np.stack([signals.gain(rng, BANDS, size, DESIGN, DESIGN.signals[k]) for k in numbers], axis=1)
+    image = canvas.image * np.take_along_axis(gains, region[None, None], axis=1)[:, 0]
+    labels = np.where(rng.random((size, size)) < 0.4, 1 + numbers[region], 0).astype(np.uint8)
     if rng.random() < 0.25:
         along, _ = fields.turned(rng, size)
         missing = along < np.quantile(along, rng.uniform(0.02, 0.1))
-        canvas.image[:, missing] = np.nan
+        image[:, missing] = np.nan
         labels[missing] = 0
-    return canvas.image, labels
+    return image, labels
 
 
-def write(folder: Path, scene: int, number: int, rng: Generator, label: int, size: int) -> str:
+def write(folder: Path, scene: int, number: int, rng: Generator, index: int, size: int) -> str:
     """Write crop ``number`` of ``scene`` in ``folder``; returns its line in the split file."""
     import tifffile
 
-    image, labels = crop(rng, label, size)
+    image, labels = crop(rng, index, size)
     satellite = "S2A" if scene % 2 == 0 else "S2B"
     for gsd in (10, 20, 60):
         (folder / f"Scene_{scene}" / str(gsd)).mkdir(parents=True, exist_ok=True)

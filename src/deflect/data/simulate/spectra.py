@@ -5,8 +5,7 @@ samples of spyndex. Other materials are derived from them by linear mixing and b
 column of water.
 
 Some materials are alike in the visible and differ in the infrared, as in nature: ``canopy_*`` have the same green
-reflectance and different water content; wet soils differ from moist ones in the short-wave infrared only; char, asphalt
-and dark soil are all dark.
+reflectance and different water content; wet soils differ from moist ones mostly in the short-wave infrared.
 """
 
 from __future__ import annotations
@@ -31,20 +30,12 @@ _WET_DARKENING = 0.8
 #: Measured materials, and their types in earthlib (LEVEL_3).
 _TYPES = {
     "litter": ("litter", "npv"),
-    "bark": ("bark", "wood"),
-    "char": ("char",),
     "asphalt": ("asphalt", "parking_lot"),
     "road": ("road",),
     "concrete": ("sidewalk", "bridge"),
-    "gravel": ("gravel",),
-    "sand": ("sand", "dirt"),
-    "metal": ("metal",),
-    "paint": ("paint",),
     "roof_tile": ("tile",),
     "roof_concrete": ("concrete_tile",),
     "roof_shingle": ("comp_shingle",),
-    "roof_wood": ("wood_shingle",),
-    "brick": ("other", "tile"),
 }
 
 
@@ -83,9 +74,7 @@ def _soils(soil: np.ndarray, nm: np.ndarray) -> dict[str, np.ndarray]:
         "soil": absorb(common, nm, _FIELD_FILM),
         "soil_wet": _WET_DARKENING * absorb(common, nm, _WET_FILM),
         "soil_red": absorb(reddish, nm, _FIELD_FILM),
-        "soil_red_wet": _WET_DARKENING * absorb(reddish, nm, _WET_FILM),
         "soil_dark": soil[_within(red, 0.0, 0.12)],
-        "soil_bright": soil[_within(red, 0.6, 0.95)],
     }
 
 
@@ -97,23 +86,14 @@ def _waters(water: np.ndarray, land: dict[str, np.ndarray], nm: np.ndarray) -> d
         base = water[np.arange(30) % len(water)]
         return (1 - share) * base + share * absorb(rows, nm, depth)
 
-    bright = land["paint"][land["paint"][:, :30].mean(axis=1) > 0.35]
-    land = land | {"white": bright}
     return {
         "water": water,
         "water_turbid": suspended("soil", 0.18, 0.15),
         "water_sediment": suspended("soil", 0.35, 0.08),
-        "water_shallow": suspended("sand", 0.35, 1.0),
         "water_green": suspended("canopy_fresh", 0.35, 0.03),
-        "oil_film": suspended("asphalt", 0.35, 0.0),
-        "foam": suspended("white", 0.6, 0.3e-3),
-        "jelly": suspended("white", 0.18, 0.02),
-        "mucilage": suspended("litter", 0.8, 0.004),
         "sargassum": suspended("canopy_dry", 0.6, 0.2e-3),
         "algae": suspended("canopy_moist", 0.3, 0.3e-3),
-        "debris": 0.5 * suspended("white", 0.3, 0.05e-3) + 0.5 * suspended("bark", 0.45, 0.1e-3),
-        "driftwood": suspended("bark", 0.6, 0.6e-3),
-        "white": bright,
+        "driftwood": suspended("litter", 0.6, 0.6e-3),
     }
 
 
