@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Parameter efficiency, panel by panel
 #
-# The score against the parameters tuned for each GFM and each dataset, and the cost of a training step.
+# The score against the parameters tuned for each GFM and each dataset, and what the runs took.
 #
 # * Input: `runs` (a folder of run records).
 # * Output: figures (png and pdf) in `figures`: `parameter_efficiency_per_gfm`, `_per_dataset`, and `cost`.
@@ -24,9 +24,10 @@ show(draw.parameter_efficiency_per_gfm(study), figures, "parameter_efficiency_pe
 show(draw.parameter_efficiency_per_dataset(study), figures, "parameter_efficiency_per_dataset")
 
 # %% [markdown]
-# ## Time and memory
+# ## Time, memory and energy
 #
-# Methods that do not change the GFM compute its features once, so their step is that of the head alone.
+# Methods that do not change the GFM compute its features once, so their step is that of the head alone; their training
+# time contains the features. Energy is shown where the records have it.
 
 # %%
 show(draw.cost(study), figures, "cost")

@@ -93,10 +93,18 @@ FIELDS = {
     "device.name": Field(str, "name of the processor or GPU", needed=False),
     "device.threads": Field(int, "CPU threads of torch", needed=False),
     "device.count": Field(int, "number of processes that trained the model together", needed=False),
-    "time.train_s": Field(int | float, "seconds of training and validation"),
+    "time.train_s": Field(
+        int | float, "seconds of training and validation, with calibration and the features of a frozen encoder"
+    ),
     "time.test_s": Field(int | float, "seconds of the test"),
     "time.step_ms": Field(int | float, "milliseconds per training step"),
     "memory.peak_mb": Field(int | float, "peak memory in MB: on a GPU allocated by torch, on a CPU of the process"),
+    "energy.joules": Field(
+        float | None, "energy of training and test that the device used; null where it has no counter", needed=False
+    ),
+    "energy.source": Field(
+        str, "`nvml` (the GPU), `rapl` (all processor packages and their memory) or empty", needed=False
+    ),
     "started": Field(str, "start of the run, UTC", needed=False),
     "finished": Field(str, "end of the run, UTC"),
     "files": Field(dict, "hash of every other file of the run; a file that differs is an error", needed=False),

@@ -19,8 +19,10 @@ from own_data import write_card
 
 from deflect import config
 from deflect.analysis import figures as draw
+from deflect.analysis.audits import doubtful_labels, near_duplicates
 from deflect.analysis.comparison import load_references
 from deflect.analysis.figures.confusion import total_confusion
+from deflect.analysis.figures.cost import costs
 from deflect.analysis.figures.curves import load_history
 from deflect.analysis.figures.efficiency import pareto
 from deflect.analysis.figures.importance import descriptor_gains, feature_shares
@@ -29,13 +31,14 @@ from deflect.analysis.figures.labels import Label, place
 from deflect.analysis.figures.maps import RIGHT, WRONG, TestImages, errors, most_classes, palette
 from deflect.analysis.looks import LOOKS
 from deflect.analysis.records import load_study
-from deflect.analysis.summary import economy, summary
+from deflect.analysis.summary import economy, facts, summary
 from deflect.bands import HLS_S30, BandSet
 from deflect.composite import composite
 from deflect.errors import DataError
 from deflect.files import read_json, write_json
 from deflect.record import read_record
 from deflect.settings import METHODS
+from deflect.settings.claims import load_claims
 from deflect.workflow import segmentation_datasets
 
 
@@ -121,7 +124,21 @@ def test_inside_deflect_with_a_missing_run(tmp_path):
 
 
 def test_cost_axes_start_at_zero(study):
-    assert [axes.get_xlim()[0] for axes in draw.cost(study).axes] == [0, 0]
+    assert [axes.get_xlim()[0] for axes in draw.cost(study).axes] == [0, 0, 0]
+
+
+def test_cost_shows_totals_and_the_energy_of_methods_whose_runs_all_have_it(tmp_path):
+    for seed, gfm in enumerate(("scale_mae", "dino_mc")):
+        known = {"joules": 5400.0 + 3600 * seed, "source": "rapl"}
+        make_run(tmp_path, "so2sat", gfm, "deflect", energy=known, time__train_s=1800.0)
+        make_run(tmp_path, "so2sat", gfm, "lora", energy=known if seed else {"joules": None, "source": ""})
+    study = load_study(tmp_path)
+    table = costs(study).set_index("method")
+    assert table.joules["deflect"] == 14_400
+    assert np.isnan(table.joules["lora"])
+    labels = [axes.get_xlabel() for axes in draw.cost(study).axes]
+    assert labels[2:] == ["training time of all runs (h)", "energy of all runs (Wh)"]
+    assert "; 0.0065 kWh by 3 of 4 runs" in facts(study)["Training"]
 
 
 def test_a_share_above_100_percent_is_inside_the_frame(tmp_path):
@@ -270,9 +287,9 @@ def test_summary_is_stable_self_contained_and_lists_problems(tmp_path):
     make_study(tmp_path, ["brick_kiln", "mados"], ["scale_mae"], ["deflect", "lora", "frozen"])
     (tmp_path / "mados/scale_mae/lora/seed0/record.json").unlink()
     make_run(tmp_path, "mados", "scale_mae", "frozen", code__sha256="older")
-    references = load_references("references/paper.csv")
-    page = summary(load_study(tmp_path), references, resamples=100)
-    assert page == summary(load_study(tmp_path), references, resamples=100)
+    given = load_references("references/paper.csv"), load_claims("references/claims.yaml")
+    page = summary(load_study(tmp_path), *given, resamples=100)
+    assert page == summary(load_study(tmp_path), *given, resamples=100)
     assert "Simulated data, small GFMs" in page
     assert "missing: mados/scale_mae/lora/seed0" in page
     assert "left out: mados/scale_mae/frozen/seed0 (another state of the code" in page
@@ -281,9 +298,29 @@ def test_summary_is_stable_self_contained_and_lists_problems(tmp_path):
     assert "$" not in re.sub(r"base64,[^\"]*", "", page)
 
 
+def test_summary_counts_near_duplicates_of_the_data_of_the_runs(tmp_path):
+    make_study(tmp_path, ["so2sat", "forestnet", "mados"], ["scale_mae"], ["deflect", "lora"])
+    study = load_study(tmp_path)
+    facts = {"store_sha256": "store of so2sat", "test": {"images": 24, "near": 3, "exact": 1}}
+    other = {"store_sha256": "an older store", "test": {"images": 24, "near": 0, "exact": 0}}
+    found = {"so2sat": facts, "mados": other}
+    text = "So2Sat 3 of 24 (1 of them exact copies), ForestNet not checked, MADOS not checked."
+    assert near_duplicates(study, found).endswith(f"in the training split: {text}")
+    assert text in summary(study, load_references("references/paper.csv"), 10, found)
+    assert doubtful_labels(study) == ""  # simulated
+
+
+def test_summary_of_real_data_names_doubtful_labels(tmp_path):
+    make_study(tmp_path, ["forestnet", "mados"], ["scale_mae"], ["deflect", "lora"], study="paper")
+    study = load_study(tmp_path)
+    assert "ForestNet 299 of 993 (https" in doubtful_labels(study)
+    assert "ForestNet 299 of 993" in summary(study, load_references("references/paper.csv"), 10)
+
+
 def test_summary_of_real_data_counts_verdicts(tmp_path):
     make_run(tmp_path, "mados", "scale_mae", "deflect", study="paper", score=0.51)
-    page = summary(load_study(tmp_path), load_references("references/paper.csv"), resamples=100)
+    given = load_references("references/paper.csv"), load_claims("references/claims.yaml")
+    page = summary(load_study(tmp_path), *given, resamples=100)
     assert "1 inside" in page
     assert "Simulated" not in page
 

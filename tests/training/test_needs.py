@@ -1,4 +1,4 @@
-"""Estimated disk space and CPU time of a study."""
+"""Estimated disk space and downloads of a study."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def test_needs_of_the_paper_study_equal_those_computed_by_hand(paper: Config) ->
     assert found["prepared data"] == pytest.approx(by_hand, rel=1e-3)
     assert found["downloads and unpacked files"] == pytest.approx(33.4 * GB, rel=0.01)
     assert found["checkpoint of the largest run"] == pytest.approx(4 * 303e6 * 4, rel=0.01)
-    assert needs.core_hours(paper) == pytest.approx(88_000, rel=0.02)
+    archives = 2_200_000_000 + 7_500_000_000 + 6_200_000_000 + 2_645_552_531 + 4_038_418_740
+    assert needs.download_bytes(paper)[0] == archives
 
 
 def test_weights_of_one_seed_take_a_third(paper: Config) -> None:
@@ -46,7 +47,7 @@ def test_weights_of_one_seed_take_a_third(paper: Config) -> None:
 def test_a_simulated_study_needs_little(paper: Config) -> None:
     mini = load(ROOT / "config.yaml", "mini")
     assert sum(needs.disk_needs(mini).values()) < 0.01 * GB
-    assert needs.core_hours(mini) == 0
+    assert needs.download_bytes(mini) == (0, 0)
     assert "less than 1 GB" in needs.needs_line(mini)
 
 

@@ -19,6 +19,7 @@ PLUMBING = """
 #: Modules of other steps that a step imports for names of files, checks and file formats.
 BORROWED = {
     "prepare": "data/fetch/sources.py data/simulate settings/simulation.py",
+    "duplicates": "bands.py data/card.py data/store.py record.py settings",
     "pretrain": "settings/methods.py settings/simulation.py settings/training.py",
     "train": "composite.py data/disk.py record.py",
 }
@@ -26,6 +27,7 @@ MODULES = {
     "simulate": "deflect.data.simulate",
     "prepare": "deflect.data.prepare",
     "pretrain": "deflect.gfms.pretrain",
+    "duplicates": "deflect.data.duplicates",
     "convert": "deflect.gfms.convert, deflect.gfms.verify",
     "train": "deflect.training.run",
 }
@@ -63,7 +65,8 @@ def fingerprints() -> dict[str, str]:
 CHANGES = {
     "bands.py": {"simulate", "prepare", "train"},
     "data/simulate/so2sat.py": {"simulate"},
-    "data/catalog.yaml": {"prepare"},
+    "data/catalog.yaml": {"prepare", "report"},
+    "data/duplicates.py": {"duplicates"},
     "data/readers/mados.py": {"prepare"},
     "gfms/vit.py": {"pretrain", "convert", "train"},
     "gfms/pretrain.py": {"pretrain"},
@@ -75,10 +78,12 @@ CHANGES = {
     "training/search.py": {"tune"},
     "analysis/tables.py": {"report"},
     "cli/report.py": {"report"},
+    "settings/claims.py": {"report"},
 }
 NOTHING = (
     "cli/data.py config.py errors.py workflow.py data/fetch/status.py data/manifest.py gfms/fetch.py "
-    "settings/fields.py settings/tuning.py training/grid.py training/needs.py training/tracking.py"
+    "settings/fields.py settings/tuning.py training/energy.py training/grid.py training/hours.py training/needs.py "
+    "training/timing.py training/tracking.py"
 )
 
 

@@ -67,10 +67,14 @@ def project(finished, tmp_path) -> Path:
 
 def test_study_writes_every_contracted_file(finished):
     results = finished[0] / "results/mini"
-    for name in ("main", "patch_embed", "ablation", "comparison"):
+    names = ("main", "patch_embed", "ablation", "sensitivity", "tuned", "comparison", "claims", "calibration")
+    for name in names:
         assert all((results / f"tables/{name}.{kind}").stat().st_size for kind in ("csv", "md", "tex"))
     assert all((results / f"figures/parameter_efficiency.{kind}").stat().st_size > 5000 for kind in ("png", "pdf"))
     assert len(list(finished[0].glob(RECORDS))) == 6
+    found = json.loads((results / "duplicates/brick_kiln.json").read_text())
+    text = f"Brick Kiln {found['test']['near']} of {found['test']['images']}"
+    assert f"near-duplicate in the training split: {text}" in (results / "summary.html").read_text()
     assert (results / "report.html").stat().st_size > 100_000
     main = (results / "tables/main.csv").read_text().splitlines()
     assert main[0] == (

@@ -15,7 +15,13 @@ from deflect.data.manifest import folder_sha256
 from deflect.errors import DeflectError
 from deflect.fingerprint import code_sha256
 from deflect.cli.machine import make_usable
-from deflect.workflow import config_file, grid, segmentation_datasets, shell_prefix
+from deflect.workflow import (
+    config_file,
+    grid,
+    prepared_datasets,
+    segmentation_datasets,
+    shell_prefix,
+)
 
 try:
     # Snakemake accepts a key given twice, deflect refuses it.
@@ -68,6 +74,7 @@ RESULTS = f"results/{STUDY.name}"
 STORE = f"data/prepared/{STUDY.name}/{{dataset}}/store.json"
 # Written after the weights, with their hash.
 GFM_CARD = f"weights/{STUDY.name}/{{gfm}}.json"
+DUPLICATES = f"{RESULTS}/duplicates/{{dataset}}.json"
 INDEX = f"{RESULTS}/runs/index.csv"
 RUN = f"{RESULTS}/runs/{{dataset}}/{{gfm}}/{{method}}/seed{{seed}}"
 RECORD = f"{RUN}/record.json"

@@ -243,6 +243,12 @@ def devices(frame: pd.DataFrame) -> list[str]:
     return sorted({str(record["device"].get("name") or record["device"]["type"]) for record in frame.record})
 
 
+def joules(frame: pd.DataFrame) -> pd.Series:
+    """The energy of each run in joules; NaN where its record has none."""
+    values = [record.get("energy", {}).get("joules") for record in frame.record]
+    return pd.Series(values, frame.index, dtype=float)
+
+
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
     """Test metrics as fractions by name, the headline first; per-class values as ``IoU:{class}``; no losses."""
     flat = {record["score"]["metric"]: record["score"]["value"]}
@@ -266,3 +272,12 @@ def run_arrays(folder: Path, record: Mapping[str, Any], name: str, keys: Sequenc
         if lacking := [key for key in keys if key not in file.files]:
             raise DataError(f"{path}: no {', '.join(lacking)}; {REMEDY}")
         return {key: file[key] for key in keys}
+
+
+def has_arrays(folder: Path, name: str, keys: Sequence[str]) -> bool:
+    """Whether a run has the ``.npz`` file ``name`` with the arrays ``keys``; earlier versions kept fewer."""
+    path = folder / name
+    if not path.exists():
+        return False
+    with np.load(path, allow_pickle=False) as file:
+        return set(keys) <= set(file.files)

@@ -10,8 +10,8 @@ import pandas as pd
 from deflect.analysis.looks import ordered, title
 from deflect.analysis.paired import compare
 from deflect.analysis.records import StudyRuns
-from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, score, signed, span
-from deflect.analysis.tables import gap_notes, seeds_note
+from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, counted, score, signed, span
+from deflect.analysis.tables import gap_notes
 from deflect.record import PREDICTIONS
 
 KEYS = ["dataset", "gfm", "method", "seed"]
@@ -95,7 +95,7 @@ def _printed(frame: pd.DataFrame, study: StudyRuns, resamples: int) -> PrintedTa
         f"Difference: tuned minus main grid in points, 95 % interval of {resamples:,} paired resamples of the test "
         "images, and of the seeds where there are several.",
         "Search: time of all trials, and as a multiple of one training per dataset and GFM.",
-        seeds_note(frame.n),
+        f"Scores: mean over GFMs and {counted(int(max(frame.n, default=0)), 'seed')}; trials have the first seed.",
     ]
     heading = f"Tuned settings: test scores in % on {study.data}"
     header = ["Method", "main grid", "tuned", "difference", "learning rate", "rank", "search"]

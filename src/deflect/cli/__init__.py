@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--study", help="which study of the configuration, mini or paper (default: its own choice)")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    data = commands.add_parser("data", help="fetch, verify, simulate and prepare datasets")
+    data = commands.add_parser("data", help="fetch, verify, simulate, prepare and check datasets")
     steps = data.add_subparsers(required=True, metavar="STEP")
     _add(steps, "status", "data.status", "what is fetched, verified and prepared, and how to get the rest")
     for name, text in (
@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
         ("verify", "compare downloaded files with their checksums"),
         ("simulate", "write simulated raw files in the published formats"),
         ("prepare", "read raw files into the store that training uses"),
+        ("duplicates", "count images of val and test that are almost in train"),
     ):
         step = _add(steps, name, f"data.{name}", text)
         step.add_argument("datasets", nargs="*", metavar="NAME", help=", ".join(DATASETS))
@@ -93,6 +94,12 @@ def parser() -> argparse.ArgumentParser:
         step = _add(steps, name, f"gfm.{name}", text)
         step.add_argument("gfms", nargs="+", metavar="NAME", choices=GFMS, help=", ".join(GFMS))
 
+    plan = _add(
+        commands, "plan", "plan.plan", "estimate runs, time, disk, memory and energy of the study; trains nothing"
+    )
+    plan.add_argument("--study", default=argparse.SUPPRESS, help="the same as before the command")
+    plan.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
+    plan.add_argument("--devices", type=int, default=8, metavar="N", help="devices to divide the time by (default: 8)")
     train = _add(commands, "train", "runs.train", "train runs of the study; those already finished are skipped")
     tune = _add(commands, "tune", "runs.tune", "search learning rates and ranks on validation; see `tuning`")
     for step in (train, tune):

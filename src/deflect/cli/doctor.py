@@ -66,7 +66,7 @@ def configuration(path: Path | None, name: str | None) -> Iterator[Finding]:
     """The study, the GPU and the disk space."""
     import torch
 
-    from deflect.training.needs import core_hours, disk_needs, needs_line
+    from deflect.training.needs import disk_needs, needs_line
 
     config = None
     try:
@@ -78,9 +78,7 @@ def configuration(path: Path | None, name: str | None) -> Iterator[Finding]:
     if torch.cuda.is_available():
         yield "ok", f"GPU: {torch.cuda.get_device_name()} (CUDA {torch.version.cuda})"
     else:
-        yield "note", "no GPU: the mini study runs on the CPU; the paper study needs a GPU machine"
-        if config and (hours := core_hours(config)):
-            yield "note", f"study {study.name} would take about {hours:,.0f} hours of one CPU core to train"
+        yield "note", "no GPU: the mini study runs on the CPU, the paper study needs a GPU; `deflect plan` gives hours"
     if config:
         free = shutil.disk_usage(Path()).free
         enough = free > sum(disk_needs(config).values())

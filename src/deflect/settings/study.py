@@ -211,6 +211,10 @@ class Study(StudySettings):
     def prepared(self, dataset: str) -> Path:
         return Path("data/prepared") / self.name / dataset
 
+    def duplicates(self, dataset: str) -> Path:
+        """What the check for near-duplicates between its splits found."""
+        return self.results / "duplicates" / f"{dataset}.json"
+
     def gfm_weights(self, gfm: str) -> Path:
         return Path("weights") / self.name / f"{gfm}.safetensors"
 

@@ -11,6 +11,7 @@ from functools import partial
 
 from deflect.data.store import Store
 from deflect.errors import ConfigError, DeflectError, one_line
+from deflect.files import sha256_json
 from deflect.settings.study import Config, RunName
 from deflect.training.context import world_size
 from deflect.training.run import train
@@ -116,6 +117,16 @@ def _choose(runs: list[RunName], chosen: Mapping[str, Sequence | None]) -> list[
     if not runs:
         raise ConfigError("no run of this study has all that was chosen; variants run on a part of the study")
     return runs
+
+
+def fingerprint(config: Config, run: RunName) -> str:
+    """The fingerprint that the record of a run would have now.
+
+    Raises:
+        DataError, FileNotFoundError: its data or weights are missing.
+    """
+    spec = _spec(config, run, "auto", 0)
+    return sha256_json(spec.identity(Store(spec.store).card.sha256))
 
 
 def _spec(config: Config, run: RunName, device: str, threads: int) -> RunSpec:

@@ -20,6 +20,7 @@ from deflect.settings.training import TrainSettings
 from deflect.training.batches import Batches, Inputs, batch_starts, training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
+from deflect.training.energy import Stopwatch
 from deflect.training.model import TaskModel, cross_entropy_sum
 from deflect.training.scoring import score
 
@@ -30,7 +31,7 @@ class Fit:
 
     ``history`` has one row per epoch: epoch (from 1), lr, train_loss, val_loss, val_score, seconds; NaN without
     validation. ``best`` is the state of the model after ``best_epoch`` (0: untrained), ``val`` its validation metrics,
-    ``best_value`` what ``selection`` compares.
+    ``best_value`` what ``selection`` compares. ``joules`` is NaN where the device has no counter.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Fit:
     val: dict[str, Any] = field(default_factory=dict)
     step_s: float = 0.0
     steps: int = 0
+    joules: float = 0.0
 
 
 def fit(
@@ -72,6 +74,8 @@ def fit(
         now = Fit(**saved["fit"])
     parallel = context.ranks.wrap(model, context.device)
 
+    watch = Stopwatch(context.device)
+
     def validate(epoch: int) -> dict[str, float]:
         """Score the validation split and keep the model's state if it is the best one."""
         context.ranks.share_buffers(model)
@@ -97,7 +101,9 @@ def fit(
         row = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], "train_loss": train_loss}
         due = (epoch + 1) % settings.validate_every == 0 or epoch + 1 == settings.epochs
         row |= validate(epoch + 1) if due else {"val_loss": math.nan, "val_score": math.nan}
-        now.history.append(row | {"seconds": time.perf_counter() - began})
+        seconds, joules = watch.lap()
+        now.joules += joules
+        now.history.append(row | {"seconds": seconds})
         log(now.history[-1])
         if context.ranks.first and checkpoint.due(epoch):
             parts = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(), "fit": dict(vars(now))}

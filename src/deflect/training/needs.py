@@ -1,4 +1,4 @@
-"""Disk space and CPU time that a study needs, from its configuration, the catalog and the models."""
+"""Disk space and downloads that a study needs, from its configuration, the catalog and the models."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ from deflect.training.model import build_head
 FLOAT = 4
 #: Predictions, history, record and cards of a run.
 SMALL_FILES = 300_000
-#: CPU seconds of one image in a training step of DEFLECT in bf16: measured for Scale-MAE at batch 8, for the others in
-#: proportion to the steps in docs/performance.md.
-CORE_SECONDS = {"scale_mae": 1.75, "cross_scale_mae": 0.55, "dino_mc": 0.84}
 
 
 def disk_needs(config: Config) -> dict[str, int]:
@@ -42,15 +39,12 @@ def disk_needs(config: Config) -> dict[str, int]:
     }
 
 
-def core_hours(config: Config) -> float:
-    """About how many hours of one CPU core training full GFMs on published datasets would take; 0 for mini ones."""
-    study, seconds = config.study, 0.0
-    for run in study.runs() if study.gfm_size == "full" else ():
-        if run.dataset in DATASETS and run.method != "spectral_probe":  # which does not run the GFM
-            sheet = dataset_sheet(run.dataset)
-            epochs = study.training_of(run.dataset, sheet.task).epochs
-            seconds += epochs * sheet.splits["train"] * CORE_SECONDS.get(run.gfm, 0)
-    return seconds / 3600
+def download_bytes(config: Config) -> tuple[int, int]:
+    """Bytes of the archives and of the weights to download; an archive of unpublished size counts as unpacked."""
+    study = config.study
+    sources = [dataset_sheet(name).source for name in study.datasets if name in DATASETS and not study.simulated]
+    weights = sum(2 * gfm_bytes(gfm, study.size_of(gfm)) for gfm in study.gfms if study.gfm_size != "mini")
+    return sum(source.bytes or source.unpacked_bytes or 0 for source in sources), weights
 
 
 def needs_line(config: Config) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import platform
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +25,10 @@ from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
 from deflect.training import provenance
-from deflect.training.batches import FewLabels
+from deflect.training.batches import Batches, FewLabels
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context, choose_device, process_group, run_lock
+from deflect.training.energy import Stopwatch
 from deflect.training.few_labels import labelled_rows
 from deflect.training.loop import Fit, fit
 from deflect.training.model import TaskModel, build_gfm, build_model, cached_features, calibrate
@@ -69,7 +70,8 @@ def validate(spec: RunSpec) -> tuple[float, float]:
     store.verify(["train", "val"])
     context = Context(spec.training, spec.seed, ready_device(spec))
     run = Run(spec, store, spec.identity(store.card.sha256), context)
-    fitted = run.fit(run.build(), None)
+    model = run.build()
+    fitted = run.fit(model, *run.ready(model), None)
     return fitted.val[spec.training.metric(store.card.task)], sum(row["seconds"] for row in fitted.history)
 
 
@@ -112,36 +114,50 @@ class Run:
         """Train, test and, in the first of several processes, write."""
         provenance.reset_peak_memory(self.context.device)
         context, model = self.context, self.build()
+        watch = Stopwatch(context.device)
+        train, val = self.ready(model)
+        ready_s, ready_joules = watch.lap()
         tracker = Tracker(self.spec, self.fingerprint, self.identity) if context.ranks.first else None
-        fitted = self.fit(model, tracker)
+        fitted = self.fit(model, train, val, tracker)
         model.load_state(fitted.best)
 
-        began = time.perf_counter()
+        watch.lap()
         test = self.store.split("test")
         predictions = Predictions(test)
         result = score(model, test, context.alone, predictions.add)
         arrays = predictions.arrays()
         result.check("test")
-        test_s = time.perf_counter() - began
+        test_s, test_joules = watch.lap()
         if tracker:
-            record = self._record(model, fitted, result, test_s)
+            train_s = ready_s + sum(row["seconds"] for row in fitted.history)
+            joules = ready_joules + fitted.joules + test_joules
+            used = {
+                "time": {"train_s": train_s, "test_s": test_s, "step_ms": 1000 * fitted.step_s / fitted.steps},
+                "energy": {"joules": joules, "source": watch.meter.source},
+            }
+            if math.isnan(joules):  # also where the part before a resumption was not measured
+                used["energy"] = {"joules": None, "source": ""}
+            record = self._record(model, fitted, result, used)
             self._write(model, fitted, record, arrays)
             tracker.finish(record, arrays, test)
 
     def build(self) -> TaskModel:
-        """The adapted GFM with its head, calibrated on training images."""
+        """The adapted GFM with its head."""
         spec, context = self.spec, self.context
         if context.ranks.first:
             print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
         gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, self.card, context)
-        model = build_model(gfm, spec.method, spec.method_settings, self.card, context)
-        calibrate(model, self.store.split("train"), context)
-        return model
+        return build_model(gfm, spec.method, spec.method_settings, self.card, context)
 
-    def fit(self, model: TaskModel, tracker: Tracker | None) -> Fit:
-        """Train on the training split and select on validation."""
+    def ready(self, model: TaskModel) -> tuple[Batches, Batches]:
+        """Calibrate the method on training images; train and val, or their features if these never change."""
         splits = [self.store.split(name) for name in ("train", "val")]
+        calibrate(model, splits[0], self.context)
         train, val = (cached_features(model, split, self.context) or split for split in splits)
+        return train, val
+
+    def fit(self, model: TaskModel, train: Batches, val: Batches, tracker: Tracker | None) -> Fit:
+        """Train on the training split and select on validation."""
         labelled = FewLabels(train, self.labelled) if len(self.labelled) < len(train) else train
         progress = Progress(self.spec.slug, self.spec.training.epochs, show=self.context.ranks.first)
 
@@ -155,8 +171,8 @@ class Run:
         finally:
             progress.close()
 
-    def _record(self, model: TaskModel, fitted: Fit, result: Result, test_s: float) -> dict[str, Any]:
-        """The record without the hashes of the run's files."""
+    def _record(self, model: TaskModel, fitted: Fit, result: Result, used: Mapping[str, Any]) -> dict[str, Any]:
+        """The record, with the time and energy ``used``, without the hashes of the run's files."""
         spec, card, config = self.spec, self.card, model.adapted.config
         bands = card.bands.names if config.bands == "all" else [card.bands.names[i] for i in card.bands.rgb]
         head = sum(p.numel() for p in model.head.parameters())
@@ -190,11 +206,7 @@ class Run:
             "packages": provenance.packages(),
             "platform": platform.platform(),
             "device": provenance.device_facts(self.context.device) | {"count": self.context.ranks.world},
-            "time": {
-                "train_s": sum(row["seconds"] for row in fitted.history),
-                "test_s": test_s,
-                "step_ms": 1000 * fitted.step_s / fitted.steps,
-            },
+            **used,
             "memory": {"peak_mb": provenance.peak_memory_mb(self.context.device)},
             "started": self.started,
             "finished": timestamp(),
