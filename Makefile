@@ -61,7 +61,7 @@ kill-test: $(READY) ## kill a small study 60 times and compare its results (half
 rehearsal: $(READY) ## fetch, prepare and start to train on datasets of the published sizes (half an hour, 25 GB; ARGUMENTS=FOLDER)
 	PYTHONPATH=tests/helpers python tests/long/rehearsal.py $(ARGUMENTS)
 
-real-scene: $(READY) ## compare methods on one real Landsat scene with real weights, where these files are (some 10 minutes)
+real-scene: $(READY) ## compare methods on one real Landsat scene with real weights, where both are (a quarter of an hour)
 	PYTHONPATH=tests/helpers python tests/long/real_scene.py
 
 mutation: $(READY) ## change the code in many places and count what the tests notice (half an hour; ARGUMENTS="--help")
