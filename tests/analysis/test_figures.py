@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from make_records import BLOCKS, PIXELS, make_run, make_store, make_study
 from matplotlib.backends.backend_agg import FigureCanvasAgg
