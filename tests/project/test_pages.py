@@ -68,6 +68,7 @@ COVERED = {
     "snakemake --cores 4 --config study=paper --until fetch fetch_gfm": "downloads; planned here",
     "snakemake --cores all": "test_a_small_study_reaches_its_report",
     "snakemake --cores all --config study=paper": "needs a GPU and days; planned here",
+    "snakemake --cores all --config study=mini_evidence": "takes twenty minutes; planned here",
     "snakemake --cores all --config study=sensitivity": "needs a GPU and days; planned here",
     "snakemake --cores all --directory DIR": "test_a_small_study_reaches_its_report",
     "snakemake --cores all --use-conda": "test_a_small_study_reaches_its_report",
