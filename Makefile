@@ -26,7 +26,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test test-all test-gpu kill-test rehearsal mutation geobench-check lint bench lock schema docs pictures clean
+.PHONY: help env reproduce test test-all test-gpu kill-test rehearsal mutation geobench-check lint bench mini-schedule lock schema docs pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,10 @@ geobench-check: $(READY) ## read the simulated files with the geobench package, 
 	test -x .venv/geobench/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv/geobench
 	$(BIN)/uv pip install --quiet --python .venv/geobench/bin/python geobench==$(GEOBENCH_VERSION)
 	PYTHONPATH=tests/helpers python tests/long/geobench_reads.py .venv/geobench/bin/python
+
+mini-schedule: $(READY) ## compare learning rates of the mini study by their validation scores (ten minutes)
+	snakemake --cores $(CORES) --config study=mini --until prepare pretrain
+	PYTHONPATH=src python benchmarks/mini_schedule.py
 
 lint: $(READY) ## run ruff, snakefmt, mypy and snakemake --lint
 	ruff check .

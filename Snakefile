@@ -35,6 +35,10 @@ else:
     include: "workflow/rules/gfms.smk"
     include: "workflow/rules/runs.smk"
 
+    if TUNED:
+
+        include: "workflow/rules/tune.smk"
+
 
 include: "workflow/rules/report.smk"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deflect.analysis.render import pipe_table
-from deflect.data.catalog import AS_PUBLISHED, DATASETS, DatasetSheet
+from deflect.data.catalog import AS_PUBLISHED, AUDIT, DATASETS, DatasetSheet
 from deflect.data.disk import human
 from deflect.data.fetch.sources import Source
 
@@ -77,6 +77,11 @@ def _facts(sheet: DatasetSheet) -> str:
         "split sizes": "official" if sheet.splits_exact else "as commonly quoted; a difference is logged, not refused",
         "published statistics": f"{sheet.published_source}; a recomputation may differ by {mean} (mean), {std} (std)",
     }
+    if sheet.doubtful_labels is not None:
+        count = f"{sheet.doubtful_labels} of {sheet.splits['test']}"
+        facts["doubtful test labels"] = (
+            f"{count} in an [automatic audit]({AUDIT}); no person checked them, and hard images count too"
+        )
     return pipe_table(("fact", "value"), facts.items())
 
 

@@ -12,7 +12,10 @@ PACKAGE = Path(__file__).parent
 #: Step -> files and folders of the package, with "!" those that no result depends on. The last match counts.
 STEPS = {
     "simulate": "bands.py data/simulate settings/simulation.py",
-    "prepare": "bands.py data !data/simulate !data/fetch !data/disk.py !data/manifest.py !data/store.py",
+    "prepare": """
+        bands.py data !data/simulate !data/fetch !data/disk.py !data/manifest.py !data/store.py
+        !data/duplicates.py""",
+    "duplicates": "data/duplicates.py",
     "pretrain": "gfms !gfms/fetch.py !gfms/verify.py settings/pretraining.py",
     "convert": "gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py",
     "train": """
@@ -22,8 +25,11 @@ STEPS = {
         !gfms/convert.py !gfms/checkpoint.py !gfms/verify.py
         methods
         training !training/energy.py !training/evaluate.py !training/grid.py !training/hours.py !training/needs.py
-        !training/timing.py !training/tracking.py""",
-    "report": "analysis cli/report.py record.py composite.py",
+        !training/search.py !training/timing.py !training/tracking.py""",
+    "tune": "training/search.py",  # besides "train"
+    "report": """
+        analysis cli/report.py record.py composite.py settings/claims.py settings/decisions.py
+        data/catalog.py data/catalog.yaml""",
 }
 
 

@@ -68,6 +68,12 @@ FIELDS = {
     "parameters.modules": Field(dict, "tuned parameters by module, `*` for the block", needed=False),
     "settings.method": Field(dict, "every setting of the method"),
     "settings.training": Field(dict, "every setting of training"),
+    "search": Field(
+        dict | None,
+        "the search that chose learning rate and rank: `path` and `sha256` of its result, number of `trials`, best "
+        "`val` score, and `seconds` of all trials; null where none did",
+        needed=False,
+    ),
     "fingerprint": Field(str, "hash of all that determines the result; a run with the same one is not trained again"),
     "data.store_sha256": Field(str, "hash of the prepared dataset"),
     "data.splits": Field(dict, "number of images by split", needed=False),
@@ -87,9 +93,7 @@ FIELDS = {
     "device.name": Field(str, "name of the processor or GPU", needed=False),
     "device.threads": Field(int, "CPU threads of torch", needed=False),
     "device.count": Field(int, "number of processes that trained the model together", needed=False),
-    "time.train_s": Field(
-        int | float, "seconds of training and validation, with calibration and the features of a frozen encoder"
-    ),
+    "time.train_s": Field(int | float, "seconds of training and validation, with the features of a frozen encoder"),
     "time.test_s": Field(int | float, "seconds of the test"),
     "time.step_ms": Field(int | float, "milliseconds per training step"),
     "memory.peak_mb": Field(int | float, "peak memory in MB: on a GPU allocated by torch, on a CPU of the process"),

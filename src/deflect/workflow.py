@@ -59,20 +59,22 @@ def grid(study: Study) -> dict[str, Any]:
     return {"blocks": blocks} | ({"titles": titles} if titles else {})
 
 
+def prepared_datasets(study: Study) -> list[str]:
+    """The study's datasets; a report on the finished runs leaves out those without a store."""
+    if os.environ.get(PRESENT_RUNS):
+        return [name for name in study.datasets if (study.prepared(name) / "store.json").exists()]
+    return list(study.datasets)
+
+
 def segmentation_datasets(study: Study) -> list[str]:
     """The study's segmentation datasets, of which maps are shown.
-
-    A report on the finished runs leaves out those without a store, so that the others have their tables.
 
     Raises:
         DeflectError: the card of a user's own dataset, which has its task, is not valid.
     """
     tasks = dict.fromkeys(("burn_scars", "mados"), "segmentation")
     tasks |= {name: sheet.task for name, sheet in _own(study).items()}
-    found = [name for name in study.datasets if tasks.get(name) == "segmentation"]
-    if os.environ.get(PRESENT_RUNS):
-        found = [name for name in found if (study.prepared(name) / "store.json").exists()]
-    return found
+    return [name for name in prepared_datasets(study) if tasks.get(name) == "segmentation"]
 
 
 def _own(study: Study) -> dict[str, Any]:

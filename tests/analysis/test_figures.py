@@ -19,6 +19,7 @@ from own_data import write_card
 
 from deflect import config
 from deflect.analysis import figures as draw
+from deflect.analysis.audits import doubtful_labels, near_duplicates
 from deflect.analysis.comparison import load_references
 from deflect.analysis.figures.confusion import total_confusion
 from deflect.analysis.figures.cost import costs
@@ -37,6 +38,7 @@ from deflect.errors import DataError
 from deflect.files import read_json, write_json
 from deflect.record import read_record
 from deflect.settings import METHODS
+from deflect.settings.claims import load_claims
 from deflect.workflow import segmentation_datasets
 
 
@@ -285,9 +287,9 @@ def test_summary_is_stable_self_contained_and_lists_problems(tmp_path):
     make_study(tmp_path, ["brick_kiln", "mados"], ["scale_mae"], ["deflect", "lora", "frozen"])
     (tmp_path / "mados/scale_mae/lora/seed0/record.json").unlink()
     make_run(tmp_path, "mados", "scale_mae", "frozen", code__sha256="older")
-    references = load_references("references/paper.csv")
-    page = summary(load_study(tmp_path), references, resamples=100)
-    assert page == summary(load_study(tmp_path), references, resamples=100)
+    given = load_references("references/paper.csv"), load_claims("references/claims.yaml")
+    page = summary(load_study(tmp_path), *given, resamples=100)
+    assert page == summary(load_study(tmp_path), *given, resamples=100)
     assert "Simulated data, small GFMs" in page
     assert "missing: mados/scale_mae/lora/seed0" in page
     assert "left out: mados/scale_mae/frozen/seed0 (another state of the code" in page
@@ -296,9 +298,29 @@ def test_summary_is_stable_self_contained_and_lists_problems(tmp_path):
     assert "$" not in re.sub(r"base64,[^\"]*", "", page)
 
 
+def test_summary_counts_near_duplicates_of_the_data_of_the_runs(tmp_path):
+    make_study(tmp_path, ["so2sat", "forestnet", "mados"], ["scale_mae"], ["deflect", "lora"])
+    study = load_study(tmp_path)
+    facts = {"store_sha256": "store of so2sat", "test": {"images": 24, "near": 3, "exact": 1}}
+    other = {"store_sha256": "an older store", "test": {"images": 24, "near": 0, "exact": 0}}
+    found = {"so2sat": facts, "mados": other}
+    text = "So2Sat 3 of 24 (1 of them exact copies), ForestNet not checked, MADOS not checked."
+    assert near_duplicates(study, found).endswith(f"in the training split: {text}")
+    assert text in summary(study, load_references("references/paper.csv"), 10, found)
+    assert doubtful_labels(study) == ""  # simulated
+
+
+def test_summary_of_real_data_names_doubtful_labels(tmp_path):
+    make_study(tmp_path, ["forestnet", "mados"], ["scale_mae"], ["deflect", "lora"], study="paper")
+    study = load_study(tmp_path)
+    assert "ForestNet 299 of 993 (https" in doubtful_labels(study)
+    assert "ForestNet 299 of 993" in summary(study, load_references("references/paper.csv"), 10)
+
+
 def test_summary_of_real_data_counts_verdicts(tmp_path):
     make_run(tmp_path, "mados", "scale_mae", "deflect", study="paper", score=0.51)
-    page = summary(load_study(tmp_path), load_references("references/paper.csv"), resamples=100)
+    given = load_references("references/paper.csv"), load_claims("references/claims.yaml")
+    page = summary(load_study(tmp_path), *given, resamples=100)
     assert "1 inside" in page
     assert "Simulated" not in page
 

@@ -23,6 +23,7 @@ from deflect.analysis.records import StudyRuns, load_study
 from deflect.analysis.render import Cell, PrintedTable, html, latex, markdown
 from deflect.analysis.summary import summary
 from deflect.cli import main
+from deflect.settings.claims import load_claims
 from deflect.workflow import grid
 
 TITLE = "Crop fields $a$ | <b>50 %</b>"
@@ -74,10 +75,11 @@ def test_titles_appear_in_tables_and_summary(tmp_path: Path, monkeypatch) -> Non
     blocks = [axes | {"methods": METHODS}, axes | {"methods": ["lora+x", "deflect+y"]}]
     study = load_study(tmp_path / "runs", {"blocks": blocks, "titles": {"burn_scars": TITLE}})
     references = comparison.load_references("references/paper.csv")
+    claims = load_claims("references/claims.yaml")
     for _, printed in (tables.main(study), variants.ablation(study), variants.patch_embed(study)):
         cells = [*printed.header, *(cell.text for row in printed.rows if isinstance(row, list) for cell in row)]
         assert any(TITLE in text for text in cells)
-    page = summary(study, references, resamples=10)
+    page = summary(study, references, claims, resamples=10)
     assert "Crop fields $a$ | &lt;b&gt;50 %&lt;/b&gt;" in page
     assert "<b>50" not in page
 

@@ -17,13 +17,21 @@ from deflect.errors import DataError
 NOTEBOOKS = ROOT / "notebooks"
 #: Parameters besides `runs` and `grid`, and the files that each notebook writes.
 OUTPUTS = {
-    "tables": (["references", "resamples", "tables"], ["tables/main", "tables/ranks", "tables/comparison"]),
+    "tables": (
+        ["references", "claims", "resamples", "tables"],
+        ["tables/main", "tables/ranks", "tables/comparison", "tables/claims"],
+    ),
     "parameter_efficiency": (["figures"], ["figures/parameter_efficiency"]),
     "panels": (
         ["figures"],
         ["figures/parameter_efficiency_per_gfm", "figures/parameter_efficiency_per_dataset", "figures/cost"],
     ),
-    "ablation": (["tables"], ["tables/ablation", "tables/patch_embed"]),
+    "ablation": (["resamples", "tables"], ["tables/ablation", "tables/patch_embed", "tables/tuned"]),
+    "sensitivity": (["decisions", "tables"], ["tables/sensitivity"]),
+    "statistics": (
+        ["tables", "figures"],
+        ["tables/calibration", "figures/reliability", "figures/error_overlap"],
+    ),
     "qualitative": (
         ["prepared", "datasets", "gfm", "samples", "figures"],
         ["figures/training_curves", "figures/confusion_matrices", "figures/segmentation_maps_burn_scars"],

@@ -26,6 +26,7 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "READ
 PROGRAMS = ("deflect", "snakemake", "make", "dvc", "python", "pytest", "wandb", "git", "source", "conda", "pip", "uv")
 #: Each command of the pages: the test that runs it as it is or made small, or why it cannot run here.
 COVERED = {
+    "deflect data duplicates NAME": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect data fetch NAME": "downloads; test_fetch_dataset.py has a server of its own",
     "deflect data prepare fields": "test_own_dataset_joins_the_study_as_the_page_says",
     "deflect data simulate": "test_a_small_study_reaches_its_report",
@@ -38,6 +39,7 @@ COVERED = {
     "deflect plan --study paper": "test_the_study_can_be_named_before_and_after_the_command",
     "deflect records": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect report": "test_deleted_results_come_back_byte_for_byte_without_training",
+    "deflect tune": "test_tuned_runs_have_the_chosen_settings_and_name_their_search",
     "dvc metrics": "a family; `dvc metrics show` is run",
     "dvc metrics diff": "needs two commits of a finished study",
     "dvc metrics diff main my-branch": "needs two branches of a finished study",

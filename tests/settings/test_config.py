@@ -86,6 +86,17 @@ BAD = [
     ("studies.mini.label_fractions", ["10%"], "label_fractions.0: expected a valid number, found '10%'"),
     ("studies.mini.label_fractions", 0.1, "label_fractions: expected a list, found 0.1"),
     ("studies.mini.label_fractions", [], "label_fractions: expected at least 1 item, found []"),
+    ("studies.mini.tuning", {"trails": 9}, "studies.mini.tuning: unknown key 'trails'; did you mean 'trials'?"),
+    ("studies.mini.tuning.trials", 0, "studies.mini.tuning.trials: expected greater than or equal to 1, found 0"),
+    (
+        "studies.mini.tuning.lr",
+        [1e-2, 1e-5],
+        "tuning.lr: expected the lowest, then the highest learning rate, found [0.01, 1e-05]",
+    ),
+    ("studies.mini.tuning.lr", [1e-3], "studies.mini.tuning.lr: expected at least 2 items, found [0.001]"),
+    ("studies.mini.tuning.lr", [0.0, 1e-3], "studies.mini.tuning.lr.0: expected greater than 0, found 0.0"),
+    ("studies.mini.tuning.ranks", [2, 0], "studies.mini.tuning.ranks.1: expected greater than or equal to 1, found 0"),
+    ("studies.mini.tuning.methods", ["lorra"], "tuning.methods.0: unknown value 'lorra'; did you mean 'lora'?"),
     ("methods.deflect", {"blocks": []}, "methods.deflect.blocks: expected 'all' or at least 1 item, found []"),
     ("methods", None, "methods: expected a mapping, found None"),
 ]
@@ -112,7 +123,7 @@ def test_every_study_of_the_file_is_valid():
     for study in GOOD["studies"]:
         config = load(ROOT / "config.yaml", study)
         assert config.study.name == study
-        assert len(config.study.datasets) == 5
+        assert set(config.study.datasets) <= set(DATASETS)
 
 
 def test_runs_of_a_study_are_those_that_its_tables_expect():
@@ -134,6 +145,26 @@ def test_few_labels_are_runs_of_every_method_on_the_part_of_the_variants():
     assert (lora.method, lora.settings, lora.training) == ("lora", {"rank": 16}, {"label_fraction": 0.01})
     with pytest.raises(ConfigError, match=r"studies.mini: label_fractions below 1: expected variants.datasets"):
         parse(changed("studies.mini", GOOD["studies"]["mini"] | {"variants": {}, "label_fractions": [0.1]}))
+
+
+def test_tuned_runs_are_part_of_the_study_only_with_tuning():
+    assert parse(GOOD).study.tuned() == {}
+    study = parse(changed("studies.mini.tuning", {"methods": ["lora", "frozen"]})).study
+    assert {name: variant.method for name, variant in study.parts()["tuned"].items()} == {
+        "lora+tuned": "lora",
+        "frozen+tuned": "frozen",
+    }
+    tuned = {run for run in study.runs() if run.method.endswith("+tuned")}
+    assert len(tuned) == 2 * len(study.variants.datasets) * len(study.variants.gfms)
+    assert len(parse(changed("studies.mini.tuning", {})).study.tuned()) == len(study.methods)
+
+
+def test_tuning_needs_a_part_of_the_study_on_which_it_runs():
+    config = changed("studies.mini.tuning", {"methods": ["lora"]})
+    with pytest.raises(ConfigError, match=r"studies\.mini: tuning\.methods: lora not among the study's methods"):
+        parse(config | {"studies": {"mini": config["studies"]["mini"] | {"methods": ["deflect"]}}})
+    with pytest.raises(ConfigError, match=r"studies\.mini: tuning: expected variants\.datasets and variants\.gfms"):
+        parse(config | {"studies": {"mini": config["studies"]["mini"] | {"variants": {}}}})
 
 
 def test_variant_inherits_the_methods_settings():

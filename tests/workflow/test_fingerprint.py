@@ -15,10 +15,11 @@ from deflect.fingerprint import PACKAGE, STEPS, code_sha256, deciding, is_in
 #: Modules that every step may import and no result depends on. The values of settings are part of the fingerprint.
 PLUMBING = """
     *__init__.py config.py errors.py files.py fingerprint.py progress.py workflow.py
-    settings/fields.py settings/reading.py settings/study.py"""
+    settings/fields.py settings/reading.py settings/study.py settings/tuning.py"""
 #: Modules of other steps that a step imports for names of files, checks and file formats.
 BORROWED = {
     "prepare": "data/fetch/sources.py data/simulate settings/simulation.py",
+    "duplicates": "bands.py data/card.py data/store.py record.py settings",
     "pretrain": "settings/methods.py settings/simulation.py settings/training.py",
     "train": "composite.py data/disk.py record.py",
 }
@@ -26,6 +27,7 @@ MODULES = {
     "simulate": "deflect.data.simulate",
     "prepare": "deflect.data.prepare",
     "pretrain": "deflect.gfms.pretrain",
+    "duplicates": "deflect.data.duplicates",
     "convert": "deflect.gfms.convert, deflect.gfms.verify",
     "train": "deflect.training.run",
 }
@@ -63,7 +65,8 @@ def fingerprints() -> dict[str, str]:
 CHANGES = {
     "bands.py": {"simulate", "prepare", "train"},
     "data/simulate/so2sat.py": {"simulate"},
-    "data/catalog.yaml": {"prepare"},
+    "data/catalog.yaml": {"prepare", "report"},
+    "data/duplicates.py": {"duplicates"},
     "data/readers/mados.py": {"prepare"},
     "gfms/vit.py": {"pretrain", "convert", "train"},
     "gfms/pretrain.py": {"pretrain"},
@@ -72,13 +75,15 @@ CHANGES = {
     "methods/lora.py": {"train"},
     "settings/training.py": {"train"},
     "training/loop.py": {"train"},
+    "training/search.py": {"tune"},
     "analysis/tables.py": {"report"},
     "cli/report.py": {"report"},
+    "settings/claims.py": {"report"},
 }
 NOTHING = (
     "cli/data.py config.py errors.py workflow.py data/fetch/status.py data/manifest.py gfms/fetch.py "
-    "settings/fields.py training/energy.py training/grid.py training/hours.py training/needs.py training/timing.py "
-    "training/tracking.py"
+    "settings/fields.py settings/tuning.py training/energy.py training/grid.py training/hours.py training/needs.py "
+    "training/timing.py training/tracking.py"
 )
 
 

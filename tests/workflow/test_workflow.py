@@ -67,10 +67,14 @@ def project(finished, tmp_path) -> Path:
 
 def test_study_writes_every_contracted_file(finished):
     results = finished[0] / "results/mini"
-    for name in ("main", "patch_embed", "ablation", "comparison"):
+    names = ("main", "patch_embed", "ablation", "sensitivity", "tuned", "comparison", "claims", "calibration")
+    for name in names:
         assert all((results / f"tables/{name}.{kind}").stat().st_size for kind in ("csv", "md", "tex"))
     assert all((results / f"figures/parameter_efficiency.{kind}").stat().st_size > 5000 for kind in ("png", "pdf"))
     assert len(list(finished[0].glob(RECORDS))) == 6
+    found = json.loads((results / "duplicates/brick_kiln.json").read_text())
+    text = f"Brick Kiln {found['test']['near']} of {found['test']['images']}"
+    assert f"near-duplicate in the training split: {text}" in (results / "summary.html").read_text()
     assert (results / "report.html").stat().st_size > 100_000
     main = (results / "tables/main.csv").read_text().splitlines()
     assert main[0] == (
@@ -211,6 +215,23 @@ def test_variants_of_a_method_outside_the_study_run(project):
     dry_run = run(project, "snakemake", "-np")
     assert jobs(dry_run)["train_additional"] == 1
     assert any("train --method lora+rank=1 " in command for command in commands(dry_run))
+
+
+@pytest.mark.parametrize("share_process", [True, False])
+def test_searches_run_before_tuned_runs(project, share_process):
+    variants = {"datasets": ["brick_kiln", "burn_scars"], "gfms": ["scale_mae"]}
+    variants["settings"] = {"lora+rank=1": {"method": "lora", "settings": {"rank": 1}}}
+    study = {"variants": variants, "tuning": {"methods": ["lora", "frozen"]}, "share_process": share_process}
+    change(project, lambda config: config["studies"]["mini"].update(study))
+    dry_run = run(project, "snakemake", "-np")
+    plan, found = jobs(dry_run), [command for command in commands(dry_run) if "tune" in command]
+    assert (plan["tune"], plan["train_tuned"]) == ((2, 1) if share_process else (4, 4))
+    searches, tuned = found[: plan["tune"]], found[plan["tune"] :]
+    assert all(" tune " in command and "+tuned" not in command for command in searches)
+    assert all(" train " in command and "+tuned" in command for command in tuned)
+    if share_process:
+        assert plan["train_additional"] == 1
+        assert tuned[0].startswith(f"{searches[0].partition(' tune ')[0]} train --method lora+tuned frozen+tuned ")
 
 
 BAD = [

@@ -15,7 +15,13 @@ from deflect.data.manifest import folder_sha256
 from deflect.errors import DeflectError
 from deflect.fingerprint import code_sha256
 from deflect.cli.machine import make_usable
-from deflect.workflow import config_file, grid, segmentation_datasets, shell_prefix
+from deflect.workflow import (
+    config_file,
+    grid,
+    prepared_datasets,
+    segmentation_datasets,
+    shell_prefix,
+)
 
 try:
     # Snakemake accepts a key given twice, deflect refuses it.
@@ -29,8 +35,10 @@ except DeflectError as error:
     raise WorkflowError(str(error)) from None
 
 STUDY = CONFIG.study
-ADDITIONAL = list(STUDY.additional())
-FEW_LABELS = list(STUDY.parts()["labels"])
+TUNED = list(STUDY.tuned())
+# The runs in addition to the main grid that need no search first.
+ADDITIONAL = [name for name in STUDY.additional() if name not in TUNED]
+FEW_LABELS = list(STUDY.few_labels())
 
 # Set TMPDIR and similar variables where this machine's values would not work.
 for line in make_usable():
@@ -58,7 +66,7 @@ def one_of(names):
 wildcard_constraints:
     dataset=one_of(STUDY.datasets),
     gfm=one_of(STUDY.gfms),
-    method=one_of([*STUDY.methods, *ADDITIONAL]),
+    method=one_of([*STUDY.methods, *ADDITIONAL, *TUNED]),
     seed=r"\d+",
 
 
@@ -66,9 +74,12 @@ RESULTS = f"results/{STUDY.name}"
 STORE = f"data/prepared/{STUDY.name}/{{dataset}}/store.json"
 # Written after the weights, with their hash.
 GFM_CARD = f"weights/{STUDY.name}/{{gfm}}.json"
+DUPLICATES = f"{RESULTS}/duplicates/{{dataset}}.json"
 INDEX = f"{RESULTS}/runs/index.csv"
 RUN = f"{RESULTS}/runs/{{dataset}}/{{gfm}}/{{method}}/seed{{seed}}"
 RECORD = f"{RUN}/record.json"
+# The result of a search for learning rate and rank.
+SEARCH = str(STUDY.search("{dataset}", "{gfm}", "{method}"))
 
 RECORDS = [RECORD.format(**run._asdict()) for run in STUDY.runs()]
 ADDITIONAL_RECORDS = [
@@ -79,12 +90,13 @@ GRID = grid(STUDY)
 if STUDY.share_process:
     FINISHED = expand(f"{RESULTS}/runs/{{method}}.finished", method=STUDY.methods)
     FINISHED += [f"{RESULTS}/runs/additional.finished"] if ADDITIONAL else []
+    FINISHED += [f"{RESULTS}/runs/tuned.finished"] if TUNED else []
 else:
     FINISHED = [str(Path(record).with_name("finished")) for record in RECORDS]
 
 
 def settings(name):
-    """The settings of a method or additional run; a change reruns only its runs."""
+    """The settings of a method or additional run; a change reruns only its runs and searches."""
     method = CONFIG.method(name)
     return [
         method.method,

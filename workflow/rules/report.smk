@@ -25,11 +25,13 @@ rule notebook_tables:
         index=INDEX,
         source=of_project("notebooks/tables.py"),
         references=of_project("references/paper.csv"),
+        claims=of_project("references/claims.yaml"),
     output:
         notebook=f"{RESULTS}/notebooks/tables.ipynb",
         main=table("main"),
         ranks=table("ranks"),
         comparison=table("comparison"),
+        claims=table("claims"),
     log:
         f"results/logs/notebooks/{STUDY.name}/tables.log",
     conda:
@@ -52,6 +54,7 @@ rule notebook_ablation:
         notebook=f"{RESULTS}/notebooks/ablation.ipynb",
         ablation=table("ablation"),
         patch_embed=table("patch_embed"),
+        tuned=table("tuned"),
     log:
         f"results/logs/notebooks/{STUDY.name}/ablation.log",
     conda:
@@ -182,6 +185,47 @@ rule notebook_inside_deflect:
         "{params.deflect} notebook inside_deflect &> {log}"
 
 
+rule notebook_statistics:
+    input:
+        index=INDEX,
+        source=of_project("notebooks/statistics.py"),
+    output:
+        notebook=f"{RESULTS}/notebooks/statistics.ipynb",
+        calibration=table("calibration"),
+        reliability=figure("reliability"),
+        error_overlap=figure("error_overlap"),
+    log:
+        f"results/logs/notebooks/{STUDY.name}/statistics.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=GRID,
+    message:
+        "execute notebook statistics"
+    shell:
+        "{params.deflect} notebook statistics &> {log}"
+
+
+rule duplicates:
+    input:
+        store=STORE,
+    output:
+        found=DUPLICATES,
+    log:
+        f"results/logs/duplicates/{STUDY.name}/{{dataset}}.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("duplicates"),
+    message:
+        "look for near-duplicates between the splits of {wildcards.dataset}"
+    shell:
+        "{params.deflect} data duplicates {wildcards.dataset} &> {log}"
+
+
 if FEW_LABELS:
 
     rule notebook_few_labels:
@@ -208,7 +252,9 @@ if FEW_LABELS:
 rule summary:
     input:
         index=INDEX,
+        duplicates=expand(DUPLICATES, dataset=prepared_datasets(STUDY)),
         references=of_project("references/paper.csv"),
+        claims=of_project("references/claims.yaml"),
     output:
         page=shown(f"{RESULTS}/summary.html", "Summary"),
         metrics=f"{RESULTS}/metrics.json",
@@ -236,6 +282,7 @@ rule results:
         rules.notebook_panels.output,
         rules.notebook_qualitative.output,
         rules.notebook_inside_deflect.output,
+        rules.notebook_statistics.output,
         rules.notebook_few_labels.output if FEW_LABELS else [],
         rules.summary.output,
 

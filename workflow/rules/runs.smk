@@ -77,6 +77,8 @@ else:
             f"results/logs/train/{STUDY.name}/{{dataset}}.{{gfm}}.{{method}}.{{seed}}.log",
         benchmark:
             f"{RESULTS}/benchmarks/{{dataset}}.{{gfm}}.{{method}}.{{seed}}.tsv"
+        wildcard_constraints:
+            method=one_of([*STUDY.methods, *ADDITIONAL]),
         conda:
             "../envs/deflect.yml"
         threads: 4

@@ -53,6 +53,11 @@ def comparison(study: StudyRuns, references: pd.DataFrame) -> Table:
     return Table(frame, _printed(frame, study))
 
 
+def why_not_comparable(study: StudyRuns) -> str:
+    """In what a study that is not comparable differs from the paper's."""
+    return "simulated data and small GFMs" if study.simulated else "GFMs without their published weights"
+
+
 def _known(study: StudyRuns, reference: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of one known number: one for each of its GFMs and each of our metrics that it may be."""
     shared = {key: value for key, value in reference.items() if key in COLUMNS}
@@ -108,7 +113,7 @@ def _printed(frame: pd.DataFrame, study: StudyRuns) -> PrintedTable:
         "Known cells only; every other cell of the paper's tables is unknown and stays empty in comparison.csv.",
     ]
     if not study.comparable:
-        why = "simulated data and small GFMs" if study.simulated else "GFMs without their published weights"
+        why = why_not_comparable(study)
         notes.insert(0, f"Not comparable: {why}. Our numbers are shown to check the table alone.")
     header = ["Cell", "metric", "paper", "our metric", "ours", "difference", "tolerance", "verdict", "confidence"]
     return PrintedTable(f"Comparison with the paper, study {study.name}", header, rows, [*notes, *gap_notes(study)])

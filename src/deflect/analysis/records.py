@@ -272,3 +272,12 @@ def run_arrays(folder: Path, record: Mapping[str, Any], name: str, keys: Sequenc
         if lacking := [key for key in keys if key not in file.files]:
             raise DataError(f"{path}: no {', '.join(lacking)}; {REMEDY}")
         return {key: file[key] for key in keys}
+
+
+def has_arrays(folder: Path, name: str, keys: Sequence[str]) -> bool:
+    """Whether a run has the ``.npz`` file ``name`` with the arrays ``keys``; earlier versions kept fewer."""
+    path = folder / name
+    if not path.exists():
+        return False
+    with np.load(path, allow_pickle=False) as file:
+        return set(keys) <= set(file.files)

@@ -19,7 +19,17 @@ GAP = "–"
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
 _LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 #: These are other characters in LaTeX's default font encoding.
-_LATEX |= {"<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≤": r"$\leq$"}
+_LATEX |= {
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+    "×": r"$\times$",
+    "≤": r"$\leq$",
+    "→": r"$\to$",
+}
 
 
 class Cell(NamedTuple):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
 from deflect.analysis import scores, tables
+from deflect.analysis.audits import doubtful_labels, near_duplicates
+from deflect.analysis.claims import verdicts
 from deflect.analysis.comparison import INSIDE, NO_RUN, OUTSIDE, comparison, verdict_counts
 from deflect.analysis.figures.efficiency import parameter_efficiency
 from deflect.analysis.figures.style import encode
@@ -18,6 +22,7 @@ from deflect.analysis.looks import ORACLE, ordered, title, titles
 from deflect.analysis.ranks import REFERENCE, evidence, ranks
 from deflect.analysis.records import StudyRuns, devices, joules
 from deflect.analysis.render import counted, html
+from deflect.settings.claims import Claims
 
 FIGURE_TEXT = (
     "Average test score against the share of the GFM's parameters tuned (log axis, 0 left of the break). Dashed: full "
@@ -34,12 +39,20 @@ WHOLE = (
 )
 
 
-def summary(study: StudyRuns, references: pd.DataFrame, resamples: int = 10_000) -> str:
+def summary(
+    study: StudyRuns,
+    references: pd.DataFrame,
+    claims: Claims,
+    resamples: int = 10_000,
+    duplicates: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """The summary page as self-contained HTML, the same bytes for the same records.
 
     Args:
         references: the paper's known numbers, from `comparison.load_references`.
+        claims: the paper's claims, from `deflect.settings.claims.load_claims`.
         resamples: of the paired bootstrap.
+        duplicates: by dataset, what `deflect.data.duplicates` found.
     """
     overview = tables.overview(study)
     page = Template((Path(__file__).parent / "summary.html").read_text(encoding="utf-8"))
@@ -50,10 +63,11 @@ def summary(study: StudyRuns, references: pd.DataFrame, resamples: int = 10_000)
         figure=base64.b64encode(encode(parameter_efficiency(study), "png")).decode(),
         figure_text=escape(FIGURE_TEXT),
         evidence=_lines("p", [evidence(ranks(study, resamples).frame, study), economy(study)]),
+        claims=html(verdicts(study, claims).printed),
         table=html(overview),
         notes=_lines("li", overview.notes),
         differences=_lines("li", differences(study, comparison(study, references).frame)),
-        trust=trust(study),
+        trust="\n".join([trust(study), _lines("p", [near_duplicates(study, duplicates), doubtful_labels(study)])]),
     )
 
 

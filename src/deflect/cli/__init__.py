@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--study", help="which study of the configuration, mini or paper (default: its own choice)")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    data = commands.add_parser("data", help="fetch, verify, simulate and prepare datasets")
+    data = commands.add_parser("data", help="fetch, verify, simulate, prepare and check datasets")
     steps = data.add_subparsers(required=True, metavar="STEP")
     _add(steps, "status", "data.status", "what is fetched, verified and prepared, and how to get the rest")
     for name, text in (
@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
         ("verify", "compare downloaded files with their checksums"),
         ("simulate", "write simulated raw files in the published formats"),
         ("prepare", "read raw files into the store that training uses"),
+        ("duplicates", "count images of val and test that are almost in train"),
     ):
         step = _add(steps, name, f"data.{name}", text)
         step.add_argument("datasets", nargs="*", metavar="NAME", help=", ".join(DATASETS))
@@ -100,11 +101,13 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     plan.add_argument("--devices", type=int, default=8, metavar="N", help="devices to divide the time by (default: 8)")
     train = _add(commands, "train", "runs.train", "train runs of the study; those already finished are skipped")
-    for what in ("dataset", "gfm", "method"):
-        train.add_argument(f"--{what}", nargs="+", metavar="NAME", help=f"only these (default: every {what})")
+    tune = _add(commands, "tune", "runs.tune", "search learning rates and ranks on validation; see `tuning`")
+    for step in (train, tune):
+        for what in ("dataset", "gfm", "method"):
+            step.add_argument(f"--{what}", nargs="+", metavar="NAME", help=f"only these (default: every {what})")
+        step.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+        step.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     train.add_argument("--seed", nargs="+", type=int, metavar="N", help="only these (default: every seed)")
-    train.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    train.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     evaluate = _add(commands, "evaluate", "runs.evaluate", "test finished runs again from their saved weights")
     evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
 

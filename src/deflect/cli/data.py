@@ -1,4 +1,4 @@
-"""``deflect data``: fetch, verify, simulate and prepare datasets."""
+"""``deflect data``: fetch, verify, simulate, prepare and check datasets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from deflect.config import load
 from deflect.errors import ConfigError
+from deflect.files import write_json
 from deflect.settings import DATASETS
 
 if TYPE_CHECKING:
@@ -85,6 +86,17 @@ def prepare(args: Namespace) -> None:
             jobs=args.jobs,
             sheet=AS_PUBLISHED[name] if name in study.as_published else None,
         )
+
+
+def duplicates(args: Namespace) -> None:
+    from deflect.data.duplicates import duplicates as found
+    from deflect.data.store import Store
+
+    study = load(args.config, args.study).study
+    for name in _chosen(args, study):
+        path = study.duplicates(name)
+        write_json(path, found(Store(study.prepared(name))))
+        print(path)
 
 
 def _chosen(args: Namespace, study: Study) -> list[str]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ASSUMPTIONS = (
     "A step of each cost class (layers, share trained) and a head of each task are timed alone, with random weights "
-    "and images; a slow step with 2 images. Not counted: reading data, start of a process, data preparation, "
-    "pretraining, figures."
+    "and images; a slow step with 2 images, on a CPU 4 blocks of the GFM. Not counted: reading data, start of a process, "
+    "data preparation, pretraining, figures."
 )
 
 

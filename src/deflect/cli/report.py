@@ -10,11 +10,11 @@ from pathlib import Path
 
 from deflect.config import DECISIONS, load, of_project
 from deflect.errors import DeflectError
-from deflect.files import write_json, write_text
+from deflect.files import read_json, write_json, write_text
 from deflect.settings.study import Study
 from deflect.workflow import PRESENT_RUNS, grid, segmentation_datasets, write_index
 
-REFERENCES = "references/paper.csv"
+REFERENCES, CLAIMS = "references/paper.csv", "references/claims.yaml"
 
 
 def records(args: Namespace) -> None:
@@ -43,6 +43,7 @@ def execute_notebook(study: Study, name: str) -> Path:
         "figures": str(study.results / "figures"),
         "decisions": str(of_project(DECISIONS)),
         "references": str(of_project(REFERENCES)),
+        "claims": str(of_project(CLAIMS)),
         "gfm": study.gfms[0],
         "prepared": f"data/prepared/{study.name}",
         "datasets": segmentation_datasets(study),
@@ -59,11 +60,14 @@ def summary(args: Namespace) -> None:
     from deflect.analysis.records import load_study
     from deflect.analysis.scores import averages
     from deflect.analysis.summary import summary as page
+    from deflect.settings.claims import load_claims
 
     study = load(args.config, args.study).study
     runs = load_study(study.results / "runs", grid(study))
     output = study.results / "summary.html"
-    write_text(output, page(runs, load_references(of_project(REFERENCES))))
+    found = {name: read_json(study.duplicates(name)) for name in study.datasets if study.duplicates(name).exists()}
+    claims = load_claims(of_project(CLAIMS))
+    write_text(output, page(runs, load_references(of_project(REFERENCES)), claims, duplicates=found))
     numbers = averages(runs).set_index("method")[["mean", "tuned_percent"]].dropna()
     numbers = numbers.map(lambda value: round(float(value), 4))  # so that equal studies give equal files
     write_json(study.results / "metrics.json", numbers.to_dict("index"))

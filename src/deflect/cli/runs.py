@@ -1,4 +1,4 @@
-"""``deflect train`` and ``deflect evaluate``."""
+"""``deflect train``, ``deflect tune`` and ``deflect evaluate``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from deflect.config import load
 from deflect.errors import DeflectError, one_line
 from deflect.settings.study import RunName
 from deflect.training import evaluate as evaluation
-from deflect.training.grid import grid, train_all
+from deflect.training.grid import grid, searches, train_all, tune_all
 
 
 def train(args: Namespace) -> int:
     chosen = {field: getattr(args, field) for field in RunName._fields}
     return train_all(grid(load(args.config, args.study), chosen, args.device, args.threads))
+
+
+def tune(args: Namespace) -> int:
+    chosen = {field: getattr(args, field) for field in ("dataset", "gfm", "method")}
+    return tune_all(searches(load(args.config, args.study), chosen, args.device, args.threads))
 
 
 def evaluate(args: Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import DataError
 from deflect.files import read_json, read_text, sha256_json, sha256_once, write_json
-from deflect.settings import TASKS
+from deflect.settings import SPLITS, TASKS
 
 CARD = "store.json"
 #: The files of a split, after ``{split}.``.
@@ -68,14 +69,15 @@ def hash_name(part: str) -> str:
     return part.partition(".")[0] + "_sha256"
 
 
-def verify_files(folder: Path, card: StoreCard) -> None:
-    """Compare every file of a store with its hash; unchanged files are hashed once."""
-    for split, facts in card.splits.items():
+def verify_files(folder: Path, card: StoreCard, splits: Iterable[str] = SPLITS) -> None:
+    """Compare every file of a store's ``splits`` with its hash; unchanged files are hashed once."""
+    for split in splits:
+        facts = card.splits[split]
         for part in (*PARTS, FRACTIONS) if hash_name(FRACTIONS) in facts else PARTS:
             path = Path(folder) / f"{split}.{part}"
             if not path.is_file():
                 raise DataError(f"{path}: missing next to {CARD}; delete {folder} and prepare again")
-            expected = facts.get(hash_name(part))  # older stores have no hash of the ids
+            expected = card.splits[split].get(hash_name(part))  # older stores have no hash of the ids
             if expected is not None and expected != sha256_once(path):
                 raise DataError(f"{path}: differs from the hash in {CARD}; delete the folder and prepare again")
 

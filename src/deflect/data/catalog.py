@@ -21,6 +21,8 @@ from deflect.data.fetch.sources import Source
 from deflect.errors import ConfigError
 from deflect.settings import METRICS, SPLITS
 
+#: Where images with doubtful labels were counted: by cleanlab, with a linear classifier on features of a GFM.
+AUDIT = "https://github.com/torchgeo/torchgeo-bench/pull/52"
 SHEETS = Path(__file__).with_name("catalog.yaml")
 NO_SOURCE = Source("", "")
 
@@ -56,6 +58,7 @@ class DatasetSheet:
     splits_exact: bool = True  # whether the publisher states the numbers
     left_out: dict[str, str] = field(default_factory=dict)  # stored bands that are not read -> reason
     class_fractions: tuple[float, ...] = ()  # share of each class, if published
+    doubtful_labels: int | None = None  # test images whose label an automatic audit doubts, see `AUDIT`
     source: Source = NO_SOURCE  # the published archive; empty for a user's own dataset
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StrictBool, create_model, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from deflect.settings import DATASETS, GFM, METHODS, TASKS, Dataset, Method, WandbMode
 from deflect.settings.fields import Distinct, Name, Natural, OneOrMore, Settings, Share, Some
@@ -17,7 +18,10 @@ from deflect.settings.pretraining import PretrainSettings
 from deflect.settings.reading import read
 from deflect.settings.simulation import Simulation
 from deflect.settings.training import TrainSettings
+from deflect.settings.tuning import Tuning
 
+#: End of the names of runs with settings that a search chose.
+TUNED = "+tuned"
 VariantName = Annotated[str, Field(pattern=r"^[a-z_]+\+[a-z0-9_=.]+$")]
 
 
@@ -103,6 +107,9 @@ class StudySettings(Settings):
         description="Shares of the training labels: below 1 every method has additional runs, such as "
         "`lora+labels=0.1`, on the datasets and GFMs of `variants`.",
     )
+    tuning: Tuning | SkipJsonSchema[None] = Field(
+        default=None, description="A search for learning rate and rank on the datasets and GFMs of `variants`."
+    )
 
     @model_validator(mode="after")
     def _every_task_has_training(self) -> StudySettings:
@@ -112,9 +119,13 @@ class StudySettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _few_labels_run_somewhere(self) -> StudySettings:
-        if min(self.label_fractions) < 1 and not (self.variants.datasets and self.variants.gfms):
-            raise ValueError("label_fractions below 1: expected variants.datasets and variants.gfms on which they run")
+    def _additional_runs_have_a_place(self) -> StudySettings:
+        somewhere = self.variants.datasets and self.variants.gfms
+        for key, asked in (("label_fractions below 1", min(self.label_fractions) < 1), ("tuning", self.tuning)):
+            if asked and not somewhere:
+                raise ValueError(f"{key}: expected variants.datasets and variants.gfms, on which the runs are made")
+        if self.tuning and (outside := set(self.tuning.methods or ()) - set(self.methods)):
+            raise ValueError(f"tuning.methods: {', '.join(sorted(outside))} not among the study's methods")
         return self
 
 
@@ -151,9 +162,14 @@ class Study(StudySettings):
 
     def parts(self) -> dict[str, dict[str, Variant]]:
         """The runs in addition to the main grid: for each purpose their names and what they run."""
-        return {"ablation": self.variants.settings, "decisions": self.alternatives, "labels": self._few_labels()}
+        return {
+            "ablation": self.variants.settings,
+            "decisions": self.alternatives,
+            "labels": self.few_labels(),
+            "tuned": self.tuned(),
+        }
 
-    def _few_labels(self) -> dict[str, Variant]:
+    def few_labels(self) -> dict[str, Variant]:
         """Every method with each of the `label_fractions` below 1."""
         return {
             f"{method}+labels={fraction}": Variant(method=method, training={"label_fraction": fraction})  # type: ignore[arg-type]
@@ -161,6 +177,11 @@ class Study(StudySettings):
             if fraction < 1
             for method in self.methods
         }
+
+    def tuned(self) -> dict[str, Variant]:
+        """The runs with the settings that a search chose."""
+        methods = (self.tuning.methods or self.methods) if self.tuning else ()
+        return {f"{method}{TUNED}": Variant(method=method) for method in methods}
 
     def additional(self) -> dict[str, Variant]:
         """The variants of all ``parts``, by name."""
@@ -190,6 +211,10 @@ class Study(StudySettings):
     def prepared(self, dataset: str) -> Path:
         return Path("data/prepared") / self.name / dataset
 
+    def duplicates(self, dataset: str) -> Path:
+        """What the check for near-duplicates between its splits found."""
+        return self.results / "duplicates" / f"{dataset}.json"
+
     def gfm_weights(self, gfm: str) -> Path:
         return Path("weights") / self.name / f"{gfm}.safetensors"
 
@@ -212,6 +237,10 @@ class Study(StudySettings):
     def run(self, dataset: str, gfm: str, method: str, seed: int) -> Path:
         """Folder of one run; ``method`` may be the name of an additional run."""
         return self.results / "runs" / dataset / gfm / method / f"seed{seed}"
+
+    def search(self, dataset: str, gfm: str, method: str) -> Path:
+        """The result of a search; its trials are in the database of the same name."""
+        return self.results / "tuning" / dataset / gfm / f"{method}.json"
 
 
 class Wandb(Settings):

@@ -25,7 +25,7 @@ from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
 from deflect.training import provenance
-from deflect.training.batches import Batches, FewLabels
+from deflect.training.batches import FewLabels
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context, choose_device, process_group, run_lock
 from deflect.training.energy import Stopwatch
@@ -54,13 +54,31 @@ def train(spec: RunSpec) -> dict[str, Any]:
             (spec.out / CHECKPOINT).unlink(missing_ok=True)  # of a process killed right after writing its record
             return finished
         store.verify()
-        if spec.threads:
-            torch.set_num_threads(spec.threads)
-        device = choose_device(spec.device)
+        device = ready_device(spec)
         with process_group(device) as ranks:
             Run(spec, store, identity, Context(spec.training, spec.seed, device, ranks)).train()
             ranks.wait()  # for the first process, which writes
         return read_record(spec.out)
+
+
+def validate(spec: RunSpec) -> tuple[float, float]:
+    """Train and select on validation, in one process: the headline score on validation, and the seconds of training.
+
+    The test split is neither opened nor checked. Nothing but a checkpoint, from which a killed one resumes, is written.
+    """
+    store = Store(spec.store)
+    store.verify(["train", "val"])
+    context = Context(spec.training, spec.seed, ready_device(spec))
+    run = Run(spec, store, spec.identity(store.card.sha256), context)
+    fitted = run.fit(run.build(), None)
+    return fitted.val[spec.training.metric(store.card.task)], sum(row["seconds"] for row in fitted.history)
+
+
+def ready_device(spec: RunSpec) -> torch.device:
+    """The device of a run, after torch was given the run's number of threads."""
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    return choose_device(spec.device)
 
 
 def finished_record(folder: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -89,25 +107,18 @@ class Run:
         self.identity, self.fingerprint = identity, sha256_json(identity)
         self.checkpoint = Checkpoint(spec.out / CHECKPOINT, self.fingerprint, spec.training)
         self.labelled = labelled_rows(store, spec.training.label_fraction)
+        self.ready = (0.0, 0.0)  # seconds and joules of the features of a frozen encoder
         self.started = timestamp()
 
     def train(self) -> None:
         """Train, test and, in the first of several processes, write."""
         provenance.reset_peak_memory(self.context.device)
-        spec, context = self.spec, self.context
-        if context.ranks.first:
-            print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
-        gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, self.card, context)
-        model = build_model(gfm, spec.method, spec.method_settings, self.card, context)
-        watch = Stopwatch(context.device)
-        calibrate(model, self.store.split("train"), context)
-        train, val = (self._once(model, name) for name in ("train", "val"))
-        ready_s, ready_joules = watch.lap()
-        tracker = Tracker(spec, self.fingerprint, self.identity) if context.ranks.first else None
-        fitted = self._fit(model, train, val, tracker)
+        context, model = self.context, self.build()
+        tracker = Tracker(self.spec, self.fingerprint, self.identity) if context.ranks.first else None
+        fitted = self.fit(model, tracker)
         model.load_state(fitted.best)
 
-        watch.lap()
+        watch = Stopwatch(context.device)
         test = self.store.split("test")
         predictions = Predictions(test)
         result = score(model, test, context.alone, predictions.add)
@@ -115,8 +126,8 @@ class Run:
         result.check("test")
         test_s, test_joules = watch.lap()
         if tracker:
-            train_s = ready_s + sum(row["seconds"] for row in fitted.history)
-            joules = ready_joules + fitted.joules + test_joules
+            train_s = self.ready[0] + sum(row["seconds"] for row in fitted.history)
+            joules = self.ready[1] + fitted.joules + test_joules
             used = {
                 "time": {"train_s": train_s, "test_s": test_s, "step_ms": 1000 * fitted.step_s / fitted.steps},
                 "energy": {"joules": joules, "source": watch.meter.source},
@@ -127,12 +138,22 @@ class Run:
             self._write(model, fitted, record, arrays)
             tracker.finish(record, arrays, test)
 
-    def _once(self, model: TaskModel, name: str) -> Batches:
-        """A split, or its features if they are the same in every epoch."""
-        split = self.store.split(name)
-        return cached_features(model, split, self.context) or split
+    def build(self) -> TaskModel:
+        """The adapted GFM with its head, calibrated on training images."""
+        spec, context = self.spec, self.context
+        if context.ranks.first:
+            print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
+        gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, self.card, context)
+        model = build_model(gfm, spec.method, spec.method_settings, self.card, context)
+        calibrate(model, self.store.split("train"), context)
+        return model
 
-    def _fit(self, model: TaskModel, train: Batches, val: Batches, tracker: Tracker | None) -> Fit:
+    def fit(self, model: TaskModel, tracker: Tracker | None) -> Fit:
+        """Train on the training split and select on validation."""
+        watch = Stopwatch(self.context.device)
+        splits = [self.store.split(name) for name in ("train", "val")]
+        train, val = (cached_features(model, split, self.context) or split for split in splits)
+        self.ready = watch.lap()
         labelled = FewLabels(train, self.labelled) if len(self.labelled) < len(train) else train
         progress = Progress(self.spec.slug, self.spec.training.epochs, show=self.context.ranks.first)
 
@@ -167,6 +188,7 @@ class Run:
             "classes": list(card.classes),
             "parameters": parameter_report(model.adapted).to_dict() | {"head_params": head},
             "settings": {"method": config.model_dump(), "training": spec.training.to_dict()},
+            "search": spec.search,
             "fingerprint": self.fingerprint,
             "data": {
                 "store_sha256": card.sha256,

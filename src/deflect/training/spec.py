@@ -23,6 +23,7 @@ class RunSpec:
         gfm_size: "full", "mini" or another published size.
         variant: name of this variant of the method, "" for the method itself.
         part: the part of the study, "main" or one of ``Study.parts``.
+        search: for the record, the search that chose the settings; see `deflect.training.search`.
         device: "auto" (CUDA if available), "cpu", "cuda" or e.g. "cuda:1".
         threads: CPU threads of torch, which change the rounding; 0 leaves torch's default.
         wandb: ``mode`` (disabled, offline, online), ``project``, ``entity``.
@@ -43,6 +44,7 @@ class RunSpec:
     gfm_size: str = "full"
     variant: str = ""
     part: str = "main"
+    search: dict[str, Any] | None = None
     device: str = "auto"
     threads: int = 0
     wandb: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class RunSpec:
             "gfm_size": self.gfm_size,
             "method": self.method_settings,
             "training": training,
+            "search": self.search,
             "store": store_sha256,
             "weights": weights_sha256(self.weights),
             "code": code_sha256("train"),

@@ -15,11 +15,14 @@ from deflect.analysis.figures.few_labels import few_labels
 from deflect.analysis.figures.importance import index_importance
 from deflect.analysis.figures.inside import inside_deflect, inside_deflect_classes
 from deflect.analysis.figures.maps import segmentation_maps
+from deflect.analysis.figures.overlap import error_overlap
+from deflect.analysis.figures.reliability import reliability
 from deflect.analysis.figures.style import save
 
 __all__ = [
     "confusion_matrices",
     "cost",
+    "error_overlap",
     "few_labels",
     "index_importance",
     "inside_deflect",
@@ -27,6 +30,7 @@ __all__ = [
     "parameter_efficiency",
     "parameter_efficiency_per_dataset",
     "parameter_efficiency_per_gfm",
+    "reliability",
     "save",
     "segmentation_maps",
     "training_curves",

@@ -48,7 +48,7 @@ def crop(rng: Generator, index: int, size: int) -> tuple[np.ndarray, np.ndarray]
     canvas = Canvas(BANDS, size, rng)
     paint(canvas)
     canvas.observe(RESOLUTION, light=(0.7, 1.1), haze=(0.0, 0.005), noise=0.002)
-    canvas.image -= np.float32(rng.uniform(0, 0.006))  # over-corrected
+    canvas.image -= np.float32(rng.uniform(0, 0.012))  # over-corrected
     region = np.stack([fields.smooth(rng, size, 6) for _ in range(REGIONS)]).argmax(axis=0)
     numbers = (REGIONS * index + np.arange(REGIONS)) % len(DESIGN.signals)
     gains = np.stack([signals.gain(rng, BANDS, size, DESIGN, DESIGN.signals[k]) for k in numbers], axis=1)
