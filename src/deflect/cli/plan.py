@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import textwrap
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
@@ -16,10 +18,11 @@ if TYPE_CHECKING:
     from deflect.settings.study import Config, RunName, Study
     from deflect.training.hours import Estimate
 
+WIDTH = 90
 ASSUMPTIONS = (
     "A step of each cost class (layers, share trained) and a head of each task are timed alone, with random weights "
-    "and images; a slow step with 2 images. Not counted: reading data, start of a process, data preparation, "
-    "pretraining, figures."
+    "and images; a slow step with 2 images, on a CPU 4 blocks of the GFM. Not counted: reading data, start of a "
+    "process, data preparation, pretraining, figures."
 )
 
 
@@ -36,16 +39,18 @@ def plan(args: Namespace) -> None:
     with bar("timing", None, unit="models") as shown:
 
         def told(name: str) -> None:
-            shown.set_description(f"timing {name}", refresh=False)
+            shown.set_description_str(f"timing {name}", refresh=False)
             shown.update()
 
         estimate = Estimate(config, device, told)
     facts = device_facts(device)
     threads = f", {facts['threads']} threads" if device.type == "cpu" else ""
     print(f"study {config.study.name}, timed on {facts['name']}{threads} in {time.monotonic() - began:.0f} s\n")
-    found = dict(lines(config, estimate, args.devices))
-    print("\n".join(f"{what:<10}{text}" for what, text in found.items()))
-    print(f"\n{hours_table(config, estimate)}\n\n{ASSUMPTIONS}")
+    if (load1 := os.getloadavg()[0]) > 1.5 * (os.cpu_count() or 1):
+        print(f"This machine is busy ({load1:.0f} processes on {os.cpu_count()} cores): times are too long.\n")
+    for what, text in lines(config, estimate, args.devices):
+        print(textwrap.fill(f"{what:<11}{text}", WIDTH, subsequent_indent=" " * 11))
+    print(f"\n{hours_table(config, estimate)}\n\n{textwrap.fill(ASSUMPTIONS, WIDTH)}")
 
 
 def lines(config: Config, estimate: Estimate, devices: int) -> Iterator[tuple[str, str]]:
@@ -89,8 +94,8 @@ def lines(config: Config, estimate: Estimate, devices: int) -> Iterator[tuple[st
     if math.isnan(estimate.watts):
         yield "energy", "unknown: this device has no energy counter that can be read"
     else:
-        kwh = estimate.watts * total / 3.6e6
-        yield "energy", f"about {kwh:,.3g} kWh, at {estimate.watts:.0f} W as measured while timing"
+        kwh = _number(estimate.watts * total / 3.6e6)
+        yield "energy", f"about {kwh} kWh, at {estimate.watts:.0f} W as measured while timing"
     yield "check", check(estimate, done)
 
 
@@ -159,7 +164,7 @@ def hours_table(config: Config, estimate: Estimate) -> str:
     table = [["hours", "runs", *study.gfms, "all GFMs"]]
     for name, runs in rows.items():
         columns = [[run for run in runs if run.gfm == gfm] for gfm in study.gfms]
-        times = [f"{seconds(estimate, found) / 3600:,.3g}" if found else "-" for found in [*columns, runs]]
+        times = [_number(seconds(estimate, found) / 3600) if found else "-" for found in [*columns, runs]]
         table.append([name, str(len(runs)), *times])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table)
@@ -173,4 +178,9 @@ def span(seconds: float) -> str:
     """A duration as text, e.g. 40 s, 12 min, 4.5 h."""
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.{1 if seconds < 360_000 else 0}f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{_number(seconds / 3600)} h"
+
+
+def _number(value: float) -> str:
+    """Three significant digits, e.g. 0.0123, 4.56, 12,300."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from deflect.bands import BandStatistics
 from deflect.data.card import CARD, StoreCard, read_card
 from deflect.data.catalog import AS_PUBLISHED, dataset_sheet
+from deflect.gfms import CARDS, build
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.methods.report import published_model
@@ -23,9 +24,12 @@ from deflect.settings import DATASETS
 from deflect.settings.study import Config, RunName, Study
 from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
-from deflect.training.model import FEATURE_BYTES, build_gfm, build_model, is_cut
+from deflect.training.model import FEATURE_BYTES, build_model, is_cut
 from deflect.training.scoring import window_origins
 from deflect.training.timing import Cost, cost_class, power, time_head, time_model
+
+#: On a CPU a GFM is timed with this many of its blocks, which all take the same time.
+BLOCKS = 4
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,10 @@ class Estimate:
         windows = len(window_origins(card.image_size, settings.image_size)) ** 2 if is_cut(card, settings) else 1
         tuned = sum(p.numel() for p in bare.parameters() if p.requires_grad)
 
-        encode_train = max(whole.gradients - linear.gradients, 0)
-        encode = max(whole.predict - linear.predict, 0)
-        update = max(whole.update - linear.update, 0) + head.update
+        deeper = CARDS[gfm, size].architecture["depth"] / self._depth(gfm, size)
+        encode_train = deeper * max(whole.gradients - linear.gradients, 0)
+        encode = deeper * max(whole.predict - linear.predict, 0)
+        update = deeper * max(whole.update - linear.update, 0) + head.update
         features = 0.0
         constant = not tuned and windows == 1 and not settings.augment and not is_cut(card, settings)
         if constant and width * n["train"] < FEATURE_BYTES:
@@ -91,7 +96,7 @@ class Estimate:
         test = n["test"] * windows * (tests * encode + head.predict)
 
         parameters = sum(p.numel() for p in bare.parameters())
-        kept = 0 if features else settings.batch_size * whole.activations + whole.casts
+        kept = 0 if features else deeper * (settings.batch_size * whole.activations + whole.casts)
         kept += settings.batch_size * head.activations + head.casts
         memory = 4 * (parameters + 3 * tuned) + kept  # gradient and two moments of AdamW
         return RunCost(features + training + validation + test, memory, settings.epochs * n["train"])
@@ -105,6 +110,7 @@ class Estimate:
         if key not in self.models:
             self.told(f"{gfm} {method}")
             card, context = self._any("classification"), Context(timed, device=self.device)
+            options = {name: value for name, value in options.items() if name != "blocks"}  # it has not all of them
             model = build_model(self._gfm(gfm, size, timed), method, options, card, context)
             self.models[key] = time_model(model, card, context)
         return self.models[key]
@@ -129,10 +135,15 @@ class Estimate:
         """The GFM with random weights; only the last one is kept."""
         key = (gfm, size, settings.image_size)
         if self.last[0] != key:
-            self.last = (None, None)  # free the one before
-            context = Context(settings, device=self.device)
-            self.last = (key, build_gfm(gfm, None, size, self._any("classification"), context))
+            card = CARDS[gfm, size]
+            architecture = card.architecture | {"depth": self._depth(gfm, size)}
+            self.last = (key, build(replace(card, architecture=architecture), settings.image_size))
         return self.last[1]
+
+    def _depth(self, gfm: str, size: str) -> int:
+        """Blocks of the GFM that is timed."""
+        depth = CARDS[gfm, size].architecture["depth"]
+        return min(depth, BLOCKS) if self.device.type == "cpu" else depth
 
 
 def planned_cards(study: Study) -> dict[str, StoreCard]:
