@@ -50,8 +50,8 @@ NONE = Signal("index")
 class Design:
     """The ``signals`` of a dataset, and what an image without signal can have: the ``directions`` of its rows.
 
-    ``swir``: SWIR2 has rows of its own. ``strength``: how often a step is applied; water and floating matter differ much
-    more by themselves than land does.
+    ``swir``: SWIR2 has rows of its own. ``strength``: how often a step is applied; water and floating matter differ
+    much more by themselves than land does.
     """
 
     signals: tuple[Signal, ...]
