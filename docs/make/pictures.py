@@ -1,4 +1,4 @@
-"""Refresh docs/pictures/ from a finished mini study: ``make pictures``."""
+"""Refresh docs/pictures/ from finished studies mini and, for few labels, mini_evidence: ``make pictures``."""
 
 from __future__ import annotations
 
@@ -82,6 +82,8 @@ def screenshots() -> None:
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     for path in sorted((ROOT / "results/mini/figures").glob("*.png")):
+        shutil.copy(path, PICTURES / path.name)
+    for path in (ROOT / "results/mini_evidence/figures").glob("few_labels.png"):
         shutil.copy(path, PICTURES / path.name)
     realism()
     screenshots()
