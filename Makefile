@@ -26,7 +26,8 @@ export XDG_CACHE_HOME := $(CURDIR)/.cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test test-all test-gpu kill-test rehearsal mutation geobench-check lint bench mini-schedule lock schema docs pictures clean
+.PHONY: help env reproduce test test-all test-gpu kill-test rehearsal real-scene mutation geobench-check lint bench mini-schedule lock \
+	schema docs pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +60,9 @@ kill-test: $(READY) ## kill a small study 60 times and compare its results (half
 
 rehearsal: $(READY) ## fetch, prepare and start to train on datasets of the published sizes (half an hour, 25 GB; ARGUMENTS=FOLDER)
 	PYTHONPATH=tests/helpers python tests/long/rehearsal.py $(ARGUMENTS)
+
+real-scene: $(READY) ## compare methods on one real Landsat scene with real weights, where both are (a quarter of an hour)
+	PYTHONPATH=tests/helpers python tests/long/real_scene.py
 
 mutation: $(READY) ## change the code in many places and count what the tests notice (half an hour; ARGUMENTS="--help")
 	$(BIN)/uv pip install --quiet --target .venv/mutation cosmic-ray==$(COSMIC_RAY_VERSION)

@@ -93,7 +93,9 @@ FIELDS = {
     "device.name": Field(str, "name of the processor or GPU", needed=False),
     "device.threads": Field(int, "CPU threads of torch", needed=False),
     "device.count": Field(int, "number of processes that trained the model together", needed=False),
-    "time.train_s": Field(int | float, "seconds of training and validation, with the features of a frozen encoder"),
+    "time.train_s": Field(
+        int | float, "seconds of training and validation, with calibration and the features of a frozen encoder"
+    ),
     "time.test_s": Field(int | float, "seconds of the test"),
     "time.step_ms": Field(int | float, "milliseconds per training step"),
     "memory.peak_mb": Field(int | float, "peak memory in MB: on a GPU allocated by torch, on a CPU of the process"),

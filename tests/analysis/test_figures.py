@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from make_records import BLOCKS, PIXELS, make_run, make_store, make_study
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,7 +39,7 @@ from deflect.errors import DataError
 from deflect.files import read_json, write_json
 from deflect.record import read_record
 from deflect.settings import METHODS
-from deflect.settings.claims import load_claims
+from deflect.settings.claims import Claims, load_claims
 from deflect.workflow import segmentation_datasets
 
 
@@ -283,13 +284,17 @@ def test_parameters_are_compared_over_equal_runs_only(tmp_path):
     assert "LoRA" not in economy(load_study(tmp_path))
 
 
+def given() -> tuple[pd.DataFrame, Claims]:
+    """What a summary needs besides the runs."""
+    return load_references("references/paper.csv"), load_claims("references/claims.yaml")
+
+
 def test_summary_is_stable_self_contained_and_lists_problems(tmp_path):
     make_study(tmp_path, ["brick_kiln", "mados"], ["scale_mae"], ["deflect", "lora", "frozen"])
     (tmp_path / "mados/scale_mae/lora/seed0/record.json").unlink()
     make_run(tmp_path, "mados", "scale_mae", "frozen", code__sha256="older")
-    given = load_references("references/paper.csv"), load_claims("references/claims.yaml")
-    page = summary(load_study(tmp_path), *given, resamples=100)
-    assert page == summary(load_study(tmp_path), *given, resamples=100)
+    page = summary(load_study(tmp_path), *given(), resamples=100)
+    assert page == summary(load_study(tmp_path), *given(), resamples=100)
     assert "Simulated data, small GFMs" in page
     assert "missing: mados/scale_mae/lora/seed0" in page
     assert "left out: mados/scale_mae/frozen/seed0 (another state of the code" in page
@@ -306,7 +311,7 @@ def test_summary_counts_near_duplicates_of_the_data_of_the_runs(tmp_path):
     found = {"so2sat": facts, "mados": other}
     text = "So2Sat 3 of 24 (1 of them exact copies), ForestNet not checked, MADOS not checked."
     assert near_duplicates(study, found).endswith(f"in the training split: {text}")
-    assert text in summary(study, load_references("references/paper.csv"), 10, found)
+    assert text in summary(study, *given(), 10, found)
     assert doubtful_labels(study) == ""  # simulated
 
 
@@ -314,13 +319,12 @@ def test_summary_of_real_data_names_doubtful_labels(tmp_path):
     make_study(tmp_path, ["forestnet", "mados"], ["scale_mae"], ["deflect", "lora"], study="paper")
     study = load_study(tmp_path)
     assert "ForestNet 299 of 993 (https" in doubtful_labels(study)
-    assert "ForestNet 299 of 993" in summary(study, load_references("references/paper.csv"), 10)
+    assert "ForestNet 299 of 993" in summary(study, *given(), 10)
 
 
 def test_summary_of_real_data_counts_verdicts(tmp_path):
     make_run(tmp_path, "mados", "scale_mae", "deflect", study="paper", score=0.51)
-    given = load_references("references/paper.csv"), load_claims("references/claims.yaml")
-    page = summary(load_study(tmp_path), *given, resamples=100)
+    page = summary(load_study(tmp_path), *given(), resamples=100)
     assert "1 inside" in page
     assert "Simulated" not in page
 

@@ -57,7 +57,7 @@ def test_scores_settings_and_cost_by_hand(tmp_path):
     assert set(rows.n) == {2}
     assert rows[["low", "high"]].isna().all(axis=None)  # these runs have no predictions
     text = markdown(table.printed)
-    assert "| LoRA | 52.0 | 57.0 | +5.0 | 0.0001 → 0.0003 | 16 → 2 | 2 min, 4.0× |" in text
+    assert "| LoRA | 52.0 | 57.0 | +5.0 |  | 0.0001 → 0.0003 | 16 → 2 | 2 min, 4.0× |" in text
     assert "in 4 trials per dataset" in text
     assert r"0.0001 $\to$ 0.0003" in latex(table.printed)
 

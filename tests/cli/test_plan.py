@@ -113,6 +113,20 @@ def test_the_plan_of_a_small_study_names_what_it_takes(
     assert max(map(len, out.splitlines())) <= 90
 
 
+def test_the_trainings_of_searches_are_counted(timed: None) -> None:
+    part = {"datasets": ["so2sat"], "gfms": ["scale_mae"]}
+    config = small(variants=part, tuning={"trials": 3, "methods": ["lora"]}, seeds=[0, 1])
+    estimate = Estimate(config, CPU)
+    tuned = RunName("so2sat", "scale_mae", "lora+tuned", 0)
+    tried = command.trials(config.study, estimate.runs)
+    assert tried == [tuned] * 3  # with the first seed alone
+    assert dict(command.lines(config, estimate, 1))["searches"].startswith("3 trainings")
+    hours = command.hours_table(config, estimate).splitlines()
+    total = command.seconds(estimate, estimate.runs) + 3 * estimate.cost(tuned).seconds
+    assert hours[-1].split()[:2] == ["all", str(len(estimate.runs) + 3)]
+    assert float(hours[-1].split()[-1].replace(",", "")) == pytest.approx(total / 3600, rel=0.01)
+
+
 def test_finished_runs_are_compared_with_their_estimate(timed: None) -> None:
     estimate = Estimate(small(), CPU)
     run = RunName("so2sat", "scale_mae", "lora", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ def tiny_store(
     folder: Path, task: str, size: int = 32, classes: int = 3, sizes: dict[str, int] = SIZES, bands: BandSet = BANDS
 ) -> Store:
     """Write a store. Segmentation maps have stripes and unlabelled pixels, and lack the last class."""
-    folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     splits = {}
     for split, n in sizes.items():
@@ -36,25 +36,43 @@ def tiny_store(
         stored = labels.astype(np.int64) if task == "classification" else maps.astype(np.int8)
         if task == "segmentation":
             stored[:, :2] = -1
+        splits[split] = images, stored
+    return write_store(folder, splits, bands, [f"class{i}" for i in range(classes)], gsd=10.0)
+
+
+def write_store(
+    folder: Path,
+    splits: dict[str, tuple[np.ndarray, np.ndarray]],
+    bands: BandSet,
+    classes: Sequence[str],
+    gsd: float,
+    simulated: bool = True,
+) -> Store:
+    """Write reflectance (N, C, S, S) and labels (N,) or (N, S, S) of every split as a prepared store."""
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {}
+    for split, (images, labels) in splits.items():
         np.save(folder / f"{split}.images.npy", images)
-        np.save(folder / f"{split}.labels.npy", stored)
-        (folder / f"{split}.ids.txt").write_text("".join(f"{split}{i}\n" for i in range(n)))
-        hashes = {hash_name(part): sha256_file(folder / f"{split}.{part}") for part in PARTS}
-        splits[split] = {"n": n, **hashes}
-    train = np.load(folder / "train.images.npy")
-    statistics = BandStatistics(*(tuple(map(float, f(train, axis=(0, 2, 3)))) for f in (np.mean, np.std)))
+        np.save(folder / f"{split}.labels.npy", labels)
+        (folder / f"{split}.ids.txt").write_text("".join(f"{split}{i}\n" for i in range(len(images))))
+        facts[split] = {
+            "n": len(images),
+            **{hash_name(part): sha256_file(folder / f"{split}.{part}") for part in PARTS},
+        }
+    train, labels = splits["train"]
+    segmentation = labels.ndim == 3
     card = StoreCard(
         name=folder.name,
-        task=task,
+        task="segmentation" if segmentation else "classification",
         bands=bands,
-        classes=tuple(f"class{i}" for i in range(classes)),
-        image_size=size,
-        gsd=10.0,
+        classes=tuple(classes),
+        image_size=train.shape[-1],
+        gsd=gsd,
         scale=1.0,
-        metric="f1_macro" if task == "classification" else "mIoU",
-        splits=splits,
-        statistics=statistics,
-        simulated=True,
+        metric="mIoU" if segmentation else "f1_macro",
+        splits=facts,
+        statistics=BandStatistics(*(tuple(map(float, f(train, axis=(0, 2, 3)))) for f in (np.mean, np.std))),
+        simulated=simulated,
         source="tests",
     )
     write_card(folder, card)

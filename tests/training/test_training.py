@@ -243,12 +243,15 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert score(model, store.split("val"), context).metrics == record["metrics"]["val"]
 
 
-def test_cached_features_of_a_frozen_encoder_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["frozen", "spectral_probe"])
+def test_cached_features_of_a_frozen_encoder_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
     for task in ("classification", "segmentation"):
-        kept = train(tiny_spec(tmp_path, task, "frozen", out=tmp_path / task / "kept"))
+        kept = train(tiny_spec(tmp_path, task, method, out=tmp_path / task / "kept"))
         with monkeypatch.context() as patch:
             patch.setattr(models, "FEATURE_BYTES", 0)
-            anew = train(tiny_spec(tmp_path, task, "frozen", out=tmp_path / task / "anew"))
+            anew = train(tiny_spec(tmp_path, task, method, out=tmp_path / task / "anew"))
         assert kept["metrics"]["val"]["loss"] == pytest.approx(anew["metrics"]["val"]["loss"], rel=1e-4)
 
 

@@ -27,7 +27,7 @@ from deflect.settings.claims import Claim, Claims
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 SUPPORTED, NOT_SUPPORTED, CANNOT_TELL = "supported", "not supported", "cannot be told from this study"
 VERDICTS = {HOLDS: SUPPORTED, FAILS: NOT_SUPPORTED, UNDECIDED: CANNOT_TELL}
-COLUMNS = ["study", "claim", "kind", "method", "part", "value", "low", "high", "bound", "outcome", "why"]
+COLUMNS = ["study", "claim", "kind", "method", "part", "value", "low", "high", "detectable", "bound", "outcome", "why"]
 COLUMNS += ["in_study", "verdict", "reason"]
 
 
@@ -44,6 +44,7 @@ class Test(NamedTuple):
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    detectable: float = math.nan
     outcome: str = UNDECIDED
     why: str = ""
 
@@ -127,7 +128,8 @@ def _difference(test: Test, ours: pd.DataFrame, theirs: pd.DataFrame, resamples:
     found = compare(ours.astype({"seed": int}), theirs.astype({"seed": int}), resamples)
     result = outcome(found.low, found.high, test.bound)
     why = f"the interval includes {test.bound:g}".replace("-", "−") if result == UNDECIDED else ""
-    return test._replace(value=found.difference, low=found.low, high=found.high, outcome=result, why=why)
+    numbers = {name: getattr(found, name) for name in ("low", "high", "detectable")}
+    return test._replace(value=found.difference, **numbers, outcome=result, why=why)
 
 
 def outcome(low: float, high: float, bound: float, at_bound: str = UNDECIDED) -> str:
@@ -172,7 +174,7 @@ def _printed_row(study: StudyRuns, claim: Claim, test: Test, shared: dict[str, A
     where = ", ".join(study.title(name) for name in (test.method, test.part) if name)
     result = GAP
     if math.isfinite(test.low):
-        result = f"{signed(test.value)} [{signed(test.low)}, {signed(test.high)}]"
+        result = f"{signed(test.value)} [{signed(test.low)}, {signed(test.high)}], ≥ {test.detectable:.1f}"
     elif math.isfinite(test.value):
         result = f"{test.value:.1f} ×"
     return [
@@ -186,7 +188,8 @@ def _notes(study: StudyRuns, claims: Claims, resamples: int) -> list[str]:
         "real data, the GFMs' published weights, all datasets and GFMs that the claim is about and, for scores, at "
         f"least {counted(claims.seeds, 'seed')}.",
         f"Result: {title(REFERENCE)} minus the method in points with the 95 % interval of {resamples:,} paired "
-        f"resamples, or the method's tuned parameters as a multiple of {title(REFERENCE)}'s.",
+        "resamples and, after ≥, the smallest difference found with a power of 80 %; or the method's tuned parameters "
+        f"as a multiple of {title(REFERENCE)}'s.",
         "A comparison holds if the whole interval is above the bound, and does not hold if it is below: "
         f"−{claims.margin:g} points for on par and close, 0 for better; of a ratio, the smallest that is claimed.",
         "A claim holds if it holds against every method, in each part: this needs no correction for several "

@@ -16,7 +16,7 @@ from deflect.record import PREDICTIONS
 
 KEYS = ["dataset", "gfm", "method", "seed"]
 AVERAGE = "average"
-TUNED = ["study", "dataset", "method", "main", "tuned", "difference", "low", "high", "n"]
+TUNED = ["study", "dataset", "method", "main", "tuned", "difference", "low", "high", "detectable", "n"]
 TUNED += ["main_lr", "lr", "main_rank", "rank", "trials", "search_minutes", "search_trainings"]
 NOTHING = "No such runs in this study; `tuning` in config.yaml asks for them."
 
@@ -49,15 +49,13 @@ def _compare(ours: pd.DataFrame, theirs: pd.DataFrame, resamples: int, seed: int
     ours, theirs = (runs.reset_index(drop=True) for runs in (ours, theirs))
     cells = [runs.groupby(["dataset", "gfm"]) for runs in (ours, theirs)]
     tuned, main = (100 * cell.score.mean().mean() for cell in cells)
-    low, high = _interval(ours, theirs, resamples, seed)
     searches = [record["search"] for record in cells[0].record.first()]  # one for all seeds
     seconds = sum(search["seconds"] for search in searches)
     return {
         "main": round(main, 4),
         "tuned": round(tuned, 4),
         "difference": round(tuned - main, 4),
-        "low": low,
-        "high": high,
+        **_interval(ours, theirs, resamples, seed),
         "n": ours.seed.nunique(),
         "main_lr": _span(theirs, "training", "lr"),
         "lr": _span(ours, "training", "lr"),
@@ -69,12 +67,12 @@ def _compare(ours: pd.DataFrame, theirs: pd.DataFrame, resamples: int, seed: int
     }
 
 
-def _interval(ours: pd.DataFrame, theirs: pd.DataFrame, resamples: int, seed: int) -> tuple[float, float]:
-    """Interval of the difference in points; NaN without predictions."""
+def _interval(ours: pd.DataFrame, theirs: pd.DataFrame, resamples: int, seed: int) -> dict[str, float]:
+    """Interval of the difference and the smallest one that can be shown, in points; nothing without predictions."""
     if not all((folder / PREDICTIONS).exists() for folder in (*ours.folder, *theirs.folder)):
-        return math.nan, math.nan
+        return {}
     found = compare(ours, theirs, resamples, seed)
-    return found.low, found.high
+    return {"low": found.low, "high": found.high, "detectable": found.detectable}
 
 
 def _span(runs: pd.DataFrame, settings: str, name: str) -> str:
@@ -93,22 +91,24 @@ def _printed(frame: pd.DataFrame, study: StudyRuns, resamples: int) -> PrintedTa
         f"Settings: of the main grid → chosen on validation alone in {trials} trials per dataset, GFM and method; the "
         "first trial has those of the main grid.",
         f"Difference: tuned minus main grid in points, 95 % interval of {resamples:,} paired resamples of the test "
-        "images, and of the seeds where there are several.",
+        "images, and of the seeds where there are several; detectable: the smallest one found with a power of 80 %.",
         "Search: time of all trials, and as a multiple of one training per dataset and GFM.",
         f"Scores: mean over GFMs and {counted(int(max(frame.n, default=0)), 'seed')}; trials have the first seed.",
     ]
     heading = f"Tuned settings: test scores in % on {study.data}"
-    header = ["Method", "main grid", "tuned", "difference", "learning rate", "rank", "search"]
+    header = ["Method", "main grid", "tuned", "difference", "detectable", "learning rate", "rank", "search"]
     return PrintedTable(heading, header, rows, [*(notes if rows else [NOTHING]), *gap_notes(study)])
 
 
 def _row(found: dict[str, Any]) -> list[Cell]:
     if not found["n"]:
-        return [Cell(title(found["method"])), *[Cell(GAP)] * 6]
+        return [Cell(title(found["method"])), *[Cell(GAP)] * 7]
     difference = signed(found["difference"])
-    if math.isfinite(found["low"]):
+    tested = math.isfinite(found["low"])
+    if tested:
         difference += f" [{signed(found['low'])}, {signed(found['high'])}]"
     settings = [f"{found[f'main_{name}']} → {found[name]}" if found[name] else "" for name in ("lr", "rank")]
     cost = f"{found['search_minutes']:.3g} min, {found['search_trainings']:.1f}×"
-    texts = [title(found["method"]), score(found["main"]), score(found["tuned"]), difference, *settings, cost]
+    texts = [title(found["method"]), score(found["main"]), score(found["tuned"]), difference]
+    texts += [score(found["detectable"]) if tested else "", *settings, cost]
     return [Cell(text) for text in texts]

@@ -57,24 +57,26 @@ def lines(config: Config, estimate: Estimate, devices: int) -> Iterator[tuple[st
     """What is needed and how much of it, line by line."""
     from deflect.training.needs import disk_needs, download_bytes
 
-    study, runs, costs = config.study, estimate.runs, estimate.costs
+    study, runs, costs, tried = config.study, estimate.runs, estimate.costs, trials(config.study, estimate.runs)
     parts = by_part(study, runs)
     yield "runs", f"{len(runs)}: " + ", ".join(f"{len(found)} {part}" for part, found in parts.items())
+    if tried:
+        yield "searches", f"{len(tried)} trainings for the settings of the tuned runs"
     if estimate.unknown:
         yield "left out", f"{', '.join(estimate.unknown)}: not prepared yet, so of unknown size"
     done, stale = finished(config, runs)
     older = f"; {stale} more are of other code, settings or data and train again" if stale else ""
     yield "done", f"{len(done)} of {len(runs)}{older}"
     n = [sum(card.splits[split]["n"] for card in estimate.cards.values()) for split in ("train", "val", "test")]
-    passes = sum(estimate.cost(run).images for run in runs)
+    passes = sum(estimate.cost(run).images for run in [*runs, *tried])
     yield "images", "{:,} to train on, {:,} to validate, {:,} to test; {:,} in all epochs".format(*n, passes)
-    total, longest = seconds(estimate, runs), max(cost.seconds for cost in costs.values())
+    total, longest = seconds(estimate, [*runs, *tried]), max(cost.seconds for cost in costs.values())
     several = max(total / devices, longest)
     text = f"about {span(total)} on one such device, with {devices} about {span(several)}; longest run {span(longest)}"
     yield "time", text
     if done:
         left = seconds(estimate, [run for run in runs if run not in done])
-        yield "left", f"about {span(left)} on one such device"
+        yield "left", f"about {span(left)} on one such device" + ", searches not counted" * bool(tried)
     disk = {what: size for what, size in disk_needs(config).items() if size}
     if study.simulated:
         yield "disk", "less than 1 GB"
@@ -104,6 +106,14 @@ def by_part(study: Study, runs: Iterable[RunName]) -> dict[str, list[RunName]]:
     for run in runs:
         found.setdefault(names.get(run.method, "main grid"), []).append(run)
     return found
+
+
+def trials(study: Study, runs: Iterable[RunName]) -> list[RunName]:
+    """The trainings of all searches, each as the tuned run that it is for."""
+    tuned = [run for run in runs if run.method in study.tuned()]
+    return [
+        run for run in tuned if run.seed == tuned[0].seed for _ in range(study.tuning.trials if study.tuning else 0)
+    ]
 
 
 def finished(config: Config, runs: Iterable[RunName]) -> tuple[dict[RunName, dict], int]:
@@ -148,7 +158,9 @@ def hours_table(config: Config, estimate: Estimate) -> str:
     for part, runs in by_part(study, estimate.runs).items():
         for run in runs:
             rows.setdefault(run.method if part == "main grid" else part, []).append(run)
-    rows["all"] = estimate.runs
+    tried = trials(study, estimate.runs)
+    rows |= {"searches": tried} if tried else {}
+    rows["all"] = [*estimate.runs, *tried]
     table = [["hours", "runs", *study.gfms, "all GFMs"]]
     for name, runs in rows.items():
         columns = [[run for run in runs if run.gfm == gfm] for gfm in study.gfms]

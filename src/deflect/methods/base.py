@@ -55,7 +55,9 @@ class AdaptedGFM(nn.Module):
         self.channels = Channels(bands, inner)
         self.normalise = Normalise(inner, rgb, bands, statistics)
         if len(inner) > 3:
-            widen_patch_embed(gfm, self.channels.picks.tolist(), getattr(config, "patch_init", "repeat"))
+            widen_patch_embed(
+                gfm, [bands.channel(name) for name in inner.names], getattr(config, "patch_init", "repeat")
+            )
         self.grad_checkpointing = self.merged = self._checked = False
         self.released: frozenset[str] = frozenset()
 

@@ -25,7 +25,7 @@ from deflect.methods import adapters, parameter_report, save_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import DEFLECTION, HEAD, HISTORY, NAME, PREDICTIONS, SCHEMA, read_record, write_record
 from deflect.training import provenance
-from deflect.training.batches import FewLabels
+from deflect.training.batches import Batches, FewLabels
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context, choose_device, process_group, run_lock
 from deflect.training.energy import Stopwatch
@@ -70,7 +70,8 @@ def validate(spec: RunSpec) -> tuple[float, float]:
     store.verify(["train", "val"])
     context = Context(spec.training, spec.seed, ready_device(spec))
     run = Run(spec, store, spec.identity(store.card.sha256), context)
-    fitted = run.fit(run.build(), None)
+    model = run.build()
+    fitted = run.fit(model, *run.ready(model), None)
     return fitted.val[spec.training.metric(store.card.task)], sum(row["seconds"] for row in fitted.history)
 
 
@@ -107,18 +108,20 @@ class Run:
         self.identity, self.fingerprint = identity, sha256_json(identity)
         self.checkpoint = Checkpoint(spec.out / CHECKPOINT, self.fingerprint, spec.training)
         self.labelled = labelled_rows(store, spec.training.label_fraction)
-        self.ready = (0.0, 0.0)  # seconds and joules of the features of a frozen encoder
         self.started = timestamp()
 
     def train(self) -> None:
         """Train, test and, in the first of several processes, write."""
         provenance.reset_peak_memory(self.context.device)
         context, model = self.context, self.build()
+        watch = Stopwatch(context.device)
+        train, val = self.ready(model)
+        ready_s, ready_joules = watch.lap()
         tracker = Tracker(self.spec, self.fingerprint, self.identity) if context.ranks.first else None
-        fitted = self.fit(model, tracker)
+        fitted = self.fit(model, train, val, tracker)
         model.load_state(fitted.best)
 
-        watch = Stopwatch(context.device)
+        watch.lap()
         test = self.store.split("test")
         predictions = Predictions(test)
         result = score(model, test, context.alone, predictions.add)
@@ -126,8 +129,8 @@ class Run:
         result.check("test")
         test_s, test_joules = watch.lap()
         if tracker:
-            train_s = self.ready[0] + sum(row["seconds"] for row in fitted.history)
-            joules = self.ready[1] + fitted.joules + test_joules
+            train_s = ready_s + sum(row["seconds"] for row in fitted.history)
+            joules = ready_joules + fitted.joules + test_joules
             used = {
                 "time": {"train_s": train_s, "test_s": test_s, "step_ms": 1000 * fitted.step_s / fitted.steps},
                 "energy": {"joules": joules, "source": watch.meter.source},
@@ -139,21 +142,22 @@ class Run:
             tracker.finish(record, arrays, test)
 
     def build(self) -> TaskModel:
-        """The adapted GFM with its head, calibrated on training images."""
+        """The adapted GFM with its head."""
         spec, context = self.spec, self.context
         if context.ranks.first:
             print(f"{spec.slug}: starts", file=sys.stderr, flush=True)
         gfm = build_gfm(spec.gfm, spec.weights, spec.gfm_size, self.card, context)
-        model = build_model(gfm, spec.method, spec.method_settings, self.card, context)
-        calibrate(model, self.store.split("train"), context)
-        return model
+        return build_model(gfm, spec.method, spec.method_settings, self.card, context)
 
-    def fit(self, model: TaskModel, tracker: Tracker | None) -> Fit:
-        """Train on the training split and select on validation."""
-        watch = Stopwatch(self.context.device)
+    def ready(self, model: TaskModel) -> tuple[Batches, Batches]:
+        """Calibrate the method on training images; train and val, or their features if these never change."""
         splits = [self.store.split(name) for name in ("train", "val")]
+        calibrate(model, splits[0], self.context)
         train, val = (cached_features(model, split, self.context) or split for split in splits)
-        self.ready = watch.lap()
+        return train, val
+
+    def fit(self, model: TaskModel, train: Batches, val: Batches, tracker: Tracker | None) -> Fit:
+        """Train on the training split and select on validation."""
         labelled = FewLabels(train, self.labelled) if len(self.labelled) < len(train) else train
         progress = Progress(self.spec.slug, self.spec.training.epochs, show=self.context.ranks.first)
 

@@ -50,12 +50,14 @@ NONE = Signal("index")
 class Design:
     """The ``signals`` of a dataset, and what an image without signal can have: the ``directions`` of its rows.
 
-    ``swir``: SWIR2 has rows of its own.
+    ``swir``: SWIR2 has rows of its own. ``strength``: how often a step is applied; water and floating matter differ
+    much more by themselves than land does.
     """
 
     signals: tuple[Signal, ...]
     directions: tuple[int, ...] = (0, 1, 2, 3)
     swir: bool = False
+    strength: int = 1
 
 
 def _stepped(kind: Kind, *steps: dict[str, int]) -> tuple[Signal, ...]:
@@ -103,7 +105,8 @@ DESIGNS = {
         _stepped("index", *_INFRARED[:6])
         + _turned("texture", 0, 1, 2, 3)
         + _stepped("band", *_FREE[:2])
-        + _stepped("rgb", *_BLUE)
+        + _stepped("rgb", *_BLUE),
+        strength=3,
     ),
 }
 
@@ -120,7 +123,7 @@ def gain(rng: Generator, bands: BandSet, size: int, design: Design, signal: Sign
     phases = rng.uniform(0, 2 * np.pi, 2)
     if signal.direction is not None:
         visible, swir = (signal.direction, swir) if signal.kind == "texture" else (visible, signal.direction)
-    steps = {role: n for name, n in signal.steps.items() for role in _TOGETHER.get(name, (name,))}
+    steps = {role: design.strength * n for name, n in signal.steps.items() for role in _TOGETHER.get(name, (name,))}
     rows = dict.fromkeys("RGB", _rows(size, visible, phases[0]))
     if design.swir:  # 45 degrees from those of red, green and blue where an image without signal has one direction
         rows["S2"] = _rows(size, (swir + 2) % 4, phases[1])
