@@ -44,7 +44,7 @@ def plan(args: Namespace) -> None:
 
         estimate = Estimate(config, device, told)
     facts = device_facts(device)
-    threads = f", {facts['threads']} threads" if device.type == "cpu" else ""
+    threads = f", threads: {facts['threads']}" if device.type == "cpu" else ""
     print(f"study {config.study.name}, timed on {facts['name']}{threads} in {time.monotonic() - began:.0f} s\n")
     if (load1 := os.getloadavg()[0]) > 1.5 * (os.cpu_count() or 1):
         print(f"This machine is busy ({load1:.0f} processes on {os.cpu_count()} cores): times are too long.\n")
@@ -90,7 +90,7 @@ def lines(config: Config, estimate: Estimate, devices: int) -> Iterator[tuple[st
         yield "downloads", f"at most {human(data)} of data, about {human(weights)} of weights"
     dataset, gfm, method = max(costs, key=lambda run: costs[run].memory)
     peak = human(costs[dataset, gfm, method].memory)
-    yield "memory", f"{peak} in a training step of the largest run ({dataset}, {gfm}, {method})"
+    yield "memory", f"{peak} in a step of the largest run ({dataset}, {gfm}, {method}), besides the program itself"
     if math.isnan(estimate.watts):
         yield "energy", "unknown: this device has no energy counter that can be read"
     else:

@@ -26,9 +26,9 @@ from deflect.training.model import TaskModel
 
 #: A model whose step with two images takes longer (seconds) is timed with two images, others with a whole batch.
 SLOW, FEW = 0.5, 2
-#: Each action is repeated for this long (seconds), and at least once. The shortest time counts, as in `timeit`: other
-#: programs on the machine make the others longer.
-LONG_ENOUGH = 0.3
+#: Each action is repeated up to 10 times, for this long (seconds), and at least once. The shortest time counts, as in
+#: `timeit`: other programs on the machine make the others longer.
+REPEATS, LONG_ENOUGH = 10, 1.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ def _time(model: TaskModel, inputs: Callable[[int], Inputs], card: StoreCard, co
     of_few = _kept(model, lambda: gradients(*few))
     activations = (of_few - of_one) / (FEW - 1)
     few_s = time.perf_counter() - began
+    if few_s < LONG_ENOUGH:
+        few_s = _seconds(lambda: gradients(*few), context.device)
     quick = few_s < SLOW
     train, test = (settings.batch_size, settings.eval_batch_size) if quick else (FEW, FEW)
     batch, tested = (inputs(train), labels(train)) if quick else few, inputs(test)
@@ -124,7 +126,7 @@ def _time(model: TaskModel, inputs: Callable[[int], Inputs], card: StoreCard, co
 def _seconds(action: Callable[[], None], device: torch.device) -> float:
     """Seconds of an action; the first call counts only if it is a long one."""
     times: list[float] = []
-    while sum(times) < LONG_ENOUGH and len(times) < 20:
+    while sum(times) < LONG_ENOUGH and len(times) < REPEATS:
         began = time.perf_counter()
         action()
         _wait(device)
