@@ -74,6 +74,13 @@ def test_variants_run_on_the_datasets_that_the_decision_concerns():
     assert {run.dataset for run in study.runs() if run.method == "lora+gsd=image"} == set(DATASETS)
 
 
+def test_a_decision_about_datasets_that_a_study_lacks_does_not_run():
+    study = load(ROOT / "config.yaml", "mini_evidence").study
+    assert "deflect+crop=random" in study.alternatives
+    assert "deflect+crop=random" not in study.additional()
+    assert {run.method for run in study.runs()} == {*study.methods, *study.additional()}
+
+
 GOOD = """
 gsd:
   title: GSD

@@ -184,8 +184,10 @@ class Study(StudySettings):
         return {f"{method}{TUNED}": Variant(method=method) for method in methods}
 
     def additional(self) -> dict[str, Variant]:
-        """The variants of all ``parts``, by name."""
-        return {name: variant for part in self.parts().values() for name, variant in part.items()}
+        """The variants of all ``parts``, by name, that run on a dataset of `variants`."""
+        here = set(self.variants.datasets)
+        parts = self.parts().values()
+        return {name: run for part in parts for name, run in part.items() if here & set(run.datasets or here)}
 
     def blocks(self) -> list[Block]:
         """The main grid, then one block for every additional run."""
