@@ -345,7 +345,7 @@ def test_paper_study_plans_one_job_per_run():
     assert len(text) < 80_000
     plan = jobs(text)
     variants = len(yaml.safe_load((ROOT / "config.yaml").read_text())["studies"]["paper"]["variants"]["settings"])
-    assert plan["train"] == 5 * 3 * 8 * 3 + 5 * variants * 3
+    assert plan["train"] == 5 * 3 * 10 * 3 + 5 * variants * 3
     assert (plan["fetch"], plan["prepare"], plan["fetch_gfm"], plan["convert_gfm"]) == (5, 5, 3, 3)
     assert "simulate" not in plan
 
