@@ -54,6 +54,7 @@ COVERED = {
     "make kill-test": "kills a study for half an hour",
     "make mutation": "measures for half an hour",
     "make geobench-check": "installs a package from the network",
+    "make mini-schedule": "ten minutes of training; its parts are in tests/training/test_search.py",
     "make real-scene": "trains for a quarter of an hour on data that few machines have",
     "make rehearsal ARGUMENTS=FOLDER": "takes 25 GB and a quarter of an hour",
     "make test-gpu": "needs a GPU",
