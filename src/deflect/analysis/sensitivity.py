@@ -52,11 +52,11 @@ def _printed(frame: pd.DataFrame, study: StudyRuns, decisions: Mapping[str, Deci
             rows.append([Cell(text) for text in texts])
     fixed = [f"{decision.title}: {decision.not_varied}" for decision in decisions.values() if decision.not_varied]
     notes = [
-        "The title of a decision has the paper study's choice, its rows the alternatives; the one that moves most is "
-        "first. A smaller study may choose in between: it has fewer epochs between validations, or larger batches.",
-        "Difference: alternative minus the study's own run in points, averaged over the cells (dataset x GFM), with the "
-        f"95 % interval of {resamples:,} paired resamples of test images and, if there are several, seeds; p: two-sided, "
-        "Holm-adjusted over all rows; detectable: the smallest difference found with a power of 80 %.",
+        "The title of a decision has the paper study's choice, its rows the alternatives; the one that moves most "
+        "is first. A smaller study may choose in between: it has fewer epochs between validations, or larger batches.",
+        "Difference: alternative minus the study's own run in points, averaged over the cells (dataset x GFM), with "
+        f"the 95 % interval of {resamples:,} paired resamples of test images and, if there are several, seeds; p: "
+        "two-sided, Holm-adjusted over all rows; detectable: the smallest difference found with a power of 80 %.",
         f"Not varied: {' '.join(fixed)}",
     ]
     header = ["Alternative", "method", "cells", "difference", "p", "detectable"]

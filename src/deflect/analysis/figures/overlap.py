@@ -20,7 +20,7 @@ def error_overlap(study: StudyRuns) -> Figure:
     """
     pairs = load_overlap(study)
     methods = ordered(pairs["first"])
-    figure = Figure(figsize=(0.72 * PAGE, 0.3 * max(len(methods), 4) + 0.8), layout="constrained")
+    figure = Figure(figsize=(PAGE, 0.3 * max(len(methods), 4) + 0.8), layout="constrained")
     provenance(figure, study, "classification", "below: kappa; above: both wrong in % (if independent)")
     if pairs.empty:
         return empty(figure, "No two methods have predictions of the same classification.")
@@ -32,6 +32,6 @@ def error_overlap(study: StudyRuns) -> Figure:
     shown = np.tril(kappa) + 0 * both  # white above the diagonal, blank without a pair
     axes = figure.subplots()
     names = list(map(title, methods))
-    options = {"annot_kws": {"fontsize": 6.5}, "linewidths": 0.5, "xticklabels": [folded(name, 11) for name in names]}
+    options = {"annot_kws": {"fontsize": 6.5}, "linewidths": 0.5, "xticklabels": [folded(name, 9) for name in names]}
     heatmap(axes, shown, 6.5, names, vmax=1, cmap="Blues", annot=text, fmt="", **options)
     return figure
