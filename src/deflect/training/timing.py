@@ -25,10 +25,10 @@ from deflect.training.loop import batch_loss, build_optimizer
 from deflect.training.model import TaskModel
 
 #: A model whose step with two images takes longer (seconds) is timed with two images, others with a whole batch.
-SLOW, FEW = 0.5, 2
+SLOW, FEW = 0.1, 2
 #: Each action is repeated up to 10 times, for this long (seconds), and at least once. The shortest time counts, as in
 #: `timeit`: other programs on the machine make the others longer.
-REPEATS, LONG_ENOUGH = 10, 1.0
+REPEATS, LONG_ENOUGH = 10, 0.5
 
 
 @dataclass(frozen=True)
