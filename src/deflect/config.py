@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -15,8 +15,9 @@ from deflect.settings import DATASETS, TASKS
 
 if TYPE_CHECKING:
     from deflect.settings.decisions import Decision
-    from deflect.settings.study import Config, Study, Variant, Variants
+    from deflect.settings.study import Config, Study, StudySettings, Variant
 
+T = TypeVar("T")
 #: The project's folder, if the package runs from a checkout.
 CHECKOUT = Path(__file__).parents[2]
 DECISIONS = "references/decisions.yaml"
@@ -55,21 +56,21 @@ def parse(raw: Mapping[str, Any]) -> Config:
         file = reading.read(ConfigFile, raw)
         if file.study not in file.studies:
             raise ConfigError(f"study: unknown study {file.study!r}{reading.hint(file.study, file.studies)}")
-        settings = vars(file.studies[file.study])
-        study = Study.model_construct(name=file.study, alternatives=_alternatives(**settings), **settings)
+        chosen = file.studies[file.study]
+        study = Study.model_construct(name=file.study, alternatives=_alternatives(chosen), **vars(chosen))
         _check_names(study)
     except ConfigError as error:
         raise ConfigError(f"config: {error}") from None
     return Config(study, file.methods, file.wandb)
 
 
-def _alternatives(variants: Variants, methods: tuple[str, ...], **others: Any) -> dict[str, Variant]:
-    """The variants that a study's `variants.decisions` asks for."""
-    if not variants.decisions:
+def _alternatives(study: StudySettings) -> dict[str, Variant]:
+    """The variants that `variants.decisions` asks for."""
+    if not study.variants.decisions:
         return {}
     from deflect.settings.decisions import variants_of
 
-    return variants_of(decisions(), methods)
+    return variants_of(decisions(), study.methods)
 
 
 def decisions(path: Path | None = None) -> dict[str, Decision]:
@@ -80,11 +81,20 @@ def decisions(path: Path | None = None) -> dict[str, Decision]:
     """
     from deflect.settings.decisions import decisions_of
 
-    path = path or of_project(DECISIONS)
+    return validated(path or of_project(DECISIONS), decisions_of)
+
+
+def validated(path: Path, validate: Callable[[dict[str, Any]], T]) -> T:
+    """What ``validate`` makes of a YAML file.
+
+    Raises:
+        ConfigError: the message has the file and the wrong key.
+    """
+    given = read(path)
     try:
-        return decisions_of(read(path))
+        return validate(given)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _check_names(study: Study) -> None:

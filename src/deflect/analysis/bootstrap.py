@@ -90,7 +90,8 @@ def bootstrap_scores(runs: Sequence[Array], rules: Sequence[Rule], count: int, s
         rules: how each of them is scored.
     """
     features = [np.concatenate(hits_and_totals(run), axis=-1) for run in runs]
-    factors = [rule.factor(hits_and_totals(run)[1].sum(0)) for run, rule in zip(runs, rules, strict=True)]
+    totals = [np.split(feature.sum(0), 2)[1] for feature in features]
+    factors = [rule.factor(total) for rule, total in zip(rules, totals, strict=True)]
     chunks = []
     for weights in resamples(len(runs[0]), count, seed):
         sums = (np.split(weights @ feature, 2, axis=-1) for feature in features)

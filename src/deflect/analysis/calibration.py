@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from deflect.analysis.looks import ORACLE, ordered, title
 from deflect.analysis.records import CELL, StudyRuns, has_arrays, run_arrays
 from deflect.analysis.render import Cell, PrintedTable, Row, Table, counted, marks, score
-from deflect.analysis.tables import gap_notes
+from deflect.analysis.tables import AVERAGE, gap_notes
 from deflect.record import PREDICTIONS, REMEDY
 
 KEYS = ["reliability", "nll"]
-AVERAGE = "average"
 #: Column, heading in the printed table and decimals of each measure.
 MEASURES = (("ece", "Expected calibration error in %", 1), ("nll", "Negative log-likelihood", 3))
 COLUMNS = ["study", "dataset", "method", "ece", "nll", "cells"]

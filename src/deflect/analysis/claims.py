@@ -19,7 +19,7 @@ from deflect.analysis.looks import ordered, title
 from deflect.analysis.paired import KEYS, compare
 from deflect.analysis.ranks import REFERENCE
 from deflect.analysis.records import StudyRuns
-from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, counted, signed
+from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, counted, interval
 from deflect.analysis.tables import gap_notes
 from deflect.record import PREDICTIONS
 from deflect.settings.claims import Claim, Claims
@@ -174,7 +174,7 @@ def _printed_row(study: StudyRuns, claim: Claim, test: Test, shared: dict[str, A
     where = ", ".join(study.title(name) for name in (test.method, test.part) if name)
     result = GAP
     if math.isfinite(test.low):
-        result = f"{signed(test.value)} [{signed(test.low)}, {signed(test.high)}], ≥ {test.detectable:.1f}"
+        result = f"{interval(test.value, test.low, test.high)}, ≥ {test.detectable:.1f}"
     elif math.isfinite(test.value):
         result = f"{test.value:.1f} ×"
     return [

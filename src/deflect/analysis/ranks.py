@@ -11,7 +11,7 @@ from deflect.analysis.bootstrap import LEVEL, POWER, holm
 from deflect.analysis.looks import ORACLE, ordered, title, titles
 from deflect.analysis.paired import Comparison, comparison, resampled_averages, shared_seeds
 from deflect.analysis.records import CELL, StudyRuns
-from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, score, signed, span
+from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, interval, score, span
 from deflect.analysis.tables import gap_notes
 from deflect.record import PREDICTIONS
 
@@ -97,10 +97,10 @@ def evidence(frame: pd.DataFrame, study: StudyRuns) -> str:
 def _printed(frame: pd.DataFrame, study: StudyRuns, resamples: int) -> PrintedTable:
     rows: list[Row] = []
     for row in frame.to_dict("records"):
-        interval = f"{signed(row['difference'])} [{signed(row['low'])}, {signed(row['high'])}]"
         texts = [f"{row['mean_rank']:.2f}", f"{row['wins']:.0f}"] if math.isfinite(row["mean_rank"]) else [GAP, ""]
         texts += [score(row["average"])]
-        tested = [interval, f"{row['p_holm']:.4f}", score(row["detectable"])]
+        difference = interval(row["difference"], row["low"], row["high"])
+        tested = [difference, f"{row['p_holm']:.4f}", score(row["detectable"])]
         texts += tested if math.isfinite(row["p_holm"]) else [""] * len(tested)
         rows.append([Cell(text) for text in (title(row["method"]), *texts)])
     notes = [

@@ -94,6 +94,11 @@ def signed(value: float, decimals: int = 1) -> str:
     return f"{value:+.{decimals}f}".replace("-", "−")
 
 
+def interval(value: float, low: float, high: float) -> str:
+    """A difference with the bounds of its interval: ``+1.2 [−0.3, +2.7]``."""
+    return f"{signed(value)} [{signed(low)}, {signed(high)}]"
+
+
 def counted(count: int, noun: str) -> str:
     """``1 seed``, ``3 seeds``."""
     return f"{count} {noun}{'s' * (count > 1)}"

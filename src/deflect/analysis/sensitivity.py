@@ -8,11 +8,11 @@ import pandas as pd
 
 from deflect.analysis.bootstrap import holm
 from deflect.analysis.looks import title
-from deflect.analysis.paired import Comparison, compare
+from deflect.analysis.paired import KEYS, Comparison, compare
 from deflect.analysis.records import StudyRuns
-from deflect.analysis.render import Cell, PrintedTable, Row, Table, score, signed
+from deflect.analysis.render import Cell, PrintedTable, Row, Table, interval, score
 from deflect.analysis.tables import gap_notes
-from deflect.analysis.variants import KEYS, NOTHING
+from deflect.analysis.variants import NOTHING
 from deflect.settings.decisions import Decision
 
 COLUMNS = ["study", "decision", "alternative", "method", "cells", *Comparison._fields, "p_holm", "moves"]
@@ -46,9 +46,9 @@ def _printed(frame: pd.DataFrame, study: StudyRuns, decisions: Mapping[str, Deci
         decision = decisions[str(name)]
         rows.append(f"{decision.title}: {decision.choice.text}")
         for row in found.to_dict("records"):
-            interval = f"{signed(row['difference'])} [{signed(row['low'])}, {signed(row['high'])}]"
             texts = [decision.alternatives[row["alternative"]].text, title(row["method"]), str(row["cells"])]
-            texts += [interval, f"{row['p_holm']:.3f}", score(row["detectable"])]
+            texts += [interval(row["difference"], row["low"], row["high"])]
+            texts += [f"{row['p_holm']:.3f}", score(row["detectable"])]
             rows.append([Cell(text) for text in texts])
     fixed = [f"{decision.title}: {decision.not_varied}" for decision in decisions.values() if decision.not_varied]
     notes = [

@@ -16,6 +16,8 @@ PARAMETER_NOTE = (
     "tuned: trained parameters of the adapted GFM in thousands, and their share of the frozen GFM's parameters; "
     "head: trained parameters of the classification head or decoder, never part of the share."
 )
+#: Stands for the dataset in rows that average over all of them.
+AVERAGE = "average"
 #: Columns of parameters in the printed table, and how they are formatted.
 PARAMETERS = {"tuned_params": thousands, "tuned_percent": share, "head_params": thousands}
 

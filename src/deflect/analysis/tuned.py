@@ -10,12 +10,11 @@ import pandas as pd
 from deflect.analysis.looks import ordered, title
 from deflect.analysis.paired import compare
 from deflect.analysis.records import StudyRuns
-from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, counted, score, signed, span
-from deflect.analysis.tables import gap_notes
+from deflect.analysis.render import GAP, Cell, PrintedTable, Row, Table, counted, interval, score, signed, span
+from deflect.analysis.tables import AVERAGE, gap_notes
 from deflect.record import PREDICTIONS
 
 KEYS = ["dataset", "gfm", "method", "seed"]
-AVERAGE = "average"
 TUNED = ["study", "dataset", "method", "main", "tuned", "difference", "low", "high", "detectable", "n"]
 TUNED += ["main_lr", "lr", "main_rank", "rank", "trials", "search_minutes", "search_trainings"]
 NOTHING = "No such runs in this study; `tuning` in config.yaml asks for them."
@@ -103,10 +102,9 @@ def _printed(frame: pd.DataFrame, study: StudyRuns, resamples: int) -> PrintedTa
 def _row(found: dict[str, Any]) -> list[Cell]:
     if not found["n"]:
         return [Cell(title(found["method"])), *[Cell(GAP)] * 7]
-    difference = signed(found["difference"])
-    tested = math.isfinite(found["low"])
+    tested, difference = math.isfinite(found["low"]), signed(found["difference"])
     if tested:
-        difference += f" [{signed(found['low'])}, {signed(found['high'])}]"
+        difference = interval(found["difference"], found["low"], found["high"])
     settings = [f"{found[f'main_{name}']} → {found[name]}" if found[name] else "" for name in ("lr", "rank")]
     cost = f"{found['search_minutes']:.3g} min, {found['search_trainings']:.1f}×"
     texts = [title(found["method"]), score(found["main"]), score(found["tuned"]), difference]

@@ -11,15 +11,14 @@ from typing import Any
 import pandas as pd
 
 from deflect.analysis.looks import ordered, title, titles
+from deflect.analysis.paired import KEYS
 from deflect.analysis.records import CELL, StudyRuns
 from deflect.analysis.render import Cell, PrintedTable, Row, Table, ranked, score, share
 from deflect.analysis.scores import COLUMNS, over_seeds, percent
-from deflect.analysis.tables import gap_notes, seeds_note
+from deflect.analysis.tables import AVERAGE, gap_notes, seeds_note
 
 #: The method setting for the initial values of the patch embedding's channels for extra bands.
 INIT = "patch_init"
-KEYS = ["dataset", "gfm", "seed"]
-AVERAGE = "average"
 ABLATION = ["study", "dataset", "method", "variant", "changes", "mean", "std", "ci95", "n"]
 ABLATION += ["difference", "difference_ci95", "tuned_params", "tuned_percent"]
 NOTHING = "No such runs in this study; `variants` in config.yaml asks for them."

@@ -61,10 +61,6 @@ def load_claims(path: Path | str) -> Claims:
         DataError: not valid; the message has the file, the key, what was expected and what was found.
     """
     try:
-        given = config.read(Path(path))
+        return config.validated(Path(path), lambda given: read(Claims, given))
     except ConfigError as error:
         raise DataError(str(error)) from None
-    try:
-        return read(Claims, given)
-    except ConfigError as error:
-        raise DataError(f"{path}: {error}") from None

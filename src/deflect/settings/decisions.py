@@ -42,17 +42,16 @@ class Decision(Settings):
 
     def variants(self, name: str, methods: Iterable[str]) -> dict[str, Variant]:
         """A variant for each alternative and each of its methods that is among ``methods``."""
-        shared = {"datasets": self.datasets}
         return {
-            (key := f"{method}+{name}={alternative}"): read(Variant, shared | {"method": method, **_set(choice)}, key)
-            for alternative, choice in self.alternatives.items()
+            (key := f"{method}+{name}={alternative}"): read(
+                Variant,
+                {"method": method, "datasets": self.datasets, "settings": c.settings, "training": c.training},
+                key,
+            )
+            for alternative, c in self.alternatives.items()
             for method in self.methods
             if method in methods
         }
-
-
-def _set(choice: Choice) -> dict[str, Any]:
-    return {"settings": choice.settings, "training": choice.training}
 
 
 def decisions_of(given: Mapping[str, Any]) -> dict[str, Decision]:
