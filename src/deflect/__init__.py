@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from deflect.bands import Band, BandSet, BandStatistics, bandset
     from deflect.gfms import load_gfm
     from deflect.methods import adapt, load_adapter, merge, parameter_report, save_adapter
+    from deflect.trained import load_run
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,7 @@ _HOME = {
     "BandStatistics": "bands",
     "bandset": "bands",
     "load_gfm": "gfms",
+    "load_run": "trained",
     "adapt": "methods",
     "load_adapter": "methods",
     "merge": "methods",
@@ -35,6 +37,7 @@ __all__ = [
     "bandset",
     "load_adapter",
     "load_gfm",
+    "load_run",
     "merge",
     "parameter_report",
     "save_adapter",

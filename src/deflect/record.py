@@ -45,6 +45,12 @@ FIELDS = {
     "task": Field(str, "`classification` or `segmentation`"),
     "band_setting": Field(str, "`all` or `rgb`"),
     "bands": Field(list, "names of the bands that the model sees", needed=False),
+    "images": Field(
+        dict,
+        "the images: `name` of the dataset, `task`, `bands` with wavelengths, `classes`, `image_size` in pixels, `gsd` "
+        "in metres; `(value + offset) * scale` is reflectance, `nodata` are values without a measurement",
+        needed=False,
+    ),
     "simulated": Field(bool, "whether the images are simulated"),
     "score.metric": Field(
         str, "the headline metric: `f1_macro` or `f1_micro` for classification, `mIoU` for segmentation"

@@ -32,18 +32,18 @@ def write_store(folder: Path, task: str = "classification", dtype: str = "uint16
         digests = {f"{what}_sha256": sha256_file(folder / f"{split}.{what}.npy") for what in ("images", "labels")}
         splits[split] = {"n": n} | digests
     card = StoreCard(
-        "own",
-        task,
-        BANDS,
-        ("a", "b"),
-        8,
-        10.0,
-        scale,
-        "f1_macro",
-        splits,
-        BandStatistics((0.1,) * 3, (0.2,) * 3),
-        True,
-        "",
+        name="own",
+        task=task,
+        bands=BANDS,
+        classes=("a", "b"),
+        image_size=8,
+        gsd=10.0,
+        scale=scale,
+        metric="f1_macro",
+        splits=splits,
+        statistics=BandStatistics((0.1,) * 3, (0.2,) * 3),
+        simulated=True,
+        source="",
     )
     write_card(folder, card)
     return card

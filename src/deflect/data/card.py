@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import DataError
@@ -19,17 +19,34 @@ PARTS: tuple[str, ...] = ("images.npy", "labels.npy", "ids.txt")
 FRACTIONS = "fractions.json"
 
 
-@dataclass(frozen=True)
-class StoreCard:
-    """The description of a store."""
+@dataclass(frozen=True, kw_only=True)
+class ImageCard:
+    """What a model must know of the images of a dataset; run records contain it.
+
+    ``(value + offset) * scale`` of a file's value is reflectance. Values in ``nodata``, and those that are not finite,
+    are no measurement; in a store they are 0.
+    """
 
     name: str
     task: str
     bands: BandSet
     classes: tuple[str, ...]
-    image_size: int
-    gsd: float  # metres per stored pixel
-    scale: float  # stored value * scale is reflectance
+    image_size: int  # pixels along a side
+    gsd: float  # metres per pixel
+    scale: float
+    offset: float = 0.0
+    nodata: tuple[float, ...] = ()
+
+    @classmethod
+    def from_dict(cls, card: dict[str, Any]) -> Self:
+        tuples: dict[str, Any] = {name: tuple(card[name]) for name in ("classes", "nodata") if name in card}
+        return cls(**(card | tuples | {"bands": BandSet.from_dict(card["bands"])}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreCard(ImageCard):
+    """The description of a store, whose stored value * scale is reflectance: an offset was added before."""
+
     metric: str
     splits: dict[str, dict[str, Any]]  # per split: images `n`, and `images_sha256`, `labels_sha256`, `ids_sha256`
     statistics: BandStatistics  # of the training split, in reflectance
@@ -44,9 +61,13 @@ class StoreCard:
             raise DataError(f"{self.name}: {len(self.bands)} bands but statistics of {len(self.statistics.mean)}")
 
     @classmethod
-    def from_dict(cls, card: dict[str, Any]) -> StoreCard:
-        bands, statistics = BandSet.from_dict(card["bands"]), BandStatistics(**card["statistics"])
-        return cls(**(card | {"bands": bands, "classes": tuple(card["classes"]), "statistics": statistics}))
+    def from_dict(cls, card: dict[str, Any]) -> Self:
+        return super().from_dict(card | {"statistics": BandStatistics(**card["statistics"])})
+
+    @property
+    def images(self) -> ImageCard:
+        """The part that models need."""
+        return ImageCard(**{field.name: getattr(self, field.name) for field in fields(ImageCard)})
 
     @property
     def sha256(self) -> str:

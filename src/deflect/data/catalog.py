@@ -41,7 +41,7 @@ class DatasetSheet:
     image_size: int  # pixels along a side
     gsd: float  # metres per pixel
     unit: str  # of stored values, as text
-    scale: float  # stored value * scale is reflectance
+    scale: float  # (stored value + offset) * scale is reflectance
     reflectance_range: tuple[float, float]  # physically possible reflectance; values beyond it are errors
     metric: str  # headline metric, f1_macro or mIoU
     published_mean: tuple[float, ...] | None = None  # in the stored unit, one per band
@@ -52,6 +52,7 @@ class DatasetSheet:
     citation: str
     notes: tuple[str, ...]
     nodata: tuple[float, ...] = ()  # stored values that mean "no measurement", besides those that are not finite
+    offset: float = 0.0
     label_shift: int = 0  # published label + shift is the class
     unlabelled: int | None = None  # published label that means "none"
     ignore_index: int = -1  # label of pixels that are not scored, after the shift

@@ -7,6 +7,7 @@ files by the same code is kept.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -93,6 +94,8 @@ def prepare(
             image_size=size,
             gsd=sheet.gsd,
             scale=sheet.scale,
+            offset=sheet.offset,
+            nodata=tuple(value for value in sheet.nodata if math.isfinite(value)),
             metric=sheet.metric,
             splits={split: _finish(plan.work, split, images) for split, images in splits.items()},
             statistics=statistics,

@@ -8,17 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from deflect.data.store import Store
-from deflect.errors import ModelError
-from deflect.methods import load_adapter
-from deflect.record import HEAD, read_record, run_file
-from deflect.settings.training import TrainSettings
-from deflect.training.context import Context, choose_device
-from deflect.training.model import build_gfm, with_head
-from deflect.training.provenance import weights_sha256
+from deflect.trained.model import check_recorded, load_run
 from deflect.training.scoring import score
 
 #: Relative difference of the loss that another device or precision may cause.
@@ -65,38 +57,15 @@ def evaluate(folder: Path, store: Path | None = None, weights: Path | None = Non
         ModelError: the data or the weights differ from those of the record, or the head is damaged.
         DataError, FileNotFoundError: the run has not finished or its folder is damaged.
     """
-    folder = Path(folder)
-    record = read_record(folder)
-    if not (folder / HEAD).is_file():
-        raise ModelError(
-            f"{folder}: kept no weights; train it again with `keep_weights: all` in the study, or name a run of its "
-            "first seed"
-        )
-    head = run_file(folder, HEAD, record)
+    model = load_run(folder, weights, device)
+    record = model.record
     data = Store(store or record["paths"]["store"])
-    weights = weights or (record["paths"]["weights"] and Path(record["paths"]["weights"]))
-    for path, what, recorded, found in (
-        (data.folder, "data", record["data"]["store_sha256"], data.card.sha256),
-        (weights, "weights", record["weights"]["sha256"], weights_sha256(weights)),
-    ):
-        if recorded != found:
-            raise ModelError(
-                f"{path}: the run was trained on other {what}: expected sha256 {recorded}, found {found};"
-                " restore them or train the run again"
-            )
+    check_recorded(data.folder, "data", record["data"]["store_sha256"], data.card.sha256)
     data.verify()
-    settings = TrainSettings.from_dict(record["settings"]["training"])
-    context = Context(settings, record["seed"], choose_device(device))
-    gfm = build_gfm(record["gfm"], weights, record["weights"]["size"], data.card, context)
-    model = with_head(load_adapter(gfm, folder), data.card, context)
-    try:
-        model.head.load_state_dict(load_file(head))
-    except (SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{head}: damaged or of another head ({error}); train the run again") from error
     threads = torch.get_num_threads()
     torch.set_num_threads(record["device"]["threads"])
     try:
-        result = score(model, data.split("test"), context)
+        result = score(model.network, data.split("test"), model.context)
     finally:
         torch.set_num_threads(threads)
-    return Evaluation(folder, record["score"]["metric"], result.metrics, record["metrics"]["test"])
+    return Evaluation(model.folder, record["score"]["metric"], result.metrics, record["metrics"]["test"])

@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 
+from deflect.data.card import ImageCard
 from deflect.data.store import Split, StoreCard
 from deflect.errors import DeflectError
 from deflect.gfms import load_gfm
@@ -72,19 +73,19 @@ class TaskModel(nn.Module):
         self.load_state_dict(dict(state), strict=False)
 
 
-def input_gsd(card: StoreCard, settings: TrainSettings) -> float:
+def input_gsd(card: ImageCard, settings: TrainSettings) -> float:
     """Metres per pixel of the model's input: larger segmentation images are cut, all others are resized."""
     if settings.gsd is not None:
         return settings.gsd
     return card.gsd if is_cut(card, settings) else card.gsd * card.image_size / settings.image_size
 
 
-def is_cut(card: StoreCard, settings: TrainSettings) -> bool:
+def is_cut(card: ImageCard, settings: TrainSettings) -> bool:
     """Whether the model's inputs are windows of the images."""
     return card.task == "segmentation" and card.image_size > settings.image_size
 
 
-def build_gfm(name: str, weights: Path | None, size: str, card: StoreCard, context: Context) -> VisionTransformer:
+def build_gfm(name: str, weights: Path | None, size: str, card: ImageCard, context: Context) -> VisionTransformer:
     """The GFM for this dataset and input size; without a weight file it is random and depends on the seed only."""
     torch.manual_seed(context.seed)
     settings = context.settings
@@ -114,7 +115,7 @@ def build_model(
     return with_head(adapted, card, context)
 
 
-def with_head(adapted: AdaptedGFM, card: StoreCard, context: Context) -> TaskModel:
+def with_head(adapted: AdaptedGFM, card: ImageCard, context: Context) -> TaskModel:
     """Add the head of the task to the features of an adapted GFM at the paper's depths."""
     head = build_head(card.task, adapted, len(card.classes), context.settings)
     return TaskModel(adapted, head, adapted.taps(card.task)).to(context.device)

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,7 @@ class Run:
             "task": card.task,
             "band_setting": config.bands,
             "bands": bands,
+            "images": asdict(card.images),
             "simulated": card.simulated,
             "score": {"metric": metric, "value": result.score, "val": fitted.val[metric]},
             "metrics": {"test": result.metrics, "val": fitted.val},

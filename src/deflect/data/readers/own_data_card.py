@@ -175,6 +175,7 @@ def sheet_of(name: str, folder: Path) -> DatasetSheet:
         gsd=card.gsd,
         unit=f"(stored + {card.offset:g}) * {card.scale:g} is reflectance",
         scale=card.scale,
+        offset=card.offset,
         reflectance_range=(-0.5, 3.0),
         metric=METRICS[card.task],
         licence=card.licence,

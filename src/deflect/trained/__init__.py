@@ -1,0 +1,5 @@
+"""Use a trained model: load a run, map scenes, export, share."""
+
+from deflect.trained.model import TrainedModel, load_run
+
+__all__ = ["TrainedModel", "load_run"]
