@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from gfms_page import PAGE, gfms_page
 from test_methods import ALL, adapted, stir
 from tiny_gfm import BANDS, EVA, STATISTICS, images, optimise, tiny
 from torch import Tensor
@@ -294,6 +295,13 @@ def test_blocks_that_cannot_be_deflected_are_named() -> None:
     gfm.blocks[1].attn.forward = gfm.blocks[1].attn.forward
     with pytest.raises(ModelError, match="block 1 is a EvaBlock with EvaAttention; expected"):
         adapt(gfm, "deflect", BANDS)
+
+
+def test_the_table_of_families_is_what_the_code_makes() -> None:
+    page = PAGE.read_text()
+    if f"timm {timm.__version__}," not in page:
+        pytest.skip("another version of timm than that of the page")
+    assert page == gfms_page(), "run `make docs`"
 
 
 @pytest.mark.slow
