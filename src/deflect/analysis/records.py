@@ -22,7 +22,7 @@ from deflect.analysis.looks import PROBE, ordered, place, title
 from deflect.errors import DataError
 from deflect.files import sha256_json
 from deflect.record import NAME, REMEDY, get, read_record, run_file
-from deflect.settings import METHODS
+from deflect.settings import is_method
 
 CELL = ["dataset", "gfm", "method"]
 AXES = ("datasets", "gfms", "methods", "seeds")
@@ -117,7 +117,7 @@ class StudyRuns:
         """Dataset, GFM and method of the main grid in the project's order, also those without any run."""
         found = set(self.main[CELL].itertuples(index=False, name=None))
         missing = {tuple(run.split("/")[:3]) for run in self.missing}
-        cells = found | {cell for cell in missing if cell[2] in METHODS}
+        cells = found | {cell for cell in missing if is_method(cell[2])}
         return pd.DataFrame(sorted(cells, key=lambda cell: [*map(place, cell)]), columns=CELL)
 
 
@@ -185,7 +185,7 @@ def _row(path: Path) -> dict[str, Any]:
 def _variant(record: Mapping[str, Any], path: Path) -> str:
     """Name of the run's variant, "" in the main grid; the folder must be the one that the record names."""
     dataset, gfm, run, seed = path.parts[-5:-1]
-    method = record["method"] if run not in METHODS else run
+    method = record["method"] if not is_method(run) else run
     for key, found in (("dataset", dataset), ("gfm", gfm), ("seed", seed.removeprefix("seed")), ("method", method)):
         if str(record[key]) != found:
             raise DataError(f"{path}: key {key}: the folder says {found!r}, the record {record[key]!r}; move it back")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, StrictBool, create_model, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from deflect.settings import DATASETS, GFM, METHODS, TASKS, Dataset, Method, WandbMode
+from deflect.settings import DATASETS, GFM, METHODS, PEFT, TASKS, Dataset, WandbMode
 from deflect.settings.fields import Distinct, Name, Natural, OneOrMore, Settings, Share, Some
-from deflect.settings.methods import CONFIGS
+from deflect.settings.methods import CONFIGS, Method, read_settings
 from deflect.settings.pretraining import PretrainSettings
-from deflect.settings.reading import read
 from deflect.settings.simulation import Simulation
 from deflect.settings.training import TrainSettings
 from deflect.settings.tuning import Tuning
 
 #: End of the names of runs with settings that a search chose.
 TUNED = "+tuned"
-VariantName = Annotated[str, Field(pattern=r"^[a-z_]+\+[a-z0-9_=.]+$")]
+VariantName = Annotated[str, Field(pattern=rf"^([a-z_]+|{PEFT})\+[a-z0-9_=.]+$")]
 
 
 class Variant(Settings):
@@ -37,7 +37,7 @@ class Variant(Settings):
 
     @model_validator(mode="after")
     def _settings_fit_the_method(self) -> Variant:
-        read(CONFIGS[self.method], self.settings, "settings")
+        read_settings(self.method, self.settings, "settings")
         return self
 
 
@@ -72,7 +72,7 @@ class StudySettings(Settings):
     datasets: OneOrMore[Name] = Field(description="Datasets of the catalog, or your own under data/raw/.")
     gfms: OneOrMore[GFM] = Field(description="GFMs that are adapted.")
     gfm_size: Literal["mini", "full"] = Field(description="Mini GFMs are pretrained here, full ones fetched.")
-    methods: OneOrMore[Method] = Field(description="Methods that adapt them.")
+    methods: OneOrMore[Method] = Field(description="Methods that adapt them; `peft:NAME` is one of the `peft` library.")
     seeds: OneOrMore[Natural] = Field(description="Every run is repeated with each seed.")
     share_process: StrictBool = Field(description="One job per method (many short runs), or one per run (a cluster).")
     training: dict[str, Annotated[dict[str, Any], Some(TrainSettings)]] = Field(
@@ -172,7 +172,7 @@ class Study(StudySettings):
     def few_labels(self) -> dict[str, Variant]:
         """Every method with each of the `label_fractions` below 1."""
         return {
-            f"{method}+labels={fraction}": Variant(method=method, training={"label_fraction": fraction})  # type: ignore[arg-type]
+            f"{method}+labels={fraction}": Variant(method=method, training={"label_fraction": fraction})
             for fraction in self.label_fractions
             if fraction < 1
             for method in self.methods
@@ -251,9 +251,22 @@ class Wandb(Settings):
     entity: str | None = Field(default=None, description="Team or user; by default your own.")
 
 
+class _OfPeft(Settings):
+    @model_validator(mode="before")
+    @classmethod
+    def _check_those_of_peft(cls, given: Any) -> Any:
+        """Their names are not known here, so they are no fields."""
+        if not isinstance(given, dict):
+            return given
+        names = [name for name in given if re.fullmatch(PEFT, str(name))]
+        for name in names:
+            read_settings(name, given[name], name)
+        return {name: settings for name, settings in given.items() if name not in names}
+
+
 #: The settings of each method of a study.
 Methods: Any = create_model(  # type: ignore[call-overload]
-    "Methods", __base__=Settings, **{name: (CONFIGS[name], CONFIGS[name]()) for name in METHODS}
+    "Methods", __base__=_OfPeft, **{name: (CONFIGS[name], CONFIGS[name]()) for name in METHODS}
 )
 
 
@@ -280,6 +293,6 @@ class Config:
 
     def method(self, name: str) -> Variant:
         """The method of a method's or additional run's name, with all its settings."""
-        variant = self.study.additional().get(name) or Variant(method=name)  # type: ignore[arg-type]
+        variant = self.study.additional().get(name) or Variant(method=name)
         settings = self.methods.get(variant.method, {}) | variant.settings
         return Variant(method=variant.method, settings=settings, training=variant.training)
