@@ -60,7 +60,7 @@ class StudyRuns:
         runs: one row per run, main grid and variants, with its ``record`` and ``folder``.
         stale: runs left out because they do not belong with the others: columns ``run`` and ``reason``.
         missing: names of runs of the grid that do not exist or were left out.
-        titles: of the user's own datasets, by name.
+        titles: of the user's own datasets and GFMs, by name.
     """
 
     name: str
@@ -74,9 +74,9 @@ class StudyRuns:
         """Unchecked data, identical metrics, runs with different training or devices."""
         return list(_warnings(self))
 
-    def title(self, dataset: str) -> str:
-        """The name of a dataset to print."""
-        return self.titles.get(dataset, title(dataset))
+    def title(self, name: str) -> str:
+        """The name of a dataset or GFM to print."""
+        return self.titles.get(name, title(name))
 
     @property
     def main(self) -> pd.DataFrame:
@@ -140,8 +140,8 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
     Args:
         folder: e.g. ``results/mini/runs``.
         grid: the runs that should exist: ``blocks``, first the main grid, each with all combinations of ``datasets``,
-            ``gfms``, ``methods`` and ``seeds``; ``titles`` of the user's own datasets. Without it, the smallest full
-            grid around the runs that were found.
+            ``gfms``, ``methods`` and ``seeds``; ``titles`` of the user's own datasets and GFMs. Without it, the
+            smallest full grid around the runs that were found.
 
     Raises:
         FileNotFoundError: there is no record.
