@@ -64,7 +64,7 @@ def own_card(name: str, own: OwnGFM) -> GFMCard:
         near = difflib.get_close_matches(own.timm, {*timm.list_models(), *timm.list_models(pretrained=True)}, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else "`timm.list_models('vit*')` lists them"
         raise ModelError(f"own_gfms.{name}.timm: {flat(error)}; {remedy}") from error
-    if not isinstance(model, VisionTransformer | Eva):
+    if not issubclass(type(model), VisionTransformer | Eva):
         raise ModelError(
             f"own_gfms.{name}.timm: expected a model of timm's class VisionTransformer or Eva, {own.timm} is of "
             f"{type(model).__name__}"

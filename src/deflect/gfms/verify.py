@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
+from timm.layers import RmsNorm
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -69,7 +70,8 @@ def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
 
 def _weight_checks(gfm: VisionTransformer, positions: Tensor | None) -> dict[str, Check]:
     """Training changes norms and biases from their initial 1 and 0; neighbours have similar positions."""
-    norms = [m for m in gfm.modules() if isinstance(m, nn.LayerNorm) and not isinstance(m, UnusedNorm)]
+    kinds = nn.LayerNorm | nn.RMSNorm | RmsNorm
+    norms: list[Any] = [m for m in gfm.modules() if isinstance(m, kinds) and not isinstance(m, UnusedNorm)]
     scales = torch.cat([norm.weight.detach() for norm in norms])
     linear = [m for m in gfm.modules() if isinstance(m, nn.Linear) and m.bias is not None]
     biases = torch.cat([m.bias.detach() for m in linear])
