@@ -152,8 +152,27 @@ def test_an_unknown_model_is_named(name: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("weights", "repository"), [("timm", "timm/test_vit.r160_in1k"), ("hf:me/mine", "me/mine")])
+def test_weights_in_the_cache_of_hugging_face_need_no_connection(
+    weights: str, repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+    state = save_half(trained(), cached / "snapshots" / ("a" * 40) / "model.safetensors")
+    (cached / "refs").mkdir()
+    (cached / "refs/main").write_text("a" * 40)
+    own = OwnGFM(timm="test_vit.r160_in1k", weights=weights)
+    card = convert_own("my_vit", own, tmp_path / "my_vit.safetensors")
+    found = load_file(tmp_path / "my_vit.safetensors")
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+    assert (card.origin["weights"], card.title) == (weights, "test_vit.r160_in1k")
+
+
 @pytest.mark.parametrize("weights", ["timm", "hf:nobody/nothing"])
-def test_weights_that_are_not_in_the_cache_are_one_line(weights: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_weights_that_are_not_in_the_cache_are_one_line(
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(DownloadError, match=r"own_gfms\.a\.weights: .* run `deflect gfm fetch a`") as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from typing import get_args
@@ -143,6 +144,15 @@ def test_every_study_of_the_file_is_valid():
         config = load(ROOT / "config.yaml", study)
         assert config.study.name == study
         assert set(config.study.datasets) <= set(DATASETS)
+
+
+def test_own_gfm_of_the_page_is_valid_and_among_the_runs():
+    page = (ROOT / "docs/gfms.md").read_text()
+    mine = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL).group(1))["studies"]["mine"]
+    study = parse(changed("studies.mini", GOOD["studies"]["mini"] | mine)).study
+    assert {run.gfm for run in study.runs()} == {"scale_mae", "my_vit"}
+    assert {"vpt", "peft:dora"} < {run.method for run in study.runs()}
+    assert (study.size_of("my_vit"), study.own_gfms["my_vit"].title) == ("own", "My ViT-S/14")
 
 
 def test_runs_of_a_study_are_those_that_its_tables_expect():
