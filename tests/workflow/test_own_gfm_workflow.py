@@ -11,6 +11,7 @@ from projects import change, copy_project, run
 from deflect.cli import main
 from deflect.cli.doctor import own_gfms
 from deflect.config import load
+from deflect.workflow import grid
 
 CARD = "weights/mini/my_vit.json"
 RECORD = "results/mini/runs/burn_scars/my_vit/peft:dora/seed0/record.json"
@@ -65,5 +66,6 @@ def test_every_command_knows_it(
         "deflect: unknown GFM 'my_vti'; did you mean 'my_vit'?",
         "deflect: my_vit: your own GFM has its weights already; run `deflect gfm convert my_vit`",
     ]
+    assert grid(load().study)["titles"] == {"my_vit": TIMM}
     found = list(own_gfms(load().study))
     assert found == [("ok", "GFM my_vit: test_vit, width 64, depth 6, patch 16; weights: weights/mine.safetensors")]

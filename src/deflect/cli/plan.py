@@ -81,7 +81,8 @@ def lines(config: Config, estimate: Estimate, devices: int) -> Iterator[tuple[st
     if study.simulated:
         own = f" besides {human(sum(disk.values()))} of weights" if study.own_gfms else ""
         yield "disk", f"less than 1 GB{own}"
-        yield "downloads", f"at most {human(download_bytes(config)[1])} of weights" if own else "none"
+        weights = download_bytes(config)[1]
+        yield "downloads", f"about {human(weights)} of weights" if weights else "none"
     else:
         yield (
             "disk",
