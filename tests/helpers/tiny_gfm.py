@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from timm.layers import Attention
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from deflect.bands import SENTINEL2, BandSet, BandStatistics
 from deflect.gfms import CARDS, build
@@ -61,6 +61,15 @@ def images(gfm: VisionTransformer, n: int = 2, bands: BandSet = BANDS, seed: int
     found *= torch.linspace(0.1, 0.5, len(bands)).view(-1, 1, 1)
     found[:, :, :2, :2] = 0
     return found
+
+
+@torch.no_grad()
+def stir(model: nn.Module) -> None:
+    """Move every trainable parameter, so that adapters do something."""
+    generator = torch.Generator().manual_seed(2)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
 
 
 def optimise(model: Any, image: Tensor, steps: int = 2, lr: float = 0.01) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_methods import ALL, adapted, stir
-from tiny_gfm import BANDS, VARIANTS, images, tiny
+from test_methods import ALL, adapted
+from tiny_gfm import BANDS, VARIANTS, images, stir, tiny
 
 from deflect.errors import ModelError
 from deflect.heads import LinearHead, UPerNet
