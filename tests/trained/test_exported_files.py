@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from deflect.trained.export import ABOUT, Format, export
 from deflect.training.model import TaskModel
 from deflect.training.run import train
 
+PAGE = ROOT / "docs/using_export.part.md"
 FORMATS: list[Format] = ["pt2", "onnx"]
 METHODS = [*(method for method in CONFIGS if method != "peft"), "peft:dora", "peft:ia3", "peft:vera"]
 #: Fewer operations are recorded faster.
@@ -222,4 +224,21 @@ def test_the_file_of_a_run(
     batch = torch.from_numpy(np.array(store[:7]))
     wanted = deflect.load_run(spec.out, device="cpu").predict(batch)
     assert found["logits"]["shape"] == ["batch", *wanted.shape[1:]]
+    if to == "onnx":
+        session = InferenceSession(path)
+        ends = {end.name: end.shape for end in (*session.get_inputs(), *session.get_outputs())}
+        assert ends == {name: found[name]["shape"] for name in ("reflectance", "logits")}
     assert torch.allclose(run_file(path)(batch), wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+
+
+def test_python_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tiny_spec(tmp_path, method="frozen", epochs=1)
+    train(spec)
+    monkeypatch.chdir(tmp_path)
+    images = torch.from_numpy(np.load(spec.store / "test.images.npy"))
+    write, onnx, pt2 = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    exec(write, {"folder": spec.out, "images": images})
+    exec(onnx, found := {"images": images.numpy()})
+    exec(pt2, others := {"images": images})
+    assert set(found["names"]) <= {"class0", "class1", "class2"}
+    assert np.allclose(found["logits"], others["logits"], atol=1e-5)

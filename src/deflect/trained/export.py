@@ -83,7 +83,7 @@ def export(
         raise ModelError(f"export: expected {' or '.join(_WRITERS)}, found {to!r}")
     if to == "onnx":
         _require_onnx(network)
-    network, example = copy.deepcopy(network).cpu().eval(), example.detach().cpu()
+    network, example = copy.deepcopy(network).cpu().eval().requires_grad_(False), example.detach().cpu()
     with torch.no_grad(), atomic_path(out) as aside:
         unseen = [lookalikes(example, n) for n in BATCHES]
         wanted = [network(images) for images in unseen]  # before recording: wrong images have a message of their own
@@ -139,7 +139,7 @@ def _facts(run: TrainedModel) -> dict[str, Any]:
             "shape": ["batch", len(images.bands), size, size],
             "dtype": "float32",
             "unit": "reflectance, about 0 to 1; 0 in every band where nothing was measured",
-            "gsd_m": input_gsd(images, run.context.settings),
+            "gsd": input_gsd(images, run.context.settings),
         },
         "logits": {"shape": ["batch", len(images.classes), *[size, size] * (images.task == "segmentation")]},
     }
@@ -164,7 +164,8 @@ def _write_onnx(program: ExportedProgram, path: Path, about: str) -> Callable[[T
     import onnx
     from onnxruntime import InferenceSession
 
-    written: Any = torch.onnx.export(program, input_names=["reflectance"], output_names=["logits"], verbose=False)
+    names: dict[str, Any] = {"input_names": ["reflectance"], "output_names": ["logits"]}
+    written: Any = torch.onnx.export(program, **names, dynamic_shapes=({0: "batch"},), verbose=False)
     written.model.metadata_props[ABOUT] = about
     written.save(path, external_data=False)
     onnx.checker.check_model(path, full_check=True)
