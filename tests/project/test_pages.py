@@ -26,6 +26,7 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "READ
 PROGRAMS = ("deflect", "snakemake", "make", "dvc", "python", "pytest", "wandb", "git", "source", "conda", "pip", "uv")
 #: Each command of the pages: the test that runs it as it is or made small, or why it cannot run here.
 COVERED = {
+    "pip install 'deflect-gfm[export]'": "installs packages; test_missing_packages_are_named",
     "deflect data duplicates NAME": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect data fetch NAME": "downloads; test_fetch_dataset.py has a server of its own",
     "deflect data prepare fields": "test_own_dataset_joins_the_study_as_the_page_says",
