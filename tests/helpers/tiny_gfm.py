@@ -9,7 +9,7 @@ import torch
 from timm.layers import Attention
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from deflect.bands import SENTINEL2, BandSet, BandStatistics
 from deflect.gfms import CARDS, build
@@ -87,6 +87,15 @@ def images(gfm: ViT, n: int = 2, bands: BandSet = BANDS, seed: int = 1) -> Tenso
     found *= torch.linspace(0.1, 0.5, len(bands)).view(-1, 1, 1)
     found[:, :, :2, :2] = 0
     return found
+
+
+@torch.no_grad()
+def stir(model: nn.Module) -> None:
+    """Move every trainable parameter, so that adapters do something."""
+    generator = torch.Generator().manual_seed(2)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
 
 
 def optimise(model: Any, image: Tensor, steps: int = 2, lr: float = 0.01) -> None:

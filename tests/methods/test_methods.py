@@ -10,7 +10,7 @@ import pytest
 import torch
 from methods_page import PAGE, methods_page
 from paths import SNAPSHOTS
-from tiny_gfm import BANDS, EVA, STATISTICS, VARIANTS, images, optimise, tiny
+from tiny_gfm import BANDS, EVA, STATISTICS, VARIANTS, images, optimise, stir, tiny
 from torch import nn
 
 from deflect.bands import SENTINEL2, BandSet, BandStatistics
@@ -36,15 +36,6 @@ def adapted(method: str, variant: str = "plain", **settings: Any) -> AdaptedGFM:
     model = adapt_as(gfm, method, method_config(method, **settings), BANDS, STATISTICS)
     model.calibrate([images(gfm, n=4, seed=5)])
     return model.eval()
-
-
-@torch.no_grad()
-def stir(model: nn.Module) -> None:
-    """Move every trainable parameter, so that adapters do something."""
-    generator = torch.Generator().manual_seed(2)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
 
 
 # ---------------------------------------------------------------------- what runs, what trains

@@ -26,6 +26,7 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "READ
 PROGRAMS = ("deflect", "snakemake", "make", "dvc", "python", "pytest", "wandb", "git", "source", "conda", "pip", "uv")
 #: Each command of the pages: the test that runs it as it is or made small, or why it cannot run here.
 COVERED = {
+    "pip install 'deflect-gfm[export]'": "installs packages; test_missing_packages_are_named",
     "deflect data duplicates NAME": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect data fetch NAME": "downloads; test_fetch_dataset.py has a server of its own",
     "deflect data prepare fields": "test_own_dataset_joins_the_study_as_the_page_says",
@@ -33,6 +34,8 @@ COVERED = {
     "deflect data status": "test_a_command_works_or_names_what_it_needs",
     "deflect doctor": "test_doctor_shows_what_was_missing",
     "deflect evaluate RUN ...": "test_a_command_works_or_names_what_it_needs",
+    "deflect export RUN --to onnx": "test_the_file_of_a_run",
+    "deflect export RUN --to pt2 -o fields.pt2": "test_the_file_of_a_run",
     "deflect gfm fetch my_vit": "test_every_command_knows_it",
     "deflect gfm pretrain NAME": "test_a_small_study_reaches_its_report",
     "deflect notebook NAME": "test_a_command_works_or_names_what_it_needs",

@@ -111,6 +111,14 @@ def parser() -> argparse.ArgumentParser:
     evaluate = _add(commands, "evaluate", "runs.evaluate", "test finished runs again from their saved weights")
     evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
 
+    export = _add(commands, "export", "export.export", "write a run's network as one file that runs without deflect")
+    export.add_argument("folder", type=Path, metavar="RUN", help="folder with a record.json")
+    export.add_argument("--to", choices=("pt2", "onnx"), required=True, help="a program of PyTorch, or ONNX")
+    export.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: named after the run, in this folder")
+    export.add_argument(
+        "--tolerance", type=float, default=1e-5, help="largest difference from the run's logits (default: 1e-5 of them)"
+    )
+
     notebook = _add(commands, "notebook", "report.notebook", "execute notebooks of the study: tables and figures")
     notebook.add_argument("notebooks", nargs="+", metavar="NAME", help="a file of notebooks/, without .py")
     for name, text in (
