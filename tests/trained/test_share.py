@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -15,10 +14,8 @@ from tiny_store import tiny_spec
 import deflect
 from deflect import cli
 from deflect.data.store import Store
-from deflect.errors import ConfigError, ModelError
 from deflect.gfms import build, gfm_card
 from deflect.gfms.weights import save_weights
-from deflect.trained.share import share
 from deflect.training.run import train
 
 

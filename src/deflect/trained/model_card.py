@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deflect.analysis.render import pipe_table, plain, share, thousands
+from deflect.analysis.render import pipe_table, plain, share
 from deflect.data.catalog import DATASETS
 from deflect.gfms.vit import card_of
+from deflect.trained.hub_metadata import METRICS, dataset_title, metadata
 from deflect.trained.model import TrainedModel
-
-#: Licences as the Hub calls them.
-LICENCES = ("apache-2.0", "bsd-3-clause", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0")
-TASKS = {"classification": "image-classification", "segmentation": "image-segmentation"}
-METRICS = {
-    "f1_macro": ("f1", "macro F1"),
-    "f1_micro": ("f1", "micro F1"),
-    "mIoU": ("mean_iou", "mIoU"),
-    "accuracy": ("accuracy", "accuracy"),
-}
-HUB_PAGE = re.compile(r"https://huggingface\.co/(datasets/)?([\w-][\w.-]*/[\w-][\w.-]*)")
 
 
 def model_card(model: TrainedModel, name: str, address: str, example: str, with_gfm: bool) -> str:
@@ -46,53 +34,20 @@ def model_card(model: TrainedModel, name: str, address: str, example: str, with_
     return f"---\n{metadata(model, name)}\n---\n\n{text}\n"
 
 
-def metadata(model: TrainedModel, name: str) -> str:
-    """The YAML head that the Hub reads, with the score on the test split."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    record, gfm = model.record, card_of(model.network.adapted.gfm)
-    metric = record["score"]["metric"]
-    hub_metric, metric_name = METRICS[metric]
-    result = EvalResult(
-        task_type=TASKS[record["task"]],
-        dataset_type=record["dataset"],
-        dataset_name=dataset_title(record),
-        dataset_split="test",
-        metric_type=hub_metric,
-        metric_name=metric_name,
-        metric_value=round(record["score"]["value"], 4),
-    )
-    licence = gfm.licence.lower()
-    known = licence in LICENCES
-    sheet = None if record["simulated"] else DATASETS.get(record["dataset"])
-    return ModelCardData(
-        license=licence if known else "other",
-        license_name=None if known else plain_name(gfm.licence or "unknown"),
-        library_name="deflect",
-        pipeline_tag=TASKS[record["task"]],
-        tags=["deflect", "remote-sensing", "multispectral", plain_name(model.images.bands.sensor), record["method"]]
-        + ["simulated-data"] * record["simulated"],
-        base_model=on_hub(source.url for source in gfm.sources),
-        datasets=on_hub([sheet.source.url] if sheet else []),
-        metrics=[hub_metric],
-        model_name=name,
-        eval_results=[result],
-    ).to_yaml()
-
-
 def about(model: TrainedModel) -> str:
-    record, gfm = model.record, card_of(model.network.adapted.gfm)
+    record, card = model.record, model.images
     what = {"classification": "classifies images", "segmentation": "classifies every pixel of images"}[record["task"]]
     text = (
-        f"This model {what} of {len(model.images.bands)} bands ({plain(model.images.bands.sensor)}) into "
-        f"{len(model.images.classes)} classes. It is the RGB foundation model {plain(gfm.title)}, kept frozen where the "
-        f"method keeps it, adapted with `{record['method']}` by "
-        f"[DEFLECT's replication](https://arxiv.org/abs/2503.09493) and trained on {plain(dataset_title(record))}."
+        f"This model {what} of {len(card.bands)} bands ({plain(card.bands.sensor)}) into {len(card.classes)} classes. "
+        f"It is {plain(card_of(model.network.adapted.gfm).title)}, a foundation model (GFM) pretrained on RGB images, "
+        f"adapted to these bands with the method `{record['method']}` (tuned parameters: "
+        f"{share(record['parameters']['tuned_percent'])} of the GFM's) on {dataset_title(record)}, by the library "
+        "deflect, a replication of [DEFLECT](https://arxiv.org/abs/2503.09493)."
     )
     if record["simulated"]:
         text += (
-            "\n\n**It was trained and tested on simulated images.** Its scores say nothing about real ones; use it to "
-            "try the software only."
+            "\n\n**It was trained and tested on simulated images.** Its scores say nothing about real ones; use it "
+            "only to try the software."
         )
     return text
 
@@ -101,26 +56,24 @@ def usage(model: TrainedModel, address: str, example: str, with_gfm: bool) -> st
     """How to load it; a test runs this code."""
     record, images = model.record, model.images
     logits = "(B, K)" if images.task == "classification" else "(B, K, H, H)"
-    weights = record["weights"]
+    name, size, sha256 = (record["weights"][key] for key in ("name", "size", "sha256"))
+    argument = ""
     if with_gfm:
         gfm = "The weights of the frozen GFM are in this folder (`gfm.safetensors`)."
-    elif weights["sha256"] is None:
+    elif sha256 is None:
         gfm = "The frozen GFM has random weights, which are made again from the seed."
     else:
-        gfm = (
-            f"The weights of the frozen GFM are not in this folder: `load` needs those of `{weights['name']}` "
-            f"({weights['size']}) with sha256 `{weights['sha256']}` as `weights=FILE`"
-        )
-        gfm += "." if weights["size"] == "mini" else (
-            f", which `deflect gfm fetch {weights['name']}` and `deflect gfm convert {weights['name']}` make."
-        )
+        argument = ', weights="FILE"'
+        gfm = "`FILE` has the weights of the frozen GFM, which are not in this folder, and next to it its JSON card: "
+        gfm += f"`{name}` ({size}), sha256 `{sha256}`"
+        gfm += "." if size == "mini" else f", as `deflect gfm fetch {name}` and `deflect gfm convert {name}` make them."
     return f"""\
 With the Python package `deflect-gfm` (imported as `deflect`, version {record["packages"].get("deflect", "?")}):
 
 ```python
 import deflect
 
-model = deflect.load("{address}")
+model = deflect.load("{address}"{argument})
 logits = model.predict(images)  # reflectance (B, {len(images.bands)}, H, H) -> {logits}, K = {len(images.classes)}
 ```
 
@@ -142,40 +95,44 @@ safetensors and executes no code of this folder."""
 
 def scores(model: TrainedModel) -> str:
     record, metric = model.record, model.record["score"]["metric"]
-    number = record.get("data", {}).get("splits", {})
+    counts = record["data"]["splits"]
     rows = [
-        (f"{split}", number.get(split, "–"), *(f"{record['metrics'][split][name]:.3f}" for name in (metric, "accuracy")))
+        (split, counts[split], *(f"{record['metrics'][split][name]:.3f}" for name in (metric, "accuracy")))
         for split in ("val", "test")
     ]
     text = pipe_table(["split", "images", METRICS[metric][1], "accuracy"], rows, "---:")
     if ious := record["metrics"]["test"].get("IoU"):
-        found = ious.items() if isinstance(ious, dict) else zip(record["classes"], ious, strict=True)
-        rows = [(plain(name), "–" if value is None else f"{value:.3f}") for name, value in found]
-        text += "\n" + pipe_table(["class", "IoU on test"], rows, "---:")
-    chosen = f"The weights of epoch {record['best_epoch']} of {record['epochs']}, the best on the validation split"
+        found = [(plain(name), "–" if value is None else f"{value:.3f}") for name, value in ious.items()]
+        text += f"\n{pipe_table(['class', 'IoU on test'], found, '---:')}"
+    chosen = f"The weights of epoch {record['best_epoch']} of {record['epochs']}, the best on val"
     if record["settings"]["training"]["selection"] == "last":
         chosen = f"The weights of the last of {record['epochs']} epochs"
-    return f"{text}\n{chosen}, were tested once. One run with seed {record['seed']}."
+    return f"{text}\n{chosen}, were tested once. This is one run with seed {record['seed']}."
 
 
 def images(model: TrainedModel) -> str:
-    card = model.images
-    used = model.record.get("bands", card.bands.names)
-    rows = [
-        (channel, plain(band.name), f"{band.wavelength:g}", f"{band.width:g}", f"{band.gsd:g}", "yes" if band.name in used else "no")
-        for channel, band in enumerate(card.bands)
-    ]
-    header = ["channel", "band", "wavelength (nm)", "width (nm)", "GSD of the sensor (m)", "used"]
-    scale = "Values of the data set were reflectance already."
+    card, kind = model.images, "Simulated images" if model.record["simulated"] else "Images"
+    text = f"{kind} of {card.image_size} × {card.image_size} pixels of {card.gsd:g} m, in reflectance from 0 to 1."
     if (card.scale, card.offset) != (1, 0):
-        scale = f"Of values as stored in the data set, (value + {card.offset:g}) × {card.scale:g} is reflectance."
-    nodata = ", ".join(f"{value:g}" for value in card.nodata)
-    kind = "Simulated images" if model.record["simulated"] else "Images"
-    return f"""\
-{kind} of {card.image_size} × {card.image_size} pixels of {card.gsd:g} m, in reflectance from 0 to 1 (float32). {scale}
-{f"Values without a measurement: {nodata}; they are 0 in the input." if nodata else ""}
-
-{pipe_table(header, rows, "---:")}"""
+        text += (
+            f" Of the values in the files of the dataset, (value + {card.offset:g}) × {card.scale:g} is reflectance."
+        )
+    if card.nodata:
+        text += (
+            f" Values without a measurement ({', '.join(f'{value:g}' for value in card.nodata)}) are 0 in the input."
+        )
+    used = model.record["bands"]
+    header = ["channel", "band", "wavelength (nm)", "width (nm)", "GSD of the sensor (m)", "used"]
+    rows = [
+        (
+            i,
+            plain(band.name),
+            *(f"{fact:g}" for fact in (band.wavelength, band.width, band.gsd)),
+            _yes(band.name in used),
+        )
+        for i, band in enumerate(card.bands)
+    ]
+    return f"{text}\n\n{pipe_table(header, rows)}"
 
 
 def classes(model: TrainedModel) -> str:
@@ -185,17 +142,20 @@ def classes(model: TrainedModel) -> str:
 def method(model: TrainedModel) -> str:
     record, parameters = model.record, model.record["parameters"]
     training = record["settings"]["training"]
+    size = training["image_size"]
     rows = [
-        ("method", f"`{record['method']}`" + f" ({plain(record['variant'])})" * bool(record.get("variant"))),
-        ("parameters of the GFM", f"{thousands(parameters['gfm_params'])} thousand"),
-        ("tuned in it", f"{thousands(parameters['tuned_params'])} thousand ({share(parameters['tuned_percent'])})"),
-        ("of the head", f"{thousands(parameters['head_params'])} thousand"),
-        *((f"`{key}`", f"`{value}`") for key, value in record["settings"]["method"].items()),
-        ("input", f"{training['image_size']} × {training['image_size']} pixels"),
-        ("epochs, batch, learning rate", f"{training['epochs']}, {training['batch_size']}, {training['lr']:g}"),
-        ("labelled training images", record.get("data", {}).get("labelled", "–")),
+        ("method", f"`{record['method']}`" + f" (variant {plain(record['variant'])})" * bool(record["variant"])),
+        ("parameters of the GFM", f"{parameters['gfm_params']:,}"),
+        ("tuned of them or added", f"{parameters['tuned_params']:,} ({share(parameters['tuned_percent'])})"),
+        ("parameters of the head", f"{parameters['head_params']:,}"),
+        ("input of the network", f"{size} × {size} pixels"),
+        ("epochs", training["epochs"]),
+        ("batch size", training["batch_size"]),
+        ("learning rate", f"{training['lr']:g}"),
+        ("labelled training images", record["data"]["labelled"]),
+        *((f"`{key}`", f"`{_setting(value)}`") for key, value in record["settings"]["method"].items()),
     ]
-    return f"{pipe_table(['', 'value'], rows)}\nEvery other setting, versions and hashes are in `record.json`."
+    return f"{pipe_table(['', ''], rows)}\nOther settings, versions of packages and hashes are in `record.json`."
 
 
 def licences(model: TrainedModel) -> str:
@@ -203,14 +163,14 @@ def licences(model: TrainedModel) -> str:
     sheet = DATASETS.get(record["dataset"])
     rows = [("GFM", plain(gfm.title), plain(gfm.licence or "not stated"), plain(gfm.citation))]
     if record["simulated"]:
-        rows.append(("data", "simulated", "Apache-2.0", f"in the format of {plain(dataset_sheet_title(record))}"))
+        rows.append(("data", "simulated by deflect", "none needed", ""))
     elif sheet:
         rows.append(("data", plain(sheet.title), plain(sheet.licence), plain(sheet.citation)))
     else:
-        rows.append(("data", plain(dataset_title(record)), "not stated", "ask who shared this model"))
-    text = pipe_table(["", "what", "licence", "by"], rows)
+        rows.append(("data", plain(record["dataset"]), "not stated", "ask who shared this model"))
+    text = pipe_table(["", "what", "licence", "source"], rows)
     if "-NC" in gfm.licence:
-        text += f"\n**The licence of the GFM, {gfm.licence}, forbids commercial use**, so this model may not be used so either."
+        text += f"\n**The licence of the GFM ({gfm.licence}) forbids commercial use**, which holds for this model too."
     return text
 
 
@@ -218,40 +178,28 @@ def limits(model: TrainedModel) -> str:
     """What is known to be wrong or untested."""
     record, card = model.record, model.images
     notes = [
-        f"Only for the bands above in this order, in reflectance. Images with other values (digital numbers, z-scores) or "
-        f"another GSD than {card.gsd:g} m give wrong predictions.",
-        "Scores are of one split of one dataset. Other regions, seasons and sensors were not tested.",
-        "Logits are not calibrated probabilities.",
+        "It is only for the bands above in their order, in reflectance. Other values, such as digital numbers or "
+        f"z-scores, and another GSD than {card.gsd:g} m give wrong predictions.",
+        "It was tested on one split of one dataset, not on other regions, seasons or sensors.",
+        "Softmax of its logits gives no calibrated probabilities.",
     ]
     if record["simulated"]:
-        notes.insert(0, "Simulated training data: not for real images.")
-    if record.get("weights", {}).get("size") == "mini":
-        notes.append("The GFM is a mini model pretrained on simulated RGB images, not the published one.")
+        notes.insert(0, "It has seen simulated images only and is not for real ones.")
     if record["weights"]["sha256"] is None:
-        notes.append("The GFM has random weights: it was never pretrained.")
-    if record.get("data", {}).get("unchecked"):
+        notes.append("Its GFM has random weights: it was never pretrained.")
+    elif record["weights"]["size"] == "mini":
+        notes.append("Its GFM is a mini model that was pretrained on simulated RGB images, not the published one.")
+    if record["data"]["unchecked"]:
         notes.append("Sizes and statistics of the data were not compared with the published ones.")
-    labelled, train = record["data"].get("labelled"), record["data"].get("splits", {}).get("train")
-    if labelled and train and labelled < train:
-        notes.append(f"Trained with the labels of {labelled} of {train} images.")
+    labelled, train = record["data"]["labelled"], record["data"]["splits"]["train"]
+    if labelled < train:
+        notes.append(f"It was trained with the labels of {labelled} of {train} images.")
     return "".join(f"* {note}\n" for note in notes)
 
 
-def dataset_sheet_title(record: dict[str, Any]) -> str:
-    sheet = DATASETS.get(record["dataset"])
-    return sheet.title if sheet else str(record["dataset"])
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
-def dataset_title(record: dict[str, Any]) -> str:
-    return f"{dataset_sheet_title(record)}{', simulated' * record['simulated']}"
-
-
-def on_hub(urls: Iterable[str]) -> Sequence[str] | None:
-    """Names of the repositories on the Hugging Face Hub among ``urls``; None where there are none."""
-    found = [match[2] for url in urls if (match := HUB_PAGE.match(url))]
-    return found[:1] or None
-
-
-def plain_name(text: str) -> str:
-    """E.g. ``my-licence``: the Hub's metadata have lower case, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unknown"
+def _setting(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

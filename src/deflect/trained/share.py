@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +15,9 @@ from deflect.errors import ConfigError, ModelError
 from deflect.files import atomic_path, save_tensors, write_json, write_text
 from deflect.gfms.weights import read_card
 from deflect.trained.hub import check_name, push
-from deflect.trained.load import EXAMPLE, GFM, GFM_CARD, NAMES, NEEDED, README, STAC, find_weights, load
 from deflect.trained.model import TrainedModel, load_run
 from deflect.trained.model_card import model_card
+from deflect.trained.shared import EXAMPLE, GFM, GFM_CARD, NAMES, NEEDED, README, STAC, load
 from deflect.trained.stac import stac_item
 
 #: Licences that allow to pass on unchanged files if their author is named.

@@ -7,13 +7,17 @@ from datetime import datetime
 from typing import Any
 
 from deflect.gfms.vit import card_of
-from deflect.trained.load import EXAMPLE, GFM, README
 from deflect.trained.model import TrainedModel
+from deflect.trained.shared import EXAMPLE, GFM, README
 
 EO = "https://stac-extensions.github.io/eo/v2.0.0/schema.json"
 SAFETENSORS = "application/vnd.safetensors"
 ASSETS = {
-    "adapter": ("adapter.safetensors", "Tensors of the adapted GFM that were added or tuned", ["mlm:model", "mlm:weights"]),
+    "adapter": (
+        "adapter.safetensors",
+        "Tensors that were added to the GFM or tuned",
+        ["mlm:model", "mlm:weights"],
+    ),
     "head": ("head.safetensors", "Tensors of the task head", ["mlm:weights"]),
     "gfm": (GFM, "Weights of the frozen GFM", ["mlm:weights"]),
     "example": (EXAMPLE, "One input and its logits", ["data"]),
@@ -21,7 +25,7 @@ ASSETS = {
 
 
 def stac_item(model: TrainedModel, name: str, with_gfm: bool) -> dict[str, Any]:
-    """The STAC item of a shared model called ``name``, JSON-ready. It has no geometry: the model belongs to no place."""
+    """The STAC item of a shared model called ``name``, JSON-ready; without geometry, as it belongs to no place."""
     import pystac
     from pystac.extensions.mlm import AssetGeneralMLMExtension, MLMExtension
 

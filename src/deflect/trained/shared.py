@@ -63,7 +63,7 @@ def load(folder: Path | str, weights: Path | str | None = None, device: str = "a
         # The Hub's cache holds links to files in another folder of the same repository.
         check_files(folder, folder.parent.parent if remote else folder)
         record = read_record(folder)
-        found = find_weights(folder, record, weights and Path(weights))
+        found = find_weights(folder, record, Path(weights) if weights else None)
         check_tensors(folder, record, found)
         for name in (CARD, WEIGHTS, HEAD):
             run_file(folder, name, record)
@@ -98,7 +98,7 @@ def check_files(folder: Path, root: Path) -> None:
 def find_weights(folder: Path, record: Mapping[str, Any], given: Path | None) -> Path | None:
     """The weight file of the frozen GFM; None for random weights, which depend on the seed only.
 
-    It is ``given``, in the folder, or where the run had it; the path in a record is opened only if a card is next to it.
+    It is ``given``, in the folder, or where the run had it. A path in a record is opened only if a card is next to it.
 
     Raises:
         ModelError: there is none; the message says how to get it.
