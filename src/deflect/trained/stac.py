@@ -52,6 +52,8 @@ def stac_item(model: TrainedModel, name: str, with_gfm: bool) -> dict[str, Any]:
             continue
         asset = pystac.Asset(f"./{file}", title=title, media_type=SAFETENSORS, roles=roles)
         item.add_asset(key, asset)
+        if key == "example":  # STAC wants the bands at an asset, MLM in the properties
+            asset.extra_fields["bands"] = [{"name": name} for name in model.images.bands.names]
         if "mlm:model" in roles:
             AssetGeneralMLMExtension.ext(asset).apply(artifact_type="safetensors")
     item.add_asset("readme", pystac.Asset(f"./{README}", media_type="text/markdown", roles=["metadata"]))
@@ -82,11 +84,13 @@ def mlm_properties(model: TrainedModel, name: str) -> dict[str, Any]:
         result=mlm.ResultStructure.create(
             [-1, len(images.classes), *maps], ["batch", "class", *["height", "width"][: len(maps)]], DataType.FLOAT32
         ),
-        classes=[Classification.create(value=i, name=_name(c), title=c) for i, c in enumerate(images.classes)],
+        classes=[
+            Classification.create(value=i, name=_name(c, f"class{i}"), title=c) for i, c in enumerate(images.classes)
+        ],
     )
     settings = {"method": record["method"], **record["settings"]["method"]}
     return {
-        "name": _name(f"m-{name}"),
+        "name": name if re.fullmatch(r"[A-Za-z][\w.-]+[A-Za-z0-9]", name, re.ASCII) else "deflect-model",
         "architecture": "Vision Transformer",
         "tasks": [task],
         "input": [entry],
@@ -100,6 +104,6 @@ def mlm_properties(model: TrainedModel, name: str) -> dict[str, Any]:
     }
 
 
-def _name(text: str) -> str:
-    """Letters, digits, ``_``, ``.`` and ``-``, as the extensions allow in names."""
-    return re.sub(r"[^0-9A-Za-z_.-]+", "-", text).strip("-._")
+def _name(text: str, default: str) -> str:
+    """``text`` in the characters that names of classes may have; ``default`` if none is left."""
+    return re.sub(r"[^0-9A-Za-z_-]+", "-", text).strip("-") or default
