@@ -87,7 +87,7 @@ def check_files(folder: Path, root: Path) -> None:
     for name in (*NEEDED, GFM, GFM_CARD):
         path = folder / name
         if not path.exists() and not path.is_symlink():
-            if name in NEEDED:
+            if name in NEEDED or (name == GFM_CARD and (folder / GFM).exists()):
                 raise ModelError(f"{path}: missing; expected a folder that `deflect share` wrote")
             continue
         if not path.resolve().is_relative_to(root.resolve()):
@@ -169,7 +169,7 @@ def compare(path: Path, state: Mapping[str, Tensor]) -> None:
         ModelError: a tensor is not in ``state`` or differs, or the file is not of this format.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "np") as file:
             for name in file.keys():  # noqa: SIM118 (it is no mapping)
                 found = file.get_slice(name)
                 shape, dtype = tuple(found.get_shape()), DTYPES.get(found.get_dtype(), found.get_dtype())
