@@ -10,7 +10,6 @@ from deflect.errors import DownloadError, ModelError, flat
 
 HUB = "hf:"
 REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
-HOW = "`hf upload {0} {1}` (log in with `hf auth login`)"
 
 
 def fetch(address: str, names: Sequence[str]) -> Path:
@@ -41,14 +40,18 @@ def push(folder: Path, name: str, names: Sequence[str]) -> str:
     """
     from huggingface_hub import HfApi, get_token
 
-    later = f"{folder} is complete; upload it with {HOW.format(check_name(name), folder)}"
+    later = f"{folder} is complete; upload it with `hf upload {check_name(name)} {folder}` after `hf auth login`"
     if not get_token():
         raise DownloadError(f"{name}: no token of the Hugging Face Hub on this machine; {later}")
     try:
         api = HfApi()
         api.create_repo(name, exist_ok=True)
         api.upload_folder(
-            repo_id=name, folder_path=folder, allow_patterns=list(names), commit_message="Model shared by deflect"
+            repo_id=name,
+            folder_path=folder,
+            allow_patterns=list(names),
+            delete_patterns=list(names),  # such as weights that are no longer shared
+            commit_message="Model shared by deflect",
         )
     except Exception as error:  # of huggingface_hub or its HTTP client
         raise DownloadError(f"{name}: cannot be uploaded ({flat(error)[:300]}); {later}") from error
