@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pystac
 import pytest
 import torch
 import yaml
+from paths import ROOT
 from pystac.extensions.mlm import MLMExtension
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from safetensors.torch import load_file
@@ -26,6 +29,7 @@ from deflect.files import read_json, write_json
 from deflect.trained.share import share
 from deflect.training.run import train
 
+STUDY_ONLY = ["dvc", "h5py", "jsonschema", "pandas", "peft", "pystac", "rasterio", "requests", "snakemake", "torchgeo"]
 TASKS = pytest.mark.parametrize("shared", ["classification", "segmentation"], indirect=True)
 
 
@@ -125,6 +129,29 @@ def test_the_stac_item_is_valid_and_describes_the_model(shared: Shared) -> None:
     assert model.hyperparameters.to_dict()["method"] == record["method"]
     for asset in item.assets.values():
         assert (shared.folder / asset.href).is_file()
+
+
+def test_the_code_of_the_page_works(shared: Shared) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/using_share.part.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {"images": shared.images}
+    exec(code.replace("FOLDER", str(shared.folder)), names)
+    assert torch.allclose(names["logits"].cpu(), shared.logits, atol=1e-4)
+
+
+def test_load_needs_the_core_packages_only(shared: Shared, tmp_path: Path) -> None:
+    """Those of the study cannot be imported in this process."""
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({STUDY_ONLY!r}))
+import deflect
+from safetensors.torch import load_file
+model = deflect.load({str(shared.folder)!r}, device="cpu")
+example = load_file(model.folder / "example.safetensors")
+print((model.predict(example["images"]) - example["logits"]).abs().max().item())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1e-5
 
 
 def test_another_folder_is_never_replaced(shared: Shared, tmp_path: Path) -> None:
