@@ -165,7 +165,7 @@ DECEIVING: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "image size beyond any number": (
         record(lambda r: r["settings"]["training"].update(image_size=8 * 10**15)),
-        "not a model that `deflect share` wrote",
+        "cannot be described (",
     ),
     "hidden": (config(hidden=10**9), "adapter.safetensors: tensor "),
     "rank": (config(rank=10**9), "adapter.safetensors: tensor "),

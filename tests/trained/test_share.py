@@ -124,7 +124,7 @@ def test_the_stac_item_is_valid_and_describes_the_model(shared: Shared) -> None:
     model, record = MLMExtension.ext(item), read_json(shared.run / "record.json")
     assert model.input[0].bands == record["bands"] == [band["name"] for band in item.properties["bands"]]
     assert item.properties["bands"][0]["eo:center_wavelength"] == 0.49
-    assert [entry.title for entry in model.output[0].classes] == record["classes"]
+    assert [entry.description for entry in model.output[0].classes] == record["classes"]
     assert model.output[0].result.shape[:2] == [-1, 3]
     assert model.hyperparameters.to_dict()["method"] == record["method"]
     for asset in item.assets.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from deflect.trained.model_card import model_card
 from deflect.trained.shared import EXAMPLE, GFM, GFM_CARD, NAMES, NEEDED, README, STAC, load
 from deflect.trained.stac import stac_item
 
+log = logging.getLogger(__name__)
 #: Licences that allow to pass on unchanged files if their author is named.
 OPEN = ("Apache-2.0", "BSD-3-Clause", "MIT", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0")
 
@@ -46,6 +48,8 @@ def share(run: Path, folder: Path, repository: str | None = None, with_gfm: bool
     _check_target(folder)
     model = load_run(run, device="cpu")
     recorded = model.record["paths"]["weights"]
+    if private := [path for path in model.record["paths"].values() if path and Path(path).is_absolute()]:
+        log.warning("%s: record.json, which is shared, names %s on this machine", run, " and ".join(private))
     with atomic_path(folder) as aside:
         aside.mkdir()
         for name in NEEDED:

@@ -18,7 +18,7 @@ from torch import Tensor
 from deflect.data.card import ImageCard
 from deflect.errors import DeflectError, ModelError
 from deflect.files import read_json, require_file, sha256_once
-from deflect.gfms.card import GFMCard, gfm_card
+from deflect.gfms.card import CARDS, GFMCard, gfm_card
 from deflect.gfms.vit import build
 from deflect.gfms.weights import read_card
 from deflect.methods.adapters import CARD, WEIGHTS, adapt_again
@@ -113,7 +113,7 @@ def find_weights(folder: Path, record: Mapping[str, Any], given: Path | None) ->
     if weight_file and sha256_once(recorded) == sha256:
         return recorded
     how = f"run `deflect gfm fetch {name}` and `deflect gfm convert {name}`"
-    if size == "mini":
+    if (name, size) not in CARDS or not CARDS[name, size].sources:
         how = "ask who shared it to do so with `--with-gfm`"
     raise ModelError(
         f"{folder}: the weights of the GFM {name} ({size}) with sha256 {sha256} are not in it; {how}, and give their "
@@ -128,9 +128,7 @@ def check_tensors(folder: Path, record: Mapping[str, Any], weights: Path | None)
         ModelError: they differ, or the model needs far more memory than its files have bytes.
     """
     card = read_card(weights) if weights else gfm_card(record["gfm"], record["weights"]["size"])
-    for key, value in card.architecture.items():
-        if type(value) is not int or not 0 < value <= LARGEST[key]:
-            raise ModelError(f"GFM card {card.name}: {key}: expected a number up to {LARGEST[key]}, found {value!r}")
+    check_card(card)
     described = describe(folder, record, card)
     compare(folder / WEIGHTS, described.adapted.state_dict())
     compare(folder / HEAD, described.head.state_dict())
@@ -148,6 +146,13 @@ def check_tensors(folder: Path, record: Mapping[str, Any], weights: Path | None)
         )
 
 
+def check_card(card: GFMCard) -> None:
+    """Raise ModelError if a model of the card could not be built even without its weights."""
+    for key, value in card.architecture.items():
+        if type(value) is not int or not 0 < value <= LARGEST[key]:
+            raise ModelError(f"GFM card {card.name}: {key}: expected a number up to {LARGEST[key]}, found {value!r}")
+
+
 def describe(folder: Path, record: Mapping[str, Any], gfm: GFMCard) -> TaskModel:
     """The model that the JSON files describe, on the meta device, where tensors have a shape but no memory."""
     adapter = read_json(folder / CARD)
@@ -158,8 +163,14 @@ def describe(folder: Path, record: Mapping[str, Any], gfm: GFMCard) -> TaskModel
     images = ImageCard.from_dict(record["images"])
     settings = TrainSettings.from_dict(record["settings"]["training"])
     with torch.device("meta"):
-        model = adapt_again(build(gfm, settings.image_size, input_gsd(images, settings)), adapter)
-        return with_head(model, images, Context(settings, device=torch.device("meta")))
+        try:
+            model = adapt_again(build(gfm, settings.image_size, input_gsd(images, settings)), adapter)
+            return with_head(model, images, Context(settings, device=torch.device("meta")))
+        except RuntimeError as error:  # sizes beyond any number; BOFT and SHiRA of peft compute with their tensors
+            raise ModelError(
+                f"{folder}: the tensors of a model with these settings of {adapter['method']} cannot be described "
+                f"({error}); it cannot be shared"
+            ) from error
 
 
 def compare(path: Path, state: Mapping[str, Tensor]) -> None:

@@ -85,7 +85,8 @@ def mlm_properties(model: TrainedModel, name: str) -> dict[str, Any]:
             [-1, len(images.classes), *maps], ["batch", "class", *["height", "width"][: len(maps)]], DataType.FLOAT32
         ),
         classes=[
-            Classification.create(value=i, name=_name(c, f"class{i}"), title=c) for i, c in enumerate(images.classes)
+            Classification.create(value=i, name=_name(c, f"class{i}"), description=c)
+            for i, c in enumerate(images.classes)
         ],
     )
     settings = {"method": record["method"], **record["settings"]["method"]}
