@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deflect.gfms import load_gfm
     from deflect.methods import adapt, load_adapter, merge, parameter_report, save_adapter
     from deflect.trained import load, load_run
+    from deflect.training.model import add_head
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ _HOME = {
     "load": "trained",
     "load_run": "trained",
     "adapt": "methods",
+    "add_head": "training.model",
     "load_adapter": "methods",
     "merge": "methods",
     "parameter_report": "methods",
@@ -35,6 +37,7 @@ __all__ = [
     "BandSet",
     "BandStatistics",
     "adapt",
+    "add_head",
     "bandset",
     "load",
     "load_adapter",

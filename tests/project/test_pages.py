@@ -91,7 +91,7 @@ COVERED = {
 def commands(text: str) -> set[str]:
     """Commands of a page: lines of its shell blocks without their comments, and the longer ones between backquotes."""
     found = set()
-    for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+    for kind, block in re.findall(r"^```(\w*)[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         lines = block.strip().splitlines()
         if kind == "console":
             found |= {line[2:] for line in lines if line.startswith("$ ")}

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from timm.layers import LayerNorm
+from timm.models.eva import Eva
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ from deflect.errors import ModelError
 from deflect.gfms.card import GFMCard
 
 Size = tuple[int, int] | None
+#: The families of timm that methods adapt: plain ViTs, and those with rotary positions.
+ViT = VisionTransformer | Eva
 
 
 def sincos_positions(grid: tuple[int, int], dim: int, gsd: float = 1.0, prefix_tokens: int = 1) -> Tensor:
@@ -108,7 +111,7 @@ def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) 
     return model
 
 
-def set_input(model: VisionTransformer, img_size: int, gsd: float | None = None) -> None:
+def set_input(model: ViT, img_size: int, gsd: float | None = None) -> None:
     """Set the input of a model made by :func:`build` to ``img_size`` x ``img_size`` pixels of ``gsd`` metres.
 
     Fixed positions are computed again, learned ones interpolated.

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import ModelError
 from deflect.files import atomic_path, read_json, save_tensors, sha256_file, sha256_once, write_json
 from deflect.gfms.card import from_json, json_fields
+from deflect.gfms.vit import ViT
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.inputs import RGBInput
 from deflect.methods.registry import adapt_as, method_config
@@ -49,7 +49,7 @@ def adapter_card(model: AdaptedGFM) -> dict[str, Any]:
     }
 
 
-def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
+def load_adapter(gfm: ViT, folder: Path) -> AdaptedGFM:
     """The model saved by ``save_adapter``, on the GFM that was adapted; outputs are exactly reproduced.
 
     Raises:

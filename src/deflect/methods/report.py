@@ -10,10 +10,10 @@ from functools import cache
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 
 from deflect.bands import SENTINEL2, BandSet, BandStatistics
 from deflect.gfms import CARDS, build
+from deflect.gfms.vit import ViT
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.registry import adapt_as, method_config
 
@@ -66,6 +66,6 @@ def published_model(
 
 
 @cache
-def _bare(gfm: str, size: str) -> VisionTransformer:
+def _bare(gfm: str, size: str) -> ViT:
     with torch.device("meta"):
         return build(CARDS[gfm, size], img_size=224)

@@ -116,9 +116,18 @@ def build_model(
 
 
 def with_head(adapted: AdaptedGFM, card: ImageCard, context: Context) -> TaskModel:
-    """Add the head of the task to the features of an adapted GFM at the paper's depths."""
-    head = build_head(card.task, adapted, len(card.classes), context.settings)
-    return TaskModel(adapted, head, adapted.taps(card.task)).to(context.device)
+    """Add the head of a dataset's task, on the run's device."""
+    return add_head(adapted, card.task, len(card.classes), context.settings).to(context.device)
+
+
+def add_head(adapted: AdaptedGFM, task: str, num_classes: int, settings: TrainSettings | None = None) -> TaskModel:
+    """An adapted GFM with the head of a task on its features at the paper's depths.
+
+    Args:
+        task: "classification" (a linear head, logits (B, K)) or "segmentation" (UPerNet, logits (B, K, H, W)).
+        settings: `head_init`, `upernet_channels` and `dropout` of the head, by default those of the paper's protocol.
+    """
+    return TaskModel(adapted, build_head(task, adapted, num_classes, settings or TrainSettings()), adapted.taps(task))
 
 
 def build_head(task: str, adapted: AdaptedGFM, num_classes: int, settings: TrainSettings) -> LinearHead | UPerNet:
