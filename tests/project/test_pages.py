@@ -177,6 +177,7 @@ def python_of(page: str) -> str:
 def test_every_page_with_python_is_run_here():
     assert {page for page, text in PAGES.items() if "```python" in text} == {
         "README.md",
+        "docs/fit.md",  # run in tests/docs/test_fit.py
         "docs/methods.md",
         "docs/using_share.part.md",  # run in tests/trained/test_share.py
         "docs/your_own_dataset.md",

@@ -78,7 +78,7 @@ def load_adapter(gfm: ViT, folder: Path) -> AdaptedGFM:
     return model
 
 
-def adapt_again(gfm: VisionTransformer, card: dict[str, Any]) -> AdaptedGFM:
+def adapt_again(gfm: ViT, card: dict[str, Any]) -> AdaptedGFM:
     """``gfm`` adapted as the content of ``adapter.json`` says, with new tensors."""
     statistics = card["statistics"] and BandStatistics(**card["statistics"])
     rgb = RGBInput(**from_json(card["rgb_input"]))
