@@ -186,6 +186,19 @@ def test_a_gfm_whose_licence_is_not_open_is_not_included(shared: Shared, tmp_pat
         path.write_text(before)
 
 
+def test_a_non_commercial_licence_of_the_gfm_is_on_the_card(shared: Shared, tmp_path: Path) -> None:
+    path = shared.weights.with_suffix(".json")
+    before = path.read_text()
+    write_json(path, read_json(path) | {"licence": "CC-BY-NC-4.0"}, seal=True)
+    try:
+        share(shared.run, tmp_path / "new", with_gfm=True)
+    finally:
+        path.write_text(before)
+    text = (tmp_path / "new/README.md").read_text()
+    assert "license: cc-by-nc-4.0\n" in text
+    assert "**The licence of the GFM (CC-BY-NC-4.0) forbids commercial use**" in text
+
+
 def test_data_that_may_be_private_are_not_passed_on(tmp_path: Path) -> None:
     """Those of a user's own dataset: the example is random."""
     spec = tiny_spec(tmp_path, "classification", "norm_tuning", epochs=1)
@@ -203,3 +216,10 @@ def test_data_that_may_be_private_are_not_passed_on(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="random weights"):
         share(spec.out, tmp_path / "new", with_gfm=True)
     assert torch.equal(deflect.load(tmp_path / "new", device="cpu").predict(found["images"]), found["logits"])
+
+
+@pytest.mark.parametrize("method", ["full", "late_fusion", "vpt", "peft:vera"])
+def test_every_kind_of_method_can_be_shared(method: str, tmp_path: Path) -> None:
+    """`share` itself compares the logits; VeRA has one projection for all layers."""
+    shared = share_tiny(tmp_path, "classification", method)
+    assert torch.equal(deflect.load(shared.folder, device="cpu").predict(shared.images), shared.logits)

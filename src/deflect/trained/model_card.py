@@ -114,9 +114,8 @@ def images(model: TrainedModel) -> str:
     card, kind = model.images, "Simulated images" if model.record["simulated"] else "Images"
     text = f"{kind} of {card.image_size} × {card.image_size} pixels of {card.gsd:g} m, in reflectance from 0 to 1."
     if (card.scale, card.offset) != (1, 0):
-        text += (
-            f" Of the values in the files of the dataset, (value + {card.offset:g}) × {card.scale:g} is reflectance."
-        )
+        value = f"(value {'+' if card.offset > 0 else '−'} {abs(card.offset):g})" if card.offset else "value"
+        text += f" Of the values in the files of the dataset, {value} × {card.scale:g} is reflectance."
     if card.nodata:
         text += (
             f" Values without a measurement ({', '.join(f'{value:g}' for value in card.nodata)}) are 0 in the input."

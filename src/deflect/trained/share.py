@@ -20,6 +20,7 @@ from deflect.trained.model import TrainedModel, load_run
 from deflect.trained.model_card import model_card
 from deflect.trained.shared import EXAMPLE, GFM, GFM_CARD, NAMES, NEEDED, README, STAC, load
 from deflect.trained.stac import stac_item
+from deflect.training.model import is_cut
 
 log = logging.getLogger(__name__)
 #: Licences that allow to pass on unchanged files if their author is named.
@@ -81,15 +82,15 @@ def example_images(model: TrainedModel) -> tuple[Tensor, str]:
         store = Store(folder)
         if store.card.sha256 == record["data"]["store_sha256"]:
             image, _ = store.split("test").batch([0])
-            if images.task == "segmentation":
+            cut = is_cut(images, model.context.settings)
+            if cut:
                 image = image[..., : model.image_size, : model.image_size]
-            return image, "the first image of the test split" + " (simulated)" * record["simulated"]
+            corner = "the upper left corner of " * cut
+            return image, f"{corner}the first image of the test split{' (simulated)' * record['simulated']}"
     statistics = model.network.adapted.statistics
     count = len(images.bands)
     mean, std = (statistics.mean, statistics.std) if statistics else ([0.2] * count, [0.05] * count)
-    noise = torch.randn(1, count, images.image_size, images.image_size, generator=torch.Generator().manual_seed(0))
-    if images.task == "segmentation":
-        noise = noise[..., : model.image_size, : model.image_size]
+    noise = torch.randn(1, count, model.image_size, model.image_size, generator=torch.Generator().manual_seed(0))
     image = noise * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
     return image.clamp(min=0), "random reflectance, not an image: the data of this model are not passed on here"
 

@@ -169,7 +169,7 @@ def describe(folder: Path, record: Mapping[str, Any], gfm: GFMCard) -> TaskModel
         except RuntimeError as error:  # sizes beyond any number; BOFT and SHiRA of peft compute with their tensors
             raise ModelError(
                 f"{folder}: the tensors of a model with these settings of {adapter['method']} cannot be described "
-                f"({error}); it cannot be shared"
+                f"({str(error)[:100]}); it cannot be shared"
             ) from error
 
 
