@@ -158,7 +158,7 @@ DECEIVING: dict[str, tuple[Callable[[Path], object], str]] = {
     "width": (gfm(embed_dim=10**9), "embed_dim: expected a number up to"),
     "no number": (gfm(depth="4"), "depth: expected a number up to 256, found '4'"),
     "other width": (gfm(embed_dim=128), "safetensors: tensor "),
-    "other depth": (gfm(depth=5), "gfm.safetensors: the keys are not those of the model"),
+    "other depth": (gfm(depth=5), "gfm.safetensors: tensor blocks.4.attn.proj.bias: expected one, found none"),
     "image size": (
         record(lambda r: r["settings"]["training"].update(image_size=10**6)),
         "its settings ask for a model of ",
@@ -199,7 +199,7 @@ DECEIVING: dict[str, tuple[Callable[[Path], object], str]] = {
     "shape of adapter": (lambda f: tensors(f / "adapter.safetensors", cut), "adapter.safetensors: tensor "),
     "missing tensor": (
         lambda f: tensors(f / "head.safetensors", lambda t: t.pop(first(t))),
-        "head.safetensors: damaged",
+        "head.safetensors: tensor fc.weight: expected one, found none",
     ),
     "further tensor": (
         lambda f: tensors(f / "adapter.safetensors", lambda t: t.update(x=torch.zeros(9))),
