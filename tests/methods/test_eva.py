@@ -297,6 +297,19 @@ def test_blocks_that_cannot_be_deflected_are_named() -> None:
         adapt(gfm, "deflect", BANDS)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["deflect", "lora", "vpt"])
+@pytest.mark.parametrize("variant", [MASKED, SHARED, "rope_mixed"])
+@torch.no_grad()
+def test_an_exported_program_follows_on_another_batch(method: str, variant: str) -> None:
+    model = adapted(method, variant)
+    stir(model)
+    batch = ({0: torch.export.Dim("batch", max=64)},)
+    exported = torch.export.export(model, (images(model.gfm),), dynamic_shapes=batch).module()
+    image = images(model.gfm, n=3, seed=9)
+    torch.testing.assert_close(exported(image), model(image), rtol=1e-4, atol=1e-5)
+
+
 def test_the_table_of_families_is_what_the_code_makes() -> None:
     page = PAGE.read_text()
     if f"timm {timm.__version__}," not in page:

@@ -33,6 +33,7 @@ COVERED = {
     "deflect data status": "test_a_command_works_or_names_what_it_needs",
     "deflect doctor": "test_doctor_shows_what_was_missing",
     "deflect evaluate RUN ...": "test_a_command_works_or_names_what_it_needs",
+    "deflect gfm fetch my_vit": "test_every_command_knows_it",
     "deflect gfm pretrain NAME": "test_a_small_study_reaches_its_report",
     "deflect notebook NAME": "test_a_command_works_or_names_what_it_needs",
     "deflect plan": "test_the_plan_of_a_small_study_names_what_it_takes",

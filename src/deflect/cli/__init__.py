@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         ("pretrain", "pretrain a mini GFM on simulated RGB images"),
     ):
         step = _add(steps, name, f"gfm.{name}", text)
-        step.add_argument("gfms", nargs="+", metavar="NAME", choices=GFMS, help=", ".join(GFMS))
+        step.add_argument("gfms", nargs="+", metavar="NAME", help=", ".join([*GFMS, "or one of the study's own_gfms"]))
 
     plan = _add(
         commands, "plan", "plan.plan", "estimate runs, time, disk, memory and energy of the study; trains nothing"

@@ -16,7 +16,8 @@ from torchvision.transforms.functional import center_crop
 from deflect.data.card import ImageCard
 from deflect.data.store import Split, StoreCard
 from deflect.errors import DeflectError
-from deflect.gfms import load_gfm
+from deflect.gfms import GFMCard, load_gfm
+from deflect.gfms.card import near_size
 from deflect.heads import LinearHead, UPerNet
 from deflect.methods import AdaptedGFM, adapt_as, method_config
 from deflect.methods.inputs import RGBInput
@@ -71,6 +72,12 @@ class TaskModel(nn.Module):
             odd = ", ".join(sorted(expected ^ set(state))[:5])
             raise DeflectError(f"saved weights are of another model: only one of the two has {odd}; train again")
         self.load_state_dict(dict(state), strict=False)
+
+
+def fitted(settings: TrainSettings, gfm: GFMCard) -> TrainSettings:
+    """The settings with the image size nearest to theirs that the GFM's patches divide."""
+    size = near_size(settings.image_size, gfm.architecture["patch_size"])
+    return settings.model_copy(update={"image_size": size})
 
 
 def input_gsd(card: ImageCard, settings: TrainSettings) -> float:
