@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deflect.bands import Band, BandSet, BandStatistics, bandset
     from deflect.gfms import load_gfm
     from deflect.methods import adapt, load_adapter, merge, parameter_report, save_adapter
-    from deflect.trained import load_run
+    from deflect.trained import load, load_run
     from deflect.training.model import add_head
 
 __version__ = "0.1.0"
@@ -23,6 +23,7 @@ _HOME = {
     "BandStatistics": "bands",
     "bandset": "bands",
     "load_gfm": "gfms",
+    "load": "trained",
     "load_run": "trained",
     "adapt": "methods",
     "add_head": "training.model",
@@ -38,6 +39,7 @@ __all__ = [
     "adapt",
     "add_head",
     "bandset",
+    "load",
     "load_adapter",
     "load_gfm",
     "load_run",

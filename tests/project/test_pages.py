@@ -43,6 +43,9 @@ COVERED = {
     "deflect plan --study paper": "test_the_study_can_be_named_before_and_after_the_command",
     "deflect records": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect report": "test_deleted_results_come_back_byte_for_byte_without_training",
+    "deflect share RUN FOLDER": "test_a_shared_folder_predicts_as_the_run",
+    "deflect share RUN FOLDER --push USER/NAME": "test_push_uploads_the_files_of_the_folder_and_no_others",
+    "deflect share RUN FOLDER --with-gfm": "test_a_shared_folder_predicts_as_the_run",
     "deflect tune": "test_tuned_runs_have_the_chosen_settings_and_name_their_search",
     "dvc metrics": "a family; `dvc metrics show` is run",
     "dvc metrics diff": "needs two commits of a finished study",
@@ -178,7 +181,9 @@ def python_of(page: str) -> str:
 def test_every_page_with_python_is_run_here():
     assert {page for page, text in PAGES.items() if "```python" in text} == {
         "README.md",
+        "docs/fit.md",  # run in tests/docs/test_fit.py
         "docs/methods.md",
+        "docs/using_share.part.md",  # run in tests/trained/test_share.py
         "docs/your_own_dataset.md",
     }
 

@@ -110,6 +110,11 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", nargs="+", type=int, metavar="N", help="only these (default: every seed)")
     evaluate = _add(commands, "evaluate", "runs.evaluate", "test finished runs again from their saved weights")
     evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
+    share = _add(commands, "share", "trained.share", "write a folder from which others can load the model of a run")
+    share.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json")
+    share.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder, or one that this command wrote")
+    share.add_argument("--push", metavar="USER/NAME", help="upload it to this repository of the Hugging Face Hub too")
+    share.add_argument("--with-gfm", action="store_true", help="include the frozen weights, if their licence allows it")
 
     export = _add(commands, "export", "export.export", "write a run's network as one file that runs without deflect")
     export.add_argument("folder", type=Path, metavar="RUN", help="folder with a record.json")

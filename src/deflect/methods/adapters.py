@@ -60,10 +60,7 @@ def load_adapter(gfm: ViT, folder: Path) -> AdaptedGFM:
     folder = Path(folder)
     card = read_json(folder / CARD)
     saved = card["gfm"]
-    statistics = card["statistics"] and BandStatistics(**card["statistics"])
-    rgb = RGBInput(**from_json(card["rgb_input"]))
-    config = method_config(card["method"], **card["config"])
-    model = adapt_as(gfm, card["method"], config, BandSet.from_dict(card["bands"]), statistics, rgb)
+    model = adapt_again(gfm, card)
     if model.gfm_fingerprint != saved["fingerprint"]:
         raise ModelError(
             f"{folder}: this adapter belongs to {saved['name']} with weights {saved['fingerprint']}, "
@@ -79,6 +76,14 @@ def load_adapter(gfm: ViT, folder: Path) -> AdaptedGFM:
         raise ModelError(f"{folder / WEIGHTS}: differs from the sha256 in {CARD}; restore it or train the run again")
     _fill(model, load_file(folder / WEIGHTS), folder / WEIGHTS)
     return model
+
+
+def adapt_again(gfm: ViT, card: dict[str, Any]) -> AdaptedGFM:
+    """``gfm`` adapted as the content of ``adapter.json`` says, with new tensors."""
+    statistics = card["statistics"] and BandStatistics(**card["statistics"])
+    rgb = RGBInput(**from_json(card["rgb_input"]))
+    config = method_config(card["method"], **card["config"])
+    return adapt_as(gfm, card["method"], config, BandSet.from_dict(card["bands"]), statistics, rgb)
 
 
 def _fill(model: AdaptedGFM, saved: dict[str, Tensor], path: Path) -> None:

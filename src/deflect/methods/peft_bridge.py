@@ -28,6 +28,9 @@ REFUSED = {
     "trainable_tokens": "it tunes rows of a word embedding, which an image model does not have",
 }
 
+#: Options that make ``peft`` import the module that they name; the cards of adapters contain options.
+IMPORTING = {"megatron_config", "megatron_core"}
+
 
 def add_peft(model: AdaptedGFM) -> None:
     """Let ``peft`` replace layers of the GFM in place."""
@@ -63,7 +66,7 @@ def library_config(config: PeftConfig, gfm: ViT) -> Any:
     given = {"target_modules": _pattern(layers(gfm, config.targets)), **variant, **config.options}
     if "feedforward_modules" in _field_names(cls):  # IA3 scales the input of the second MLP layer
         given.setdefault("feedforward_modules", _pattern(layers(gfm, config.targets[-1:])))
-    if unknown := set(given) - _field_names(cls):
+    if unknown := set(given) - (_field_names(cls) - IMPORTING):
         raise ModelError(f"peft:{config.name}: unknown options {', '.join(sorted(unknown))} for {cls.__name__}")
     return cls(**given)
 
