@@ -156,6 +156,14 @@ def cut(content: dict[str, torch.Tensor]) -> None:
 DECEIVING: dict[str, tuple[Callable[[Path], object], str]] = {
     "depth": (gfm(depth=10**9), "depth: expected a number up to 256, found 1000000000"),
     "width": (gfm(embed_dim=10**9), "embed_dim: expected a number up to"),
+    "download": (
+        lambda f: change(f / "gfm.json", lambda card: card.update(timm="hf-hub:me/model")),
+        "timm: expected one of its models",
+    ),
+    "giant of timm": (
+        lambda f: change(f / "gfm.json", lambda card: card.update(timm="vit_7b_patch16_dinov3", kind="rotary")),
+        "tensor ",
+    ),
     "no number": (gfm(depth="4"), "depth: expected a number up to 256, found '4'"),
     "other width": (gfm(embed_dim=128), "safetensors: tensor "),
     "other depth": (gfm(depth=5), "gfm.safetensors: tensor blocks.4.attn.proj.bias: expected one, found none"),

@@ -66,7 +66,8 @@ def usage(model: TrainedModel, address: str, example: str, with_gfm: bool) -> st
         argument = ', weights="FILE"'
         gfm = "`FILE` has the weights of the frozen GFM, which are not in this folder, and next to it its JSON card: "
         gfm += f"`{name}` ({size}), sha256 `{sha256}`"
-        gfm += "." if size == "mini" else f", as `deflect gfm fetch {name}` and `deflect gfm convert {name}` make them."
+        published = card_of(model.network.adapted.gfm).sources
+        gfm += f", as `deflect gfm fetch {name}` and `deflect gfm convert {name}` make them." if published else "."
     return f"""\
 With the Python package `deflect-gfm` (imported as `deflect`, version {record["packages"].get("deflect", "?")}):
 

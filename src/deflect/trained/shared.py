@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -147,7 +148,12 @@ def check_tensors(folder: Path, record: Mapping[str, Any], weights: Path | None)
 
 
 def check_card(card: GFMCard) -> None:
-    """Raise ModelError if a model of the card could not be built even without its weights."""
+    """Raise ModelError if a model of the card could not be built even without its weights.
+
+    Of timm's names only its own are accepted: ``hf-hub:USER/NAME`` would be downloaded.
+    """
+    if card.timm and not timm.is_model(card.timm):
+        raise ModelError(f"GFM card {card.name}: timm: expected one of its models, found {card.timm!r}")
     for key, value in card.architecture.items():
         if type(value) is not int or not 0 < value <= LARGEST[key]:
             raise ModelError(f"GFM card {card.name}: {key}: expected a number up to {LARGEST[key]}, found {value!r}")
