@@ -125,10 +125,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_predict(commands: Any) -> None:
-    predict = _add(commands, "predict", "trained.predict", "map a scene of any size with a finished run, as a GeoTIFF")
+    predict = _add(commands, "predict", "trained.predict", "map a scene of any size with a finished run")
     predict.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json and the weights")
-    predict.add_argument("scene", nargs="+", metavar="SCENE", help="a GeoTIFF or VRT, or NAME=FILE for each band")
-    predict.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: SCENE_map.tif in this folder")
+    predict.add_argument("scenes", nargs="+", metavar="SCENE", help="a GeoTIFF or VRT, or NAME=FILE for each band")
+    text = "a GeoTIFF (default: SCENE_map.tif in this folder), or a .csv with the class of each of several files"
+    predict.add_argument("-o", "--output", type=Path, metavar="FILE", help=text)
     predict.add_argument("--probabilities", action="store_true", help="percent of each class instead of the class")
     predict.add_argument("--embeddings", action="store_true", help="features of the GFM's patches instead of classes")
     predict.add_argument("--overlap", type=float, default=0.0, metavar="SHARE", help="overlap of windows, 0 to 0.9")

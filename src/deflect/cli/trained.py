@@ -6,28 +6,36 @@ from argparse import Namespace
 from pathlib import Path
 
 from deflect.errors import ConfigError
+from deflect.trained.labels import label_files
+from deflect.trained.maps import predict_scene
 from deflect.trained.model import load_run
 
 
 def predict(args: Namespace) -> None:
-    """Map a scene."""
-    from deflect.trained.maps import predict_scene
-
-    scenes = _scenes(args.scene)
-    first = scenes[0] if isinstance(scenes, list) else next(iter(scenes.values()))
+    """Write the map of a scene, or with ``-o FILE.csv`` a table with the class of each file."""
+    scenes = _scenes(args.scenes)
+    first = scenes[0] if isinstance(scenes[0], Path) else next(iter(scenes[0].values()))
     out = args.output or Path(f"{first.stem}_map.tif")
-    options = {name: getattr(args, name) for name in ("probabilities", "embeddings", "overlap", "stride", "scale")}
-    options |= {"offset": args.offset, "any_gsd": args.any_gsd}
+    units = {name: getattr(args, name) for name in ("scale", "offset", "any_gsd")}
+    options = {name: getattr(args, name) for name in ("probabilities", "embeddings", "overlap", "stride")}
+    table = out.suffix.lower() == ".csv"
+    if table and any(options.values()):
+        raise ConfigError(f"{out}: --probabilities, --embeddings, --overlap and --stride are for maps, not for tables")
+    if not table and len(scenes) > 1:
+        raise ConfigError(f"{out}: a map is of one scene, found {len(scenes)}; use -o FILE.csv for a class per file")
     model = load_run(args.run_folder, device=args.device)
-    scene = scenes if isinstance(scenes, dict) else scenes[0]
-    print(predict_scene(model, scene, out, **options))
+    if table:
+        label_files(model, scenes, out, **units)
+    else:
+        predict_scene(model, scenes[0], out, **options, **units)
+    print(out)
 
 
-def _scenes(given: list[str]) -> list[Path] | dict[str, Path]:
-    """Files of whole scenes, or NAME=FILE for each band of one."""
+def _scenes(given: list[str]) -> list[Path] | list[dict[str, Path]]:
+    """Files of whole scenes, or one scene with NAME=FILE for each band."""
     pairs = [text.partition("=") for text in given if "=" in text and not Path(text).exists()]
     if not pairs:
         return [Path(text) for text in given]
     if len(pairs) < len(given) or len({name for name, *_ in pairs}) < len(pairs):
-        raise ConfigError("expected files of scenes, or NAME=FILE once for each band of one scene, found both")
-    return {name: Path(path) for name, _, path in pairs}
+        raise ConfigError(f"expected scenes, or NAME=FILE once for each band of one scene, found {' '.join(given)}")
+    return [{name: Path(path) for name, _, path in pairs}]

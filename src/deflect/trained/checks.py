@@ -64,7 +64,8 @@ def check_reflectance(scene: Scene) -> None:
     from deflect.methods import inputs
 
     rows, columns = (
-        np.linspace(0, max(side - PROBE, 0), PROBES).astype(int).tolist() for side in (scene.height, scene.width)
+        sorted({*np.linspace(0, max(side - PROBE, 0), PROBES).astype(int).tolist()})
+        for side in (scene.height, scene.width)
     )
     found = []
     for top in rows:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class Layers:
 
 
 def write_geotiff(
-    out: Path, blocks: Iterable[Block], layers: Layers, scene: Scene, step: float, tags: Mapping[str, str]
+    out: Path, blocks: Iterable[Block], layers: Layers, scene: Scene, step: Fraction, tags: Mapping[str, str]
 ) -> None:
     """Write ``blocks`` to ``out``.
 
@@ -44,9 +45,11 @@ def write_geotiff(
     from rasterio.shutil import copy
     from rasterio.windows import Window
 
-    height, width = (math.ceil(round(side / step, 6)) for side in (scene.height, scene.width))
+    if out.exists() and any(out.samefile(channel.path) for channel in scene.channels):
+        raise ConfigError(f"{out}: expected the name of a new file, found the scene itself")
+    height, width = (math.ceil(side / step) for side in (scene.height, scene.width))
     require_space(out.parent, 2 * height * width * len(layers.names) * np.dtype(layers.dtype).itemsize)
-    grid = {"crs": scene.grid.crs, "transform": scene.grid.transform @ rasterio.Affine.scale(step)}
+    grid = {"crs": scene.grid.crs, "transform": scene.grid.transform @ rasterio.Affine.scale(float(step))}
     kind = {"driver": "GTiff", "count": len(layers.names), "dtype": layers.dtype, "nodata": layers.nodata}
     with _work(out) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -76,7 +79,7 @@ def _rgba(colour: str) -> tuple[int, ...]:
 def _work(out: Path) -> Iterator[Path]:
     """A folder next to ``out`` for unfinished files, deleted at the end; after a killed process by the next one."""
     if out.is_dir():
-        raise ConfigError(f"{out}: expected the name of a file, found a folder")
+        raise ConfigError(f"{out}: expected the name of a new file, found a folder")
     folder = out.with_name(f".{out.name}.part")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -64,11 +65,10 @@ def predict_scene(
         elif not segmentation:
             predict = lambda images: model.predict(images)[..., None, None]  # noqa: E731
         windows = Windows(opened, size, predict, width, model.context, swath)
-        step = (stride or size) / cells
         if segmentation and not embeddings:
-            blocks, step = windows.blended(overlap), 1.0
+            blocks, step = windows.blended(overlap), Fraction(1)
         else:
-            blocks = windows.tiled(stride or size, cells)
+            blocks, step = windows.tiled(stride or size, cells), Fraction(stride or size, cells)
         write_geotiff(out, blocks, layers, opened, step, _tags(model))
     return out
 

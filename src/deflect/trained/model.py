@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,12 @@ class TrainedModel:
         from deflect.trained.maps import predict_scene  # imports rasterio
 
         return predict_scene(self, scene, Path(out), **options)
+
+    def label_files(self, files: Sequence[Files], out: Path | str, **options: Any) -> Path:
+        """Write a table with the class of each file: see ``deflect.trained.labels.label_files``."""
+        from deflect.trained.labels import label_files
+
+        return label_files(self, files, Path(out), **options)
 
 
 def load_run(folder: Path | str, weights: Path | None = None, device: str = "auto") -> TrainedModel:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deflect.data.card import ImageCard
-from deflect.data.readers.band_names import stated
+from deflect.data.readers.band_names import meant, stated
 from deflect.data.readers.checks import reading
 from deflect.data.readers.own_data_metadata import equal
 from deflect.errors import DataError
@@ -112,8 +112,10 @@ class Scene:
 
 def _mask(file: Any, window: Any) -> np.ndarray | None:
     """Where a mask or the transparency of a file hides its pixels (h, w)."""
-    from rasterio.enums import MaskFlags
+    from rasterio.enums import ColorInterp, MaskFlags
 
+    if ColorInterp.alpha in file.colorinterp:  # GDAL makes a mask of it only after one or three bands
+        return file.read(file.colorinterp.index(ColorInterp.alpha) + 1, window=window) == 0
     return file.read_masks(1, window=window) == 0 if MaskFlags.per_dataset in file.mask_flag_enums[0] else None
 
 
@@ -148,6 +150,9 @@ def open_scene(
         if named is not None:
             if len(channels) != len(named):
                 raise DataError(f"{paths[0]}: a file given as NAME=FILE has one channel, found more; give it alone")
+            if unknown := [name for name in named if not meant(name, images.bands)]:
+                known = ", ".join(images.bands.names)
+                raise DataError(f"{named[unknown[0]]}: expected the name of a band, {known}, found {unknown[0]!r}")
             channels = [Channel(c.path, c.file, c.index, name) for c, name in zip(channels, named, strict=True)]
         channels = calibrated(match(channels, images.bands), images, scale, offset)
         scene = Scene(paths[0], channels, images)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class Windows:
         ys, xs = (window_origins(side, size, overlap) for side in (scene.height, scene.width))
         weight = taper(size) if overlap else torch.ones(size)
         swaths = list(self._swaths(xs))
-        with self._bar(len(ys), swaths) as bar:
+        with self._bar(len(ys) * sum(len(columns) for *_, columns in swaths)) as bar:
             for left, right, columns in swaths:
                 start, span = columns[0], columns[-1] + size - columns[0]
                 total, down, across = torch.zeros(self.bands, size, span), torch.zeros(size), torch.zeros(span)
@@ -81,30 +82,29 @@ class Windows:
                     bar.update(len(columns))
 
     def tiled(self, stride: int, cells: int) -> Iterator[Block]:
-        """Windows every ``stride`` pixels, each ``cells`` x ``cells`` pixels of the output, side by side.
+        """Windows every ``stride`` pixels, each ``cells`` x ``cells`` pixels of the output.
 
-        A single cell has the prediction of the window around it, which is moved into the scene at the scene's edges.
-        Several cells are the window itself (``stride`` is ``size``), mirrored beyond the lower and right edges.
+        A single cell has the prediction of the window around it, moved into the scene at the scene's edges. Otherwise
+        windows lie side by side (``stride`` is ``size``); the last ones overlap others, by whole cells.
         """
-        ys, xs = (_origins(side, self.size, stride, cells) for side in (self.scene.height, self.scene.width))
-        swaths = [xs[first : first + self._count] for first in range(0, len(xs), self._count)]
-        with self._bar(len(ys), [(0, 0, columns) for columns in swaths]) as bar:
-            left = 0
-            for columns in swaths:
-                start, span = columns[0], columns[-1] + self.size - columns[0]
-                for row, y in enumerate(ys):
-                    image, measured = self.scene.read(y, start, self.size, span)
-                    values = torch.zeros(self.bands, cells, cells * len(columns))
-                    places = [x - start for x in columns]
-                    found = dict(self._predicted(image, measured, places))
-                    for place, x in enumerate(places):
-                        if x in found:
-                            values[:, :, place * cells : (place + 1) * cells] = found[x].cpu()
-                    seen = [torch.from_numpy(measured[:, x : x + self.size]).float() for x in places]
-                    covered = F.adaptive_max_pool2d(torch.stack(seen), cells) > 0
-                    yield Block(row * cells, left, values, covered.transpose(0, 1).flatten(1))
-                    bar.update(len(columns))
-                left += cells * len(columns)
+        rows, columns = (tiles(side, self.size, stride, cells) for side in (self.scene.height, self.scene.width))
+        swaths = [columns[first : first + self._count] for first in range(0, len(columns), self._count)]
+        with self._bar(len(rows) * len(columns)) as bar:
+            for swath in swaths:
+                (left, start), (last, end) = swath[0], swath[-1]
+                for top, y in rows:
+                    image, measured = self.scene.read(y, start, self.size, end - start + self.size)
+                    values = torch.zeros(self.bands, cells, last - left + cells)
+                    covered = torch.zeros(values.shape[1:], dtype=torch.bool)
+                    found = dict(self._predicted(image, measured, [x - start for _, x in swath]))
+                    for column, x in swath:
+                        cut = slice(column - left, column - left + cells)
+                        if x - start in found:
+                            values[:, :, cut] = found[x - start].cpu()
+                        seen = torch.from_numpy(measured[:, x - start : x - start + self.size])
+                        covered[:, cut] = F.adaptive_max_pool2d(seen[None].float(), cells)[0] > 0
+                    yield Block(top, left, values, covered)
+                    bar.update(len(swath))
 
     @property
     def _count(self) -> int:
@@ -126,8 +126,8 @@ class Windows:
             windows = torch.stack([pixels[:, :, x : x + self.size] for x in part])
             yield from zip(part, self.predict(windows), strict=True)
 
-    def _bar(self, strips: int, swaths: Sequence[tuple[int, int, list[int]]]) -> Any:
-        return self.context.bar("predicting", strips * sum(len(columns) for *_, columns in swaths), "windows")
+    def _bar(self, windows: int) -> Any:
+        return self.context.bar("predicting", windows, "windows")
 
 
 def taper(size: int) -> Tensor:
@@ -135,7 +135,11 @@ def taper(size: int) -> Tensor:
     return torch.sin(math.pi * (torch.arange(size) + 0.5) / size) ** 2
 
 
-def _origins(side: int, size: int, stride: int, cells: int) -> list[int]:
-    if cells > 1:
-        return list(range(0, side, stride))
-    return [min(max(y + (stride - size) // 2, 0), max(side - size, 0)) for y in range(0, side, stride)]
+def tiles(side: int, size: int, stride: int, cells: int) -> list[tuple[int, int]]:
+    """First cell and first pixel of each window along a side, see ``Windows.tiled``."""
+    if cells == 1:
+        starts = [y + (stride - size) // 2 for y in range(0, side, stride)]
+        return [(cell, min(max(y, 0), max(side - size, 0))) for cell, y in enumerate(starts)]
+    total = math.ceil(Fraction(side * cells, size))
+    firsts = sorted({max(0, min(cell, total - cells)) for cell in range(0, total, cells)})
+    return [(cell, round(Fraction(cell * size, cells))) for cell in firsts]
