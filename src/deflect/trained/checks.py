@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Reflectance is checked in PROBES x PROBES windows of PROBE pixels along a side, evenly spaced in the scene.
-PROBES, PROBE = 8, 64
+PROBES, PROBE = 5, 64
 
 
 def check_grid(path: Path, file: Any, first: Path, expected: Any) -> None:
