@@ -38,5 +38,6 @@ class _Lines(tqdm):
         facts = self.format_dict
         if facts["elapsed"] >= PAUSE:
             total = "" if self.total is None else " of {total_fmt}"
-            text = "{desc}: {n_fmt}" + total + " {unit} in {elapsed}, {rate_fmt}"
+            left = "" if self.total is None else ", {remaining} left"
+            text = "{desc}: {n_fmt}" + total + " {unit} in {elapsed}, {rate_fmt}" + left
             print(self.format_meter(**dict(facts, bar_format=text)).strip(), file=sys.stderr, flush=True)

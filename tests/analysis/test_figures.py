@@ -29,8 +29,8 @@ from deflect.analysis.figures.efficiency import pareto
 from deflect.analysis.figures.importance import descriptor_gains, feature_shares
 from deflect.analysis.figures.inside import by_block, load_deflection
 from deflect.analysis.figures.labels import Label, place
-from deflect.analysis.figures.maps import RIGHT, WRONG, TestImages, errors, most_classes, palette
-from deflect.analysis.looks import LOOKS
+from deflect.analysis.figures.maps import RIGHT, WRONG, TestImages, errors, most_classes
+from deflect.analysis.looks import LOOKS, palette
 from deflect.analysis.records import load_study
 from deflect.analysis.summary import economy, facts, summary
 from deflect.bands import HLS_S30, BandSet

@@ -1,5 +1,7 @@
 """Order, label, colour and marker of every method, GFM, dataset and metric, the same in all tables and figures.
 
+Also the colours of classes, in figures and maps.
+
 The colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind readers can distinguish, a darker
 shade of their yellow, and the wine red of Paul Tol. The markers differ too, so that figures stay readable in grey.
 """
@@ -55,6 +57,12 @@ TITLES = {
     "f1_macro": "F1 (macro)",
     "f1_micro": "F1 (micro)",
 }
+#: Two classes: background and target. More: by position in the dataset's list.
+_TWO = ("#E9E2D0", "#7A1F1F")
+_MANY = (
+    *("#D55E00", "#009E73", "#A6D96A", "#8B5A2B", "#F0E442", "#222222", "#0B3C6F", "#C9A66B"),
+    *("#F7B6D2", "#5DA5DA", "#7FDBDA", "#B9C9EB", "#E31A1C", "#CC79A7", "#6A3D9A"),
+)
 _PLACES = {name: place for place, name in enumerate((*DATASETS, *GFMS, *LOOKS))}
 
 
@@ -74,6 +82,15 @@ def title(name: str) -> str:
 def titles(names: Iterable[str]) -> str:
     """Distinct names as printed, in the project's order."""
     return ", ".join(map(title, ordered(names)))
+
+
+def palette(classes: int) -> list[str]:
+    """One colour per class: a fixed list, or evenly spaced hues for more classes."""
+    if classes > len(_MANY):
+        import seaborn as sns  # takes a second
+
+        return [str(colour) for colour in sns.color_palette("husl", classes).as_hex()]
+    return list(_TWO if classes == 2 else _MANY[:classes])
 
 
 def ordered(names: Iterable[str]) -> list[str]:

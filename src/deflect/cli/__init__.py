@@ -110,19 +110,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", nargs="+", type=int, metavar="N", help="only these (default: every seed)")
     evaluate = _add(commands, "evaluate", "runs.evaluate", "test finished runs again from their saved weights")
     evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
-    share = _add(commands, "share", "trained.share", "write a folder from which others can load the model of a run")
-    share.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json")
-    share.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder, or one that this command wrote")
-    share.add_argument("--push", metavar="USER/NAME", help="upload it to this repository of the Hugging Face Hub too")
-    share.add_argument("--with-gfm", action="store_true", help="include the frozen weights, if their licence allows it")
-
-    export = _add(commands, "export", "export.export", "write a run's network as one file that runs without deflect")
-    export.add_argument("folder", type=Path, metavar="RUN", help="folder with a record.json")
-    export.add_argument("--to", choices=("pt2", "onnx"), required=True, help="a program of PyTorch, or ONNX")
-    export.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: named after the run, in this folder")
-    export.add_argument(
-        "--tolerance", type=float, default=1e-5, help="largest difference from the run's logits (default: 1e-5 of them)"
-    )
+    _add_trained(commands)
 
     notebook = _add(commands, "notebook", "report.notebook", "execute notebooks of the study: tables and figures")
     notebook.add_argument("notebooks", nargs="+", metavar="NAME", help="a file of notebooks/, without .py")
@@ -134,6 +122,44 @@ def parser() -> argparse.ArgumentParser:
         _add(commands, name, f"report.{name}", text)
     _add(commands, "doctor", "doctor.doctor", "check the environment, configuration and DVC for known problems")
     return top
+
+
+def _add_trained(commands: Any) -> None:
+    """The commands that use a finished run."""
+    predict = _add(commands, "predict", "trained.predict", "map a scene of any size with a finished run")
+    predict.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json and the weights")
+    predict.add_argument("scenes", nargs="+", metavar="SCENE", help="a GeoTIFF or VRT, or NAME=FILE for each band")
+    text = "a GeoTIFF (default: SCENE_map.tif in this folder), or a .csv with the class of each of several files"
+    predict.add_argument("-o", "--output", type=Path, metavar="FILE", help=text)
+    predict.add_argument("--probabilities", action="store_true", help="percent of each class instead of the class")
+    predict.add_argument("--embeddings", action="store_true", help="features of the GFM's patches instead of classes")
+    predict.add_argument("--overlap", type=float, default=0.0, metavar="SHARE", help="overlap of windows, 0 to 0.9")
+    predict.add_argument("--stride", type=int, metavar="PIXELS", help="classification: pixels between windows")
+    for name in ("scale", "offset"):
+        text = "(stored + offset) * scale is reflectance; one number, or one per band with commas"
+        predict.add_argument(f"--{name}", type=_numbers, metavar="X,...", help=text)
+    predict.add_argument("--any-gsd", action="store_true", help="accept pixels of another size than in training")
+    predict.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+    export = _add(commands, "export", "trained.export", "write a run's network as one file that runs without deflect")
+    export.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json")
+    export.add_argument("--to", choices=("pt2", "onnx"), required=True, help="a program of PyTorch, or ONNX")
+    export.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="default: named after the run, in this folder"
+    )
+    export.add_argument(
+        "--tolerance", type=float, default=1e-5, help="largest difference from the run's logits (default: 1e-5 of them)"
+    )
+
+    share = _add(commands, "share", "trained.share", "write a folder from which others can load the model of a run")
+    share.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json")
+    share.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder, or one that this command wrote")
+    share.add_argument("--push", metavar="USER/NAME", help="upload it to this repository of the Hugging Face Hub too")
+    share.add_argument("--with-gfm", action="store_true", help="include the frozen weights, if their licence allows it")
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in text.split(",")]
 
 
 def _add(commands: Any, name: str, run: str, text: str) -> argparse.ArgumentParser:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,10 +17,14 @@ from deflect.errors import ModelError
 from deflect.methods import load_adapter
 from deflect.record import HEAD, REMEDY, read_record, run_file
 from deflect.settings.training import TrainSettings
+from deflect.training.batches import fit_to
 from deflect.training.context import Context, choose_device
-from deflect.training.model import TaskModel, build_gfm, with_head
+from deflect.training.model import TaskModel, build_gfm, is_cut, with_head
 from deflect.training.provenance import weights_sha256
 from deflect.training.scoring import predict
+
+if TYPE_CHECKING:
+    from deflect.trained.scene import Files
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class TrainedModel:
         """The network's input size S in pixels."""
         return self.context.settings.image_size
 
+    @property
+    def window(self) -> int:
+        """Pixels along a side of an image that one input of the network covers: images are cut, or resized to it."""
+        return self.image_size if is_cut(self.images, self.context.settings) else self.images.image_size
+
     def predict(self, images: Tensor) -> Tensor:
         """Logits of reflectance (B, C, H, H), exactly as a run predicts its test split, on the model's device.
 
@@ -56,6 +66,30 @@ class TrainedModel:
         size = images.shape[-1] if self.images.task == "segmentation" else None
         with torch.inference_mode(), self.context.autocast():
             return predict(self.network, images.float().to(self.context.device), size, self.context)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Features (B, D, h, w) of the patches of reflectance (B, C, H, H) after the GFM's final norm, in float32.
+
+        ``images`` are windows or whole images, resized to the network's input.
+        """
+        adapted = self.network.adapted
+        with torch.inference_mode(), self.context.autocast():
+            inputs = fit_to(images.float().to(self.context.device), self.image_size)
+            grid = adapted.gfm.patch_embed.dynamic_feat_size((self.image_size, self.image_size))
+            tokens = adapted.forward_features(inputs)[:, adapted.num_prefix_tokens :]
+            return tokens.transpose(1, 2).unflatten(2, grid).float()
+
+    def predict_scene(self, scene: Files, out: Path | str, **options: Any) -> Path:
+        """Map a scene of any size to a GeoTIFF: see ``deflect.trained.maps.predict_scene``."""
+        from deflect.trained.maps import predict_scene  # imports rasterio
+
+        return predict_scene(self, scene, Path(out), **options)
+
+    def label_files(self, files: Sequence[Files], out: Path | str, **options: Any) -> Path:
+        """Write a table with the class of each file: see ``deflect.trained.labels.label_files``."""
+        from deflect.trained.labels import label_files
+
+        return label_files(self, files, Path(out), **options)
 
 
 def load_run(folder: Path | str, weights: Path | None = None, device: str = "auto") -> TrainedModel:

@@ -107,9 +107,14 @@ def windows(images: Tensor, window: int) -> tuple[Tensor, list[tuple[int, int]]]
     return torch.cat([images[..., y : y + window, x : x + window] for y, x in corners]), corners
 
 
-def window_origins(size: int, window: int) -> list[int]:
-    """Evenly spaced origins of the ceil(size / window) windows that cover ``size`` pixels, as in PANGAEA."""
-    return np.linspace(0, size - window, math.ceil(size / window)).round().astype(int).tolist()
+def window_origins(size: int, window: int, overlap: float = 0.0) -> list[int]:
+    """Evenly spaced origins of the fewest windows that cover ``size`` pixels, as in PANGAEA.
+
+    ``overlap``: the least share of a window that its neighbour covers too.
+    """
+    step = max(1.0, window * (1 - overlap))
+    count = 1 + max(0, math.ceil((size - window) / step))
+    return np.linspace(0, max(0, size - window), count).round().astype(int).tolist()
 
 
 class Scores:

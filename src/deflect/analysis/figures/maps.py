@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from deflect.analysis.figures.style import PAGE, empty, missing, provenance, styled
-from deflect.analysis.looks import ordered, title
+from deflect.analysis.looks import ordered, palette, title
 from deflect.analysis.records import StudyRuns, run_arrays
 from deflect.bands import BandSet
 from deflect.composite import composite
@@ -25,12 +24,6 @@ from deflect.files import read_json
 from deflect.record import PREDICTIONS, REMEDY
 
 UNLABELLED, RIGHT, WRONG = "#FFFFFF", "#DDDDDD", "#B2182B"
-#: Two classes: background and target. More: by position in the dataset's list.
-_TWO = ("#E9E2D0", "#7A1F1F")
-_MANY = (
-    *("#D55E00", "#009E73", "#A6D96A", "#8B5A2B", "#F0E442", "#222222", "#0B3C6F", "#C9A66B"),
-    *("#F7B6D2", "#5DA5DA", "#7FDBDA", "#B9C9EB", "#E31A1C", "#CC79A7", "#6A3D9A"),
-)
 #: Roles shown as red, green and blue. Burned ground is bright in SWIR, floating matter in NIR.
 _FALSE_COLOUR = {"burn_scars": ("S2", "N", "R")}
 _DEFAULT_FALSE_COLOUR = ("N", "R", "G")
@@ -136,13 +129,6 @@ def errors(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> NDArra
     """Right, wrong and unlabelled pixels as colours (H, W, 3)."""
     kind = np.where(truth < 0, 0, np.where(truth == predicted, 1, 2))
     return to_rgba_array([UNLABELLED, RIGHT, WRONG])[kind, :3]
-
-
-def palette(classes: int) -> list[str]:
-    """One colour per class: a fixed list, or evenly spaced hues for more classes."""
-    if classes > len(_MANY):
-        return [str(colour) for colour in sns.color_palette("husl", classes).as_hex()]
-    return list(_TWO if classes == 2 else _MANY[:classes])
 
 
 def _legend(figure: Figure, classes: list[str], present: list[int]) -> None:

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 
-from deflect.bands import SENSORS, Band, BandSet
+from deflect.bands import BandSet
+from deflect.data.card import ImageCard
+from deflect.data.readers.band_names import agrees, names_a_band, stated
 from deflect.data.readers.own_data_card import CARD, OwnDataCard
-from deflect.data.readers.tiff import Tiff
+from deflect.data.readers.tiff import Tiff, metres
 from deflect.errors import DataError
 
-#: Roles (letters of Spyndex) -> common names of bands with one of them, without spaces and punctuation.
-NAMES = {
-    "A": "coastal coastalaerosol",
-    "B": "blue",
-    "G": "green",
-    "R": "red",
-    "RE1": "rededge1",
-    "RE2": "rededge2",
-    "RE3": "rededge3",
-    "N N2": "nir nir08 nearinfrared",
-    "N2": "nirnarrow narrownir",
-    "WV": "watervapour watervapor",
-    "S1": "swir1 swir16",
-    "S2": "swir2 swir22",
-}
-ROLES_OF = {name: roles.split() for roles, names in NAMES.items() for name in names.split()}
 #: Allowed ratio of the pixel size on the ground to the card's ``gsd``; degrees and projections distort it a little.
 GSD_RATIO = (0.8, 1.25)
 #: Minimum reflectance of the largest value of the pixel type.
@@ -83,10 +68,10 @@ def unstated(image: Tiff) -> list[str]:
     """The facts that the file does not state."""
     tagged = image.scales != (1,) * len(image.scales) or image.offsets != (0,) * len(image.offsets)
     facts = {
-        "the order of bands": any(map(_word, image.names)),
+        "the order of bands": any(map(names_a_band, image.names)),
         "scale and offset": tagged,
         "nodata": image.nodata is not None or image.hidden is not None,
-        "the size of pixels": _metres(image) is not None,
+        "the size of pixels": metres(image.crs, image.transform, image.pixels.shape[1:]) is not None,
     }
     return [name for name, stated in facts.items() if not stated]
 
@@ -99,44 +84,25 @@ def equal(pixels: np.ndarray, values: tuple[float, ...]) -> np.ndarray:
     return found
 
 
-def _word(text: str) -> str:
-    """``SR_B4``, ``b04`` and ``B4_median`` are ``b4``; ``Red Edge 1`` is ``rededge1``; "" for anything else."""
-    words = re.split(r"[^a-z0-9]+", text.lower())
-    whole = "".join(words)
-    found = [f"b{match[1]}" for word in words if (match := re.fullmatch(r"b0*(\d+a?)", word))]
-    found += [word for word in (whole, *words) if word in ROLES_OF]
-    return "" if not found or ("edge" in whole and found[0] == "red") else found[0]
-
-
-def _agrees(text: str, band: Band, bands: BandSet) -> bool:
-    """Whether a description may mean this band; one that matches no band of the sensor may mean any."""
-    everything = [*bands, *SENSORS.get(bands.sensor, ())]
-    word, plain = _word(text), _plain(text)
-    meant = [each.name for each in everything if plain == _plain(each.name)]
-    meant = meant or [each.name for each in everything if word and word == _word(each.name)]
-    meant = meant or [each.name for each in everything if each.role in ROLES_OF.get(word, ())]
-    return not meant or band.name in meant
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "", text.lower())
+def same_scale(scale: float, offset: float, card: OwnDataCard | ImageCard) -> bool:
+    """Whether stored * scale + offset of a file is the reflectance of the card, apart from rounding."""
+    return bool(
+        np.isclose(scale, card.scale, rtol=1e-3) and abs(offset - card.offset * card.scale) < max(card.scale, 1e-6)
+    )
 
 
 def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
     """Compare the names of bands or, in a file without names, its colours."""
-    if any(image.names):
-        what, stated = "names its bands", image.names
-    else:
-        what = "has the colours"
-        stated = tuple(name if name in ("red", "green", "blue") else "" for name in image.colours)
-        if "alpha" in image.colours:
-            channel = image.colours.index("alpha")
-            raise DataError(
-                f"{path}: channel {channel + 1} is transparency (alpha) in the file, {bands[channel].name} in {CARD}; "
-                f"correct the card, or run `gdal_edit.py -colorinterp_{channel + 1} undefined FILE`"
-            )
-    if not all(_agrees(text, band, bands) for text, band in zip(stated, bands, strict=True)):
-        listed = ", ".join(text or "(none)" for text in stated)
+    if not any(image.names) and "alpha" in image.colours:
+        channel = image.colours.index("alpha")
+        raise DataError(
+            f"{path}: channel {channel + 1} is transparency (alpha) in the file, {bands[channel].name} in {CARD}; "
+            f"correct the card, or run `gdal_edit.py -colorinterp_{channel + 1} undefined FILE`"
+        )
+    names = stated(image.names, image.colours)
+    if not all(agrees(text, band, bands) for text, band in zip(names, bands, strict=True)):
+        what = "names its bands" if any(image.names) else "has the colours"
+        listed = ", ".join(text or "(none)" for text in names)
         raise DataError(
             f"{path}: the file {what} {listed}, {CARD} says {', '.join(bands.names)}; correct the card {UNTAGGED}"
         )
@@ -147,8 +113,7 @@ def _check_scale(image: Tiff, card: OwnDataCard, channels: list[int], path: Path
         scale, offset = image.scales[channel], image.offsets[channel]
         if (scale, offset) == (1, 0):
             continue
-        own = card.offset * card.scale
-        if not (np.isclose(scale, card.scale, rtol=1e-3) and abs(offset - own) < max(card.scale, 1e-6)):
+        if not same_scale(scale, offset, card):
             raise DataError(
                 f"{path}: the file has the value stored * {scale:.9g} {offset:+.9g}, {CARD} (stored "
                 f"{card.offset:+.9g}) * {card.scale:.9g}; to use the file's, set scale: {scale:.9g} and "
@@ -168,28 +133,9 @@ def _check_type(image: Tiff, card: OwnDataCard, path: Path) -> None:
 
 
 def _check_gsd(image: Tiff, card: OwnDataCard, path: Path) -> None:
-    metres = _metres(image)
-    if metres is not None and not GSD_RATIO[0] <= metres / card.gsd <= GSD_RATIO[1]:
+    side = metres(image.crs, image.transform, image.pixels.shape[1:])
+    if side is not None and not GSD_RATIO[0] <= side / card.gsd <= GSD_RATIO[1]:
         raise DataError(
-            f"{path}: pixels of {metres:.3g} m by the file's coordinates, {CARD} says gsd {card.gsd:g} (in metres); "
+            f"{path}: pixels of {side:.3g} m by the file's coordinates, {CARD} says gsd {card.gsd:g} (in metres); "
             f"correct the card, or the place in the file {UNTAGGED}"
         )
-
-
-def _metres(image: Tiff) -> float | None:
-    """The longer side of the middle pixel in metres, whatever the unit of the coordinates; None if not stated."""
-    if not image.crs or image.transform.is_identity:
-        return None
-    from rasterio.errors import RasterioError
-    from rasterio.warp import transform
-
-    row, column = (side / 2 for side in image.pixels.shape[1:])
-    points = [image.transform @ place for place in ((column, row), (column + 1, row), (column, row + 1))]
-    try:
-        east, north = transform(image.crs, "EPSG:4326", *zip(*points, strict=True))
-    except RasterioError:  # a local coordinate system
-        return None
-    x = np.radians(np.subtract(east[1:], east[0])) * np.cos(np.radians(north[0]))
-    y = np.radians(np.subtract(north[1:], north[0]))
-    side = float(np.hypot(x, y).max() * 6371e3)
-    return side if np.isfinite(side) and side > 0 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,3 +53,22 @@ def read_tiff(path: Path) -> Tiff:
                 crs=file.crs,
                 transform=file.transform,
             )
+
+
+def metres(crs: Any, transform: Any, shape: Sequence[int]) -> float | None:
+    """The longer side of the middle pixel in metres, whatever the unit of the coordinates; None if not stated."""
+    if not crs or transform.is_identity:
+        return None
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform as project
+
+    row, column = (side / 2 for side in shape)
+    points = [transform @ place for place in ((column, row), (column + 1, row), (column, row + 1))]
+    try:
+        east, north = project(crs, "EPSG:4326", *zip(*points, strict=True))
+    except RasterioError:  # a local coordinate system
+        return None
+    x = np.radians(np.subtract(east[1:], east[0])) * np.cos(np.radians(north[0]))
+    y = np.radians(np.subtract(north[1:], north[0]))
+    side = float(np.hypot(x, y).max() * 6371e3)
+    return side if np.isfinite(side) and side > 0 else None
