@@ -145,7 +145,7 @@ def _add_trained(commands: Any) -> None:
     export.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json")
     export.add_argument("--to", choices=("pt2", "onnx"), required=True, help="a program of PyTorch, or ONNX")
     export.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="default: named after the run, in this folder"
+        "-o", "--output", type=Path, metavar="FILE", help="default: named after the run, here"
     )
     export.add_argument(
         "--tolerance", type=float, default=1e-5, help="largest difference from the run's logits (default: 1e-5 of them)"
