@@ -16,6 +16,7 @@ import pytest
 import timm
 import torch
 from own_data import write_folders
+from page_code import python_blocks
 from paths import ROOT
 from projects import copy_project, run
 
@@ -26,6 +27,11 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "READ
 PROGRAMS = ("deflect", "snakemake", "make", "dvc", "python", "pytest", "wandb", "git", "source", "conda", "pip", "uv")
 #: Each command of the pages: the test that runs it as it is or made small, or why it cannot run here.
 COVERED = {
+    "deflect --config tutorial.yaml data prepare carolina": "test_the_tutorial_ends_in_a_map",
+    "deflect --config tutorial.yaml gfm convert my_vit": "test_the_tutorial_ends_in_a_map",
+    "deflect --config tutorial.yaml gfm fetch my_vit": "test_the_tutorial_ends_in_a_map",
+    "deflect --config tutorial.yaml gfm verify my_vit": "test_the_tutorial_ends_in_a_map",
+    "deflect --config tutorial.yaml train": "test_the_tutorial_ends_in_a_map",
     "pip install 'deflect-gfm[export]'": "installs packages; test_missing_packages_are_named",
     "deflect data duplicates NAME": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect data fetch NAME": "downloads; test_fetch_dataset.py has a server of its own",
@@ -85,6 +91,7 @@ COVERED = {
     "snakemake --cores all --config study=paper": "needs a GPU and days; planned here",
     "snakemake --cores all --config study=mini_evidence": "takes twenty minutes; planned here",
     "snakemake --cores all --config study=sensitivity": "needs a GPU and days; planned here",
+    "snakemake --cores all --configfile tutorial.yaml": "needs the tutorial's file",
     "snakemake --cores all --directory DIR": "test_a_small_study_reaches_its_report",
     "snakemake --cores all --use-conda": "test_a_small_study_reaches_its_report",
     "snakemake --cores all -n": "planned here",
@@ -173,6 +180,8 @@ def test_snakemake_plans_the_command(command, tmp_path):
     """With `-n` in a new copy of the project."""
     if command == "snakemake --report":
         pytest.skip("reports on finished results alone")
+    if "tutorial.yaml" in command:
+        pytest.skip("the tutorial writes this file")
     if "--use-conda" in command and not shutil.which("conda"):
         pytest.skip("Snakemake asks conda before it plans")
     project = copy_project(tmp_path)
@@ -181,7 +190,7 @@ def test_snakemake_plans_the_command(command, tmp_path):
 
 
 def python_of(page: str) -> str:
-    (block,) = re.findall(r"^```python\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
+    (block,) = python_blocks(page)
     return block
 
 
@@ -190,7 +199,8 @@ def test_every_page_with_python_is_run_here():
         "README.md",
         "docs/fit.md",  # run in tests/docs/test_fit.py
         "docs/methods.md",
-        "docs/using_share.part.md",  # run in tests/trained/test_share.py
+        "docs/tutorial.md",  # run in tests/docs/test_tutorial.py
+        "docs/using.md",  # run in tests/trained, section by section
         "docs/your_own_dataset.md",
     }
 

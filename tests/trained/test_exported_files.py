@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from onnxruntime import InferenceSession
+from page_code import python_blocks
 from paths import ROOT
 from tiny_gfm import BANDS, STATISTICS, images, stir, tiny
 from tiny_store import tiny_spec
@@ -30,7 +30,6 @@ from deflect.trained.export import ABOUT, Format, export
 from deflect.training.model import TaskModel
 from deflect.training.run import train
 
-PAGE = ROOT / "docs/using_export.part.md"
 FORMATS: list[Format] = ["pt2", "onnx"]
 METHODS = [*(method for method in CONFIGS if method != "peft"), "peft:dora", "peft:ia3", "peft:vera"]
 #: Fewer operations are recorded faster.
@@ -234,7 +233,7 @@ def test_python_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     train(spec)
     monkeypatch.chdir(tmp_path)
     images = torch.from_numpy(np.load(spec.store / "test.images.npy"))
-    write, onnx, pt2 = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    write, onnx, pt2 = python_blocks("docs/using.md", "Export to one file")
     exec(write, {"folder": spec.out, "images": images})
     exec(onnx, found := {"images": images.numpy()})
     exec(pt2, others := {"images": images})

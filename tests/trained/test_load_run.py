@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from page_code import python_blocks
 from tiny_store import tiny_spec
 
 import deflect
@@ -33,6 +34,9 @@ def test_predictions_are_those_of_the_run(tmp_path: Path, task: str) -> None:
         logits = model.predict(images)
     finally:
         torch.set_num_threads(threads)
+    (code,) = python_blocks("docs/using.md", "A run in Python")
+    exec(code.replace("results/mini/runs/so2sat/scale_mae/deflect/seed0", str(spec.out)), page := {"images": images})
+    assert page["logits"].shape == logits.shape
     assert (model.images.task, model.images.gsd, model.image_size) == (task, 10, 32)
     assert model.images.classes == tuple(read_record(spec.out)["classes"])
     if task == "classification":

@@ -14,7 +14,7 @@ import pystac
 import pytest
 import torch
 import yaml
-from paths import ROOT
+from page_code import python_blocks
 from pystac.extensions.mlm import MLMExtension
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from safetensors.torch import load_file
@@ -132,7 +132,7 @@ def test_the_stac_item_is_valid_and_describes_the_model(shared: Shared) -> None:
 
 
 def test_the_code_of_the_page_works(shared: Shared) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/using_share.part.md").read_text(), re.DOTALL)
+    (code,) = python_blocks("docs/using.md", "Share a model")
     names: dict[str, Any] = {"images": shared.images}
     exec(code.replace("FOLDER", str(shared.folder)), names)
     assert torch.allclose(names["logits"].cpu(), shared.logits, atol=1e-4)

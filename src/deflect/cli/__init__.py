@@ -144,9 +144,7 @@ def _add_trained(commands: Any) -> None:
     export = _add(commands, "export", "trained.export", "write a run's network as one file that runs without deflect")
     export.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json")
     export.add_argument("--to", choices=("pt2", "onnx"), required=True, help="a program of PyTorch, or ONNX")
-    export.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="default: named after the run, here"
-    )
+    export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: named after the run, here")
     export.add_argument(
         "--tolerance", type=float, default=1e-5, help="largest difference from the run's logits (default: 1e-5 of them)"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deflect.bands import BandSet
 from deflect.data.card import ImageCard
@@ -74,7 +75,7 @@ def _mismatch(channels: Sequence[Channel], bands: BandSet, what: str) -> DataErr
 
 
 def calibrated(
-    channels: Sequence[Channel], images: ImageCard, scale: Sequence[float] | None, offset: Sequence[float] | None
+    channels: Sequence[Channel], images: ImageCard, scale: ArrayLike | None, offset: ArrayLike | None
 ) -> list[Channel]:
     """The channels with scale and offset: as given (one number or one per band), of the file's tags, or of the card.
 
@@ -101,11 +102,14 @@ def calibrated(
     return found
 
 
-def _each(values: Sequence[float] | None, count: int, key: str) -> Sequence[float | None]:
-    values = values or [None]  # type: ignore[list-item]
-    if len(values) not in (1, count):
-        raise DataError(f"{key}: expected one number or {count}, one per band of the model, found {len(values)}")
-    return list(values) * (count if len(values) == 1 else 1)
+def _each(values: ArrayLike | None, count: int, key: str) -> list[float | None]:
+    """One value for each of ``count`` bands."""
+    if values is None:
+        return [None] * count
+    found = np.atleast_1d(values).tolist()
+    if len(found) not in (1, count):
+        raise DataError(f"{key}: expected one number or {count}, one per band of the model, found {len(found)}")
+    return found * (count if len(found) == 1 else 1)
 
 
 def _check_type(channel: Channel, scale: float, offset: float) -> None:

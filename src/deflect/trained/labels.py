@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deflect.data.readers.own_data_metadata import GSD_RATIO
@@ -21,8 +22,8 @@ def label_files(
     files: Sequence[Files],
     out: Path,
     *,
-    scale: Sequence[float] | None = None,
-    offset: Sequence[float] | None = None,
+    scale: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     any_gsd: bool = False,
 ) -> Path:
     """Write a CSV with columns file, class, and the probability of each class.
@@ -54,8 +55,8 @@ def label_files(
 def _rows(
     model: TrainedModel,
     files: Sequence[Files],
-    scale: Sequence[float] | None,
-    offset: Sequence[float] | None,
+    scale: ArrayLike | None,
+    offset: ArrayLike | None,
     any_gsd: bool,
 ) -> Iterator[list[str]]:
     images, measured, paths = [], [], []

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
+from numpy.typing import ArrayLike
 
 import deflect
 from deflect.analysis.looks import palette
@@ -27,8 +28,8 @@ def predict_scene(
     embeddings: bool = False,
     overlap: float = 0.0,
     stride: int | None = None,
-    scale: Sequence[float] | None = None,
-    offset: Sequence[float] | None = None,
+    scale: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     any_gsd: bool = False,
     swath: int = SWATH,
 ) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deflect.data.card import ImageCard
 from deflect.data.readers.band_names import meant, stated
@@ -123,8 +124,8 @@ def _mask(file: Any, window: Any) -> np.ndarray | None:
 def open_scene(
     files: Files,
     images: ImageCard,
-    scale: Sequence[float] | None = None,
-    offset: Sequence[float] | None = None,
+    scale: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     any_gsd: bool = False,
 ) -> Iterator[Scene]:
     """Open a scene for a model that was trained on ``images``, and check it.
