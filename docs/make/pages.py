@@ -7,6 +7,7 @@ from pathlib import Path
 
 from configuration_page import configuration_page, schema
 from datasets_page import datasets_page
+from gfms_page import gfms_page
 from methods_page import methods_page
 from output_page import output_page
 from reproduction_page import reproduction_page
@@ -17,6 +18,7 @@ PAGES = {
     "workflow/schemas/config.schema.json": schema,
     "docs/configuration.md": configuration_page,
     "docs/datasets.md": datasets_page,
+    "docs/gfms.md": gfms_page,
     "docs/methods.md": methods_page,
     "docs/output.md": output_page,
     "docs/reproduction.md": reproduction_page,

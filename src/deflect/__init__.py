@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from deflect.bands import Band, BandSet, BandStatistics, bandset
     from deflect.gfms import load_gfm
     from deflect.methods import adapt, load_adapter, merge, parameter_report, save_adapter
-    from deflect.trained import load_run
+    from deflect.trained import load, load_run
+    from deflect.training.model import add_head
 
 __version__ = "0.1.0"
 
@@ -22,8 +23,10 @@ _HOME = {
     "BandStatistics": "bands",
     "bandset": "bands",
     "load_gfm": "gfms",
+    "load": "trained",
     "load_run": "trained",
     "adapt": "methods",
+    "add_head": "training.model",
     "load_adapter": "methods",
     "merge": "methods",
     "parameter_report": "methods",
@@ -34,7 +37,9 @@ __all__ = [
     "BandSet",
     "BandStatistics",
     "adapt",
+    "add_head",
     "bandset",
+    "load",
     "load_adapter",
     "load_gfm",
     "load_run",

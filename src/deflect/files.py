@@ -163,7 +163,7 @@ def read_json(path: Path) -> Any:
     """
     text = read_text(path)
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:
         raise DeflectError(f"{path}: not valid JSON ({error}); delete it and make it again") from error
     seal = value.pop(SEAL, None) if isinstance(value, dict) else None
@@ -172,6 +172,15 @@ def read_json(path: Path) -> Any:
             f"{path}: changed since it was written; make it again, or restore it (if the change was meant, remove "
             f'its entry "{SEAL}")'
         )
+    return value
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of ``pairs``; of a repeated key, JSON itself would keep the last."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
     return value
 
 

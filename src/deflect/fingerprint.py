@@ -16,13 +16,13 @@ STEPS = {
         bands.py data !data/simulate !data/fetch !data/disk.py !data/manifest.py !data/store.py
         !data/duplicates.py""",
     "duplicates": "data/duplicates.py",
-    "pretrain": "gfms !gfms/fetch.py !gfms/verify.py settings/pretraining.py",
+    "pretrain": "gfms !gfms/fetch.py !gfms/own.py !gfms/verify.py settings/pretraining.py",
     "convert": "gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py",
     "train": """
         bands.py data/card.py data/store.py spectral heads
         settings/__init__.py settings/methods.py settings/training.py
         gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py
-        !gfms/convert.py !gfms/checkpoint.py !gfms/verify.py
+        !gfms/convert.py !gfms/checkpoint.py !gfms/own.py !gfms/verify.py
         methods
         training !training/energy.py !training/evaluate.py !training/grid.py !training/hours.py !training/needs.py
         !training/search.py !training/timing.py !training/tracking.py""",

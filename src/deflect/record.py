@@ -86,7 +86,7 @@ FIELDS = {
     "data.labelled": Field(int, "number of training images whose labels were used", needed=False),
     "data.unchecked": Field(bool, "whether sizes and statistics were not compared with published ones", needed=False),
     "weights.name": Field(str, "the GFM", needed=False),
-    "weights.size": Field(str, "`full`, `mini` or another published size", needed=False),
+    "weights.size": Field(str, "`full`, `mini`, another published size, or `own`", needed=False),
     "weights.sha256": Field(str | None, "hash of the weight file; null for random weights"),
     "paths.store": Field(str, "where the prepared dataset was", needed=False),
     "paths.weights": Field(str | None, "where the weight file was", needed=False),

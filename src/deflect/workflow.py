@@ -53,9 +53,10 @@ def shell_prefix(conda: bool) -> str:
 
 
 def grid(study: Study) -> dict[str, Any]:
-    """The blocks of a study's runs, by which missing runs are found, and the titles of a user's own datasets."""
+    """The blocks of a study's runs, by which missing runs are found; titles of a user's own datasets and GFMs."""
     blocks = [{name: list(values) for name, values in block._asdict().items()} for block in study.blocks()]
     titles = {name: sheet.title for name, sheet in _own(study).items() if sheet.title != name}
+    titles |= {name: own.title or own.timm for name, own in study.own_gfms.items()}
     return {"blocks": blocks} | ({"titles": titles} if titles else {})
 
 

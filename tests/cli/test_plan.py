@@ -13,6 +13,7 @@ from paths import ROOT
 from deflect.cli import main, parser
 from deflect.cli import plan as command
 from deflect.config import load, parse, read
+from deflect.gfms import gfm_card
 from deflect.methods.report import published_report
 from deflect.settings.study import Config, RunName
 from deflect.training import hours
@@ -83,7 +84,7 @@ def test_memory_is_weights_gradients_moments_and_activations(timed: None) -> Non
 
 def test_methods_that_differ_in_layers_or_share_trained_are_timed_apart() -> None:
     found = {
-        name: cost_class(hours._bare(name, "{}", "scale_mae", "mini"))
+        name: cost_class(hours._bare(name, "{}", gfm_card("scale_mae", "mini")))
         for name in ("deflect", "lora", "slr", "norm_tuning", "bitfit", "frozen", "full")
     }
     assert found["norm_tuning"] == found["bitfit"]

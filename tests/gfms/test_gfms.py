@@ -204,7 +204,7 @@ def test_cards_round_trip_through_json_and_are_validated() -> None:
     with pytest.raises(ModelError, match="not a GFM card"):
         GFMCard.from_dict({"name": "scale_mae"})
     with pytest.raises(ModelError, match="positions must be one of"):
-        replace(gfm_card("dino_mc"), positions="rotary")
+        replace(gfm_card("dino_mc"), positions="absolute")
     with pytest.raises(ModelError, match="architecture needs"):
         replace(gfm_card("dino_mc"), architecture={"depth": 3})
 

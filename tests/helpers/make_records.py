@@ -45,6 +45,7 @@ SKILL = {
     "spectral_probe": (0.48, 0),
     "late_fusion": (0.58, 2_610),
     "full": (0.66, 1_000_000),
+    "vpt": (0.52, 30_000),
 }
 GFM_PARAMS = 1_000_000
 PIXELS, IMAGES, EPOCHS, BLOCKS = 32, 24, 6, 4

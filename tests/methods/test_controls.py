@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from methods_page import BAND_SETS
-from test_methods import adapted, stir
-from tiny_gfm import BANDS, VARIANTS, images, optimise, tiny
+from test_methods import adapted
+from tiny_gfm import BANDS, VARIANTS, images, optimise, stir, tiny
 from torch import Tensor
 
 from deflect.errors import ModelError

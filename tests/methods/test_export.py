@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_methods import ALL, adapted, stir
-from tiny_gfm import BANDS, VARIANTS, images, tiny
+from test_methods import ALL, adapted
+from tiny_gfm import BANDS, VARIANTS, images, stir, tiny
 
 from deflect.errors import ModelError
 from deflect.heads import LinearHead, UPerNet
@@ -73,12 +73,21 @@ def test_every_kind_of_vit(variant: str) -> None:
     check(model, "trace", model.gfm)
 
 
+#: Every method with the heads of both tasks; the quick tests include only those of DEFLECT.
+WITH_HEAD = [pytest.param(method, marks=pytest.mark.slow if method != "deflect" else ()) for method in ALL]
+
+
 @pytest.mark.parametrize("way", SLOW)
-@pytest.mark.parametrize("head", [LinearHead(32, 2, 5), UPerNet(32, 5, channels=16)], ids=["linear", "upernet"])
-def test_with_its_head(head: torch.nn.Module, way: str) -> None:
-    model = TaskModel(adapted("deflect"), head, taps=(0, 0, 1, 2) if isinstance(head, UPerNet) else (0, 2)).eval()
+@pytest.mark.parametrize("head", ["linear", "upernet"])
+@pytest.mark.parametrize("method", WITH_HEAD)
+def test_with_its_head(method: str, head: str, way: str) -> None:
+    encoder = adapted(method)
+    taps = (0, 2) if head == "linear" else (0, 0, 1, 2)
+    width = encoder.map_width(len(taps))
+    last = LinearHead(width, 2, 5) if head == "linear" else UPerNet(width, 5, channels=16)
+    model = TaskModel(encoder, last, taps).eval()
     stir(model)
-    check(model, way, model.adapted.gfm)
+    check(model, way, encoder.gfm)
 
 
 @pytest.mark.parametrize("way", QUICK)

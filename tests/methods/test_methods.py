@@ -10,7 +10,7 @@ import pytest
 import torch
 from methods_page import PAGE, methods_page
 from paths import SNAPSHOTS
-from tiny_gfm import BANDS, STATISTICS, VARIANTS, images, optimise, tiny
+from tiny_gfm import BANDS, EVA, STATISTICS, VARIANTS, images, optimise, stir, tiny
 from torch import nn
 
 from deflect.bands import SENTINEL2, BandSet, BandStatistics
@@ -36,15 +36,6 @@ def adapted(method: str, variant: str = "plain", **settings: Any) -> AdaptedGFM:
     model = adapt_as(gfm, method, method_config(method, **settings), BANDS, STATISTICS)
     model.calibrate([images(gfm, n=4, seed=5)])
     return model.eval()
-
-
-@torch.no_grad()
-def stir(model: nn.Module) -> None:
-    """Move every trainable parameter, so that adapters do something."""
-    generator = torch.Generator().manual_seed(2)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
 
 
 # ---------------------------------------------------------------------- what runs, what trains
@@ -86,6 +77,9 @@ def test_trainable_names_are_those_of_the_snapshot() -> None:
     for method in ("norm_tuning", "bitfit", "full"):
         found[f"{method}, rgb"] = adapted(method, bands="rgb").trainable_names()
     found["lora, usual"] = adapted("lora", convention="usual").trainable_names()
+    for variant in EVA:
+        for method in ("deflect", "lora", "bitfit", "norm_tuning", "full"):
+            found[f"{method}, {variant}"] = adapted(method, variant, bands="rgb").trainable_names()
     found["deflect, without attention"] = adapted("deflect", attention=False).trainable_names()
     if not SNAPSHOT.exists():
         SNAPSHOT.parent.mkdir(exist_ok=True)

@@ -268,8 +268,11 @@ def test_a_gfm_without_layer_norms_is_refused_by_the_methods_that_tune_them(meth
 @pytest.mark.parametrize(
     ("name", "method", "message"),
     [
-        ("swin_tiny_patch4_window7_224", "lora", "expected a timm VisionTransformer, found SwinTransformer"),
-        ("vit_small_patch16_dinov3", "frozen", "expected a timm VisionTransformer, found Eva"),
+        ("swin_tiny_patch4_window7_224", "lora", "expected a timm VisionTransformer or Eva, found SwinTransformer"),
+        ("beit_base_patch16_224", "frozen", "expected a timm VisionTransformer or Eva, found Beit"),
+        ("naflexvit_base_patch16_gap", "frozen", "expected a timm VisionTransformer or Eva, found NaFlexVit"),
+        ("samvit_base_patch16_224", "frozen", "expected a timm VisionTransformer or Eva, found VisionTransformerSAM"),
+        ("vit_base_patch16_sapiens2", "norm_tuning", r"it tunes LayerNorms, .* \(norms found: RmsNorm\)"),
         ("vit_tiny_r_s16_p8_224", "bitfit", "patch_embed: expected timm's PatchEmbed, found HybridEmbed"),
         ("vit_base_patch16_xp_224", "deflect", "block 0 is a ParallelScalingBlock"),
         ("vit_base_patch16_xp_224", "lora", "targets: no linear layer called fc1, fc2, proj, qkv"),

@@ -37,9 +37,9 @@ def test_every_direct_dependency_is_locked():
     assert {name.lower() for name in wanted} <= locked
 
 
-CORE = ("bands", "config", "settings.study", "spectral", "gfms", "methods", "heads", "training")
+CORE = ("bands", "config", "settings.study", "spectral", "gfms", "methods", "heads", "training", "trained")
 STUDY_ONLY = ["torchgeo", "rasterio", "h5py", "tifffile", "spyndex", "earthlib", "wandb", "seaborn", "pandas", "peft"]
-STUDY_ONLY += ["snakemake", "dvc", "optuna", "papermill", "requests", "gdown", "jsonschema"]
+STUDY_ONLY += ["snakemake", "dvc", "optuna", "papermill", "requests", "gdown", "jsonschema", "pystac"]
 
 
 def test_core_imports_where_only_the_core_packages_are_installed():

@@ -26,6 +26,7 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "READ
 PROGRAMS = ("deflect", "snakemake", "make", "dvc", "python", "pytest", "wandb", "git", "source", "conda", "pip", "uv")
 #: Each command of the pages: the test that runs it as it is or made small, or why it cannot run here.
 COVERED = {
+    "pip install 'deflect-gfm[export]'": "installs packages; test_missing_packages_are_named",
     "deflect data duplicates NAME": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect data fetch NAME": "downloads; test_fetch_dataset.py has a server of its own",
     "deflect data prepare fields": "test_own_dataset_joins_the_study_as_the_page_says",
@@ -33,6 +34,9 @@ COVERED = {
     "deflect data status": "test_a_command_works_or_names_what_it_needs",
     "deflect doctor": "test_doctor_shows_what_was_missing",
     "deflect evaluate RUN ...": "test_a_command_works_or_names_what_it_needs",
+    "deflect export RUN --to onnx": "test_the_file_of_a_run",
+    "deflect export RUN --to pt2 -o fields.pt2": "test_the_file_of_a_run",
+    "deflect gfm fetch my_vit": "test_every_command_knows_it",
     "deflect gfm pretrain NAME": "test_a_small_study_reaches_its_report",
     "deflect notebook NAME": "test_a_command_works_or_names_what_it_needs",
     "deflect plan": "test_the_plan_of_a_small_study_names_what_it_takes",
@@ -46,6 +50,9 @@ COVERED = {
     "deflect predict RUN scene.vrt -o percent.tif --probabilities": "test_probabilities_are_percent_of_each_class",
     "deflect records": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect report": "test_deleted_results_come_back_byte_for_byte_without_training",
+    "deflect share RUN FOLDER": "test_a_shared_folder_predicts_as_the_run",
+    "deflect share RUN FOLDER --push USER/NAME": "test_push_uploads_the_files_of_the_folder_and_no_others",
+    "deflect share RUN FOLDER --with-gfm": "test_a_shared_folder_predicts_as_the_run",
     "deflect tune": "test_tuned_runs_have_the_chosen_settings_and_name_their_search",
     "dvc metrics": "a family; `dvc metrics show` is run",
     "dvc metrics diff": "needs two commits of a finished study",
@@ -95,7 +102,7 @@ COVERED = {
 def commands(text: str) -> set[str]:
     """Commands of a page: lines of its shell blocks without their comments, and the longer ones between backquotes."""
     found = set()
-    for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+    for kind, block in re.findall(r"^```(\w*)[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         lines = block.strip().splitlines()
         if kind == "console":
             found |= {line[2:] for line in lines if line.startswith("$ ")}
@@ -181,7 +188,9 @@ def python_of(page: str) -> str:
 def test_every_page_with_python_is_run_here():
     assert {page for page, text in PAGES.items() if "```python" in text} == {
         "README.md",
+        "docs/fit.md",  # run in tests/docs/test_fit.py
         "docs/methods.md",
+        "docs/using_share.part.md",  # run in tests/trained/test_share.py
         "docs/your_own_dataset.md",
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from typing import get_args
@@ -49,8 +50,27 @@ BAD = [
     ("study", "minni", "unknown study 'minni'; did you mean 'mini'?"),
     ("methods.lora", {"rnk": 8}, "methods.lora: unknown key 'rnk'; did you mean 'rank'?"),
     ("methods", {"lorra": {}}, "methods: unknown key 'lorra'; did you mean 'lora'?"),
-    ("studies.mini.methods", ["deflect", "lorra"], "unknown value 'lorra'; did you mean 'lora'?"),
-    ("studies.mini.gfms", ["scale_mea"], "unknown value 'scale_mea'; did you mean 'scale_mae'?"),
+    ("studies.mini.methods", ["deflect", "lorra"], "unknown method 'lorra'; did you mean 'lora'?"),
+    ("studies.mini.methods", ["peft:"], "studies.mini.methods.0: unknown method 'peft:'; did you mean 'peft:NAME'?"),
+    ("methods.peft:dora", {"optons": {}}, "methods.peft:dora: unknown key 'optons'; did you mean 'options'?"),
+    ("methods.peft:dora", 8, "methods.peft:dora: expected a mapping, found 8"),
+    ("studies.mini.gfms", ["scale_mea"], "mini.gfms: unknown GFM 'scale_mea'; did you mean 'scale_mae'?"),
+    (
+        "studies.mini.own_gfms",
+        {"dino_mc": {"timm": "vit_tiny_patch16_224"}},
+        "own_gfms: 'dino_mc' is the name of a publ",
+    ),
+    ("studies.mini.own_gfms", {"so2sat": {"timm": "vit_tiny_patch16_224"}}, "own_gfms: 'so2sat' is the name of a publ"),
+    ("studies.mini.own_gfms", {"a": {"weight": "x"}}, "own_gfms.a: unknown key 'weight'; did you mean 'weights'?"),
+    ("studies.mini.own_gfms", {"a": {}}, "studies.mini.own_gfms.a.timm: missing; add it"),
+    ("studies.mini.own_gfms", {"a": {"timm": "v", "gsd": 10}}, "own_gfms.a.gsd: unknown value 10; known: none, image"),
+    (
+        "studies.mini.own_gfms",
+        {"a": {"timm": "v", "std": [1, 1, 0]}},
+        "own_gfms.a.std.2: expected greater than 0, found",
+    ),
+    ("studies.mini.own_gfms", {"a": {"timm": "v"}, "b": {"timm": "v"}}, "own_gfms: several have the title 'v'; give"),
+    ("studies.mini.own_gfms", {"my-vit": {"timm": "v"}}, "studies.mini.own_gfms.my-vit"),
     ("studies.mini.datasets", ["so2sta"], "unknown dataset 'so2sta'; did you mean 'so2sat'?"),
     ("studies.mini.seed", [1], "studies.mini: unknown key 'seed'; did you mean 'seeds'?"),
     ("studies.mini.seeds", [], "studies.mini.seeds"),
@@ -96,7 +116,7 @@ BAD = [
     ("studies.mini.tuning.lr", [1e-3], "studies.mini.tuning.lr: expected at least 2 items, found [0.001]"),
     ("studies.mini.tuning.lr", [0.0, 1e-3], "studies.mini.tuning.lr.0: expected greater than 0, found 0.0"),
     ("studies.mini.tuning.ranks", [2, 0], "studies.mini.tuning.ranks.1: expected greater than or equal to 1, found 0"),
-    ("studies.mini.tuning.methods", ["lorra"], "tuning.methods.0: unknown value 'lorra'; did you mean 'lora'?"),
+    ("studies.mini.tuning.methods", ["lorra"], "tuning.methods.0: unknown method 'lorra'; did you mean 'lora'?"),
     ("methods.deflect", {"blocks": []}, "methods.deflect.blocks: expected 'all' or at least 1 item, found []"),
     ("methods", None, "methods: expected a mapping, found None"),
 ]
@@ -124,6 +144,15 @@ def test_every_study_of_the_file_is_valid():
         config = load(ROOT / "config.yaml", study)
         assert config.study.name == study
         assert set(config.study.datasets) <= set(DATASETS)
+
+
+def test_own_gfm_of_the_page_is_valid_and_among_the_runs():
+    page = (ROOT / "docs/gfms.md").read_text()
+    mine = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL).group(1))["studies"]["mine"]
+    study = parse(changed("studies.mini", GOOD["studies"]["mini"] | mine)).study
+    assert {run.gfm for run in study.runs()} == {"scale_mae", "my_vit"}
+    assert {"vpt", "peft:dora"} < {run.method for run in study.runs()}
+    assert (study.size_of("my_vit"), study.own_gfms["my_vit"].title) == ("own", "My ViT-S/14")
 
 
 def test_runs_of_a_study_are_those_that_its_tables_expect():

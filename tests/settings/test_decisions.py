@@ -98,7 +98,7 @@ gsd:
     [
         ("alternatives: {image: {text: own, training: {gsd: null}}}", "", "gsd: expected alternatives and the methods"),
         ("{gsd: null}", "{gsdd: null}", r"gsd.alternatives.image.training: unknown key 'gsdd'; did you mean 'gsd'\?"),
-        ("[deflect]", "[deflekt]", "gsd.methods.0: unknown value 'deflekt'; did you mean 'deflect'"),
+        ("[deflect]", "[deflekt]", "gsd.methods.0: unknown method 'deflekt'; did you mean 'deflect'"),
         ("{text: own, training: {gsd: null}}", "{text: own, settings: {rnk: 1}}", "image.*unknown key 'rnk'.*'rank'"),
         ("confidence: low", "confidence: none", "gsd.confidence: unknown value 'none'"),
         ("why: because", "", "gsd.why: missing; add it"),

@@ -1,4 +1,39 @@
-# GFM weights as safetensors with timm's names: pretrained for the mini study, downloaded for the paper study.
+# GFM weights as safetensors with timm's names: pretrained for the mini study, downloaded for the paper study, or a
+# user's own, in either.
+PUBLISHED = [name for name in STUDY.gfms if name not in STUDY.own_gfms]
+OWN = [name for name in STUDY.gfms if name in STUDY.own_gfms]
+
+
+def own_weights(wildcards):
+    """The file of a user's own weights, if they are in a file."""
+    own = STUDY.own_gfms[wildcards.gfm]
+    return [] if own.from_hub else own.weights
+
+
+# Only the card is an output: `update` copies outputs, and the weights are large.
+if OWN:
+
+    rule convert_own_gfm:
+        input:
+            weights=own_weights,
+        output:
+            card=update(GFM_CARD),
+            stamp=touch(f"weights/{STUDY.name}/{{gfm}}.converted"),
+        log:
+            f"results/logs/convert/{STUDY.name}/{{gfm}}.log",
+        wildcard_constraints:
+            gfm=one_of(OWN),
+        conda:
+            "../envs/deflect.yml"
+        params:
+            deflect=deflect,
+            code=code_sha256("convert"),
+            settings=lambda w: STUDY.own_gfms[w.gfm].model_dump(),
+        message:
+            "convert and verify {wildcards.gfm}"
+        shell:
+            "({params.deflect} gfm convert {wildcards.gfm} && {params.deflect} gfm verify {wildcards.gfm}) &> {log}"
+
 
 if STUDY.gfm_size == "mini":
 
@@ -10,6 +45,8 @@ if STUDY.gfm_size == "mini":
             card=GFM_CARD,
         log:
             f"results/logs/pretrain/{STUDY.name}/{{gfm}}.log",
+        wildcard_constraints:
+            gfm=one_of(PUBLISHED),
         conda:
             "../envs/deflect.yml"
         params:
@@ -28,6 +65,8 @@ else:
             stamp="weights/downloads/{gfm}/fetched.json",
         log:
             "results/logs/fetch/{gfm}.log",
+        wildcard_constraints:
+            gfm=one_of(PUBLISHED),
         retries: 2
         conda:
             "../envs/deflect.yml"
@@ -41,7 +80,6 @@ else:
         shell:
             "{params.deflect} gfm fetch {wildcards.gfm} &> {log}"
 
-    # Only the card is an output: `update` copies outputs, and the weights are large.
     rule convert_gfm:
         input:
             stamp="weights/downloads/{gfm}/fetched.json",
@@ -50,6 +88,8 @@ else:
             stamp=touch(f"weights/{STUDY.name}/{{gfm}}.converted"),
         log:
             f"results/logs/convert/{STUDY.name}/{{gfm}}.log",
+        wildcard_constraints:
+            gfm=one_of(PUBLISHED),
         conda:
             "../envs/deflect.yml"
         params:

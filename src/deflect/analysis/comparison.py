@@ -15,6 +15,7 @@ from deflect.analysis.records import StudyRuns, metrics_of
 from deflect.analysis.render import Cell, PrintedTable, Row, Table, score, signed
 from deflect.analysis.tables import gap_notes
 from deflect.errors import DataError
+from deflect.settings import GFMS
 
 _CELL = ["gfm", "method", "variant", "dataset"]
 _NUMBERS = ["value", "low", "high", "share", "tolerance"]
@@ -62,7 +63,7 @@ def _known(study: StudyRuns, reference: dict[str, Any]) -> Iterator[dict[str, An
     """The rows of one known number: one for each of its GFMs and each of our metrics that it may be."""
     shared = {key: value for key, value in reference.items() if key in COLUMNS}
     shared |= {"paper": reference["value"], "paper_share": reference["share"]}
-    for gfm in ordered(study.main.gfm) if reference["gfm"] == "*" else [reference["gfm"]]:
+    for gfm in ordered({*study.main.gfm} & {*GFMS}) if reference["gfm"] == "*" else [reference["gfm"]]:
         for metric in reference["ours"].split("|"):
             row = shared | {"gfm": gfm, "our_metric": metric}
             row |= _ours(study, row)

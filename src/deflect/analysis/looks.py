@@ -8,10 +8,11 @@ shade of their yellow, and the wine red of Paul Tol. The markers differ too, so 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from deflect.settings import DATASETS, GFMS, METHODS
+from deflect.settings import DATASETS, GFMS
 
 #: The upper reference (full fine-tuning) and the lower one (a head on the frozen RGB GFM).
 ORACLE, FLOOR = "full", "frozen"
@@ -34,12 +35,16 @@ LOOKS = {
     "slr": Look("SLR", "#56B4E9", "s", "-."),
     "norm_tuning": Look("Norm tuning", "#009E73", "^", ":"),
     "bitfit": Look("BitFit", "#E69F00", "v", (0, (3, 1, 1, 1, 1, 1))),
+    "vpt": Look("VPT", "#4B4BC3", "h", (0, (1, 1))),
     "patch_embed": Look("Patch embedding", "#CC79A7", "D", (0, (5, 3))),
     "frozen": Look("Frozen (RGB)", "#7F7F7F", "X", (0, (1, 2))),
     "spectral_probe": Look("Spectral probe", "#8A7B00", "p", (0, (3, 1, 1, 1))),
     "late_fusion": Look("Late fusion", "#882255", ">", (0, (7, 2))),
     "full": Look("Full fine-tuning", "#000000", "P", "-"),
 }
+#: Of the many methods of the ``peft`` library each has one of 4 x 7 looks, by its name; the usual twelve differ.
+PEFT_COLOURS = ("#117733", "#A65628", "#6A3D9A", "#44AA99")
+PEFT_MARKERS = ("d", "<", "8", "H", "o", "s", "v")
 TITLES = {
     "scale_mae": "Scale-MAE",
     "dino_mc": "DINO-MC",
@@ -58,11 +63,14 @@ _MANY = (
     *("#D55E00", "#009E73", "#A6D96A", "#8B5A2B", "#F0E442", "#222222", "#0B3C6F", "#C9A66B"),
     *("#F7B6D2", "#5DA5DA", "#7FDBDA", "#B9C9EB", "#E31A1C", "#CC79A7", "#6A3D9A"),
 )
-_PLACES = {name: place for place, name in enumerate((*DATASETS, *GFMS, *METHODS))}
+_PLACES = {name: place for place, name in enumerate((*DATASETS, *GFMS, *LOOKS))}
 
 
 def look(method: str) -> Look:
     """The look of a method; an unknown one gets a plain grey circle."""
+    if method.startswith("peft:"):
+        colour, marker = divmod(zlib.adler32(method.encode()) % 28, len(PEFT_MARKERS))
+        return Look(title(method), PEFT_COLOURS[colour], PEFT_MARKERS[marker], (0, (4, 1, 1, 1)))
     return LOOKS.get(method, Look(method, "#7F7F7F", "o", "-"))
 
 
@@ -91,5 +99,5 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 
 def place(name: str) -> tuple[int, str]:
-    """Sorting key for the project's order; unknown names (such as a user's datasets) come last, alphabetically."""
+    """Sorting key for the project's order; unknown names (a user's own, `peft:dora`) come last, alphabetically."""
     return _PLACES.get(name, len(_PLACES)), name

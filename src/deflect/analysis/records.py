@@ -22,7 +22,7 @@ from deflect.analysis.looks import PROBE, ordered, place, title
 from deflect.errors import DataError
 from deflect.files import sha256_json
 from deflect.record import NAME, REMEDY, get, read_record, run_file
-from deflect.settings import METHODS
+from deflect.settings import is_method
 
 CELL = ["dataset", "gfm", "method"]
 AXES = ("datasets", "gfms", "methods", "seeds")
@@ -60,7 +60,7 @@ class StudyRuns:
         runs: one row per run, main grid and variants, with its ``record`` and ``folder``.
         stale: runs left out because they do not belong with the others: columns ``run`` and ``reason``.
         missing: names of runs of the grid that do not exist or were left out.
-        titles: of the user's own datasets, by name.
+        titles: of the user's own datasets and GFMs, by name.
     """
 
     name: str
@@ -74,9 +74,9 @@ class StudyRuns:
         """Unchecked data, identical metrics, runs with different training or devices."""
         return list(_warnings(self))
 
-    def title(self, dataset: str) -> str:
-        """The name of a dataset to print."""
-        return self.titles.get(dataset, title(dataset))
+    def title(self, name: str) -> str:
+        """The name of a dataset or GFM to print."""
+        return self.titles.get(name, title(name))
 
     @property
     def main(self) -> pd.DataFrame:
@@ -117,7 +117,7 @@ class StudyRuns:
         """Dataset, GFM and method of the main grid in the project's order, also those without any run."""
         found = set(self.main[CELL].itertuples(index=False, name=None))
         missing = {tuple(run.split("/")[:3]) for run in self.missing}
-        cells = found | {cell for cell in missing if cell[2] in METHODS}
+        cells = found | {cell for cell in missing if is_method(cell[2])}
         return pd.DataFrame(sorted(cells, key=lambda cell: [*map(place, cell)]), columns=CELL)
 
 
@@ -140,8 +140,8 @@ def load_study(folder: Path | str, grid: Mapping[str, Any] | None = None) -> Stu
     Args:
         folder: e.g. ``results/mini/runs``.
         grid: the runs that should exist: ``blocks``, first the main grid, each with all combinations of ``datasets``,
-            ``gfms``, ``methods`` and ``seeds``; ``titles`` of the user's own datasets. Without it, the smallest full
-            grid around the runs that were found.
+            ``gfms``, ``methods`` and ``seeds``; ``titles`` of the user's own datasets and GFMs. Without it, the
+            smallest full grid around the runs that were found.
 
     Raises:
         FileNotFoundError: there is no record.
@@ -185,7 +185,7 @@ def _row(path: Path) -> dict[str, Any]:
 def _variant(record: Mapping[str, Any], path: Path) -> str:
     """Name of the run's variant, "" in the main grid; the folder must be the one that the record names."""
     dataset, gfm, run, seed = path.parts[-5:-1]
-    method = record["method"] if run not in METHODS else run
+    method = record["method"] if not is_method(run) else run
     for key, found in (("dataset", dataset), ("gfm", gfm), ("seed", seed.removeprefix("seed")), ("method", method)):
         if str(record[key]) != found:
             raise DataError(f"{path}: key {key}: the folder says {found!r}, the record {record[key]!r}; move it back")

@@ -79,7 +79,7 @@ def facts(study: StudyRuns) -> dict[str, str]:
     seeds = f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
     return {
         "Data": f"{study.data}: {', '.join(map(study.title, ordered(runs.dataset)))}",
-        "GFMs": titles(runs.gfm),
+        "GFMs": ", ".join(map(study.title, ordered(runs.gfm))),
         "Methods": titles(runs.method),
         "Runs": f"{len(runs)} of the main grid, {len(study.runs) - len(runs)} variants; {seeds}",
         "Training": f"{_duration(study.runs.train_s.sum())} in all, on {', '.join(devices(study.runs))}"

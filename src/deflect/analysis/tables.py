@@ -30,7 +30,7 @@ def main(study: StudyRuns) -> Table:
     by_gfm = scores.averages(study, ["gfm"])
     rows: list[Row] = []
     for gfm in gfms:
-        rows += [title(gfm), *_block(tops[tops.gfm == gfm], by_gfm[by_gfm.gfm == gfm], datasets)]
+        rows += [study.title(gfm), *_block(tops[tops.gfm == gfm], by_gfm[by_gfm.gfm == gfm], datasets)]
     average = overview(study)
     if len(gfms) > 1:
         rows += ["Average over GFMs", *average.rows]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from deflect.analysis.looks import ordered, title, titles
+from deflect.analysis.looks import ordered, title
 from deflect.analysis.paired import KEYS
 from deflect.analysis.records import CELL, StudyRuns
 from deflect.analysis.render import Cell, PrintedTable, Row, Table, ranked, score, share
@@ -40,7 +40,7 @@ def patch_embed(study: StudyRuns) -> Table:
         rows.append(title(method))
         for (dataset, gfm), cells in frame[frame.method == method].groupby(["dataset", "gfm"]):
             by_init = cells.set_index("init").reindex(inits)
-            named = Cell(f"{study.title(dataset)}, {title(gfm)}")
+            named = Cell(f"{study.title(dataset)}, {study.title(gfm)}")
             rows.append([named, *ranked(by_init["mean"], by_init["ci95"])])
     heading = f"Initialisation of the patch embedding for extra bands: test scores in % on {study.data}"
     notes = ["Best in bold, second underlined, in each row.", seeds_note(frame.n)] if rows else [NOTHING]
@@ -102,7 +102,7 @@ def _printed_ablation(frame: pd.DataFrame, study: StudyRuns) -> PrintedTable:
             named = Cell(variant or f"{title(method)}, main table")
             difference = score(row["difference"], row["difference_ci95"], sign="+") if variant else ""
             rows.append([named, Cell(share(row["tuned_percent"])), *scores, Cell(difference)])
-    gfms = titles(study.runs[study.runs.part == "ablation"].gfm)
+    gfms = ", ".join(map(study.title, ordered(study.runs[study.runs.part == "ablation"].gfm)))
     heading = f"Ablation: test scores in % with {gfms or 'no GFM'} on {study.data}"
     named = frame[(frame.changes != "") & (frame.changes != frame.variant)].drop_duplicates(["method", "variant"])
     changes = [f"{row.variant}: {row.changes}." for row in named.itertuples()]

@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         ("pretrain", "pretrain a mini GFM on simulated RGB images"),
     ):
         step = _add(steps, name, f"gfm.{name}", text)
-        step.add_argument("gfms", nargs="+", metavar="NAME", choices=GFMS, help=", ".join(GFMS))
+        step.add_argument("gfms", nargs="+", metavar="NAME", help=", ".join([*GFMS, "or one of the study's own_gfms"]))
 
     plan = _add(
         commands, "plan", "plan.plan", "estimate runs, time, disk, memory and energy of the study; trains nothing"
@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", nargs="+", type=int, metavar="N", help="only these (default: every seed)")
     evaluate = _add(commands, "evaluate", "runs.evaluate", "test finished runs again from their saved weights")
     evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with a record.json")
-    _add_predict(commands)
+    _add_trained(commands)
 
     notebook = _add(commands, "notebook", "report.notebook", "execute notebooks of the study: tables and figures")
     notebook.add_argument("notebooks", nargs="+", metavar="NAME", help="a file of notebooks/, without .py")
@@ -125,7 +125,8 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_predict(commands: Any) -> None:
+def _add_trained(commands: Any) -> None:
+    """The commands that use a finished run."""
     predict = _add(commands, "predict", "trained.predict", "map a scene of any size with a finished run")
     predict.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json and the weights")
     predict.add_argument("scenes", nargs="+", metavar="SCENE", help="a GeoTIFF or VRT, or NAME=FILE for each band")
@@ -140,6 +141,22 @@ def _add_predict(commands: Any) -> None:
         predict.add_argument(f"--{name}", type=numbers, metavar="X,...", help=text)
     predict.add_argument("--any-gsd", action="store_true", help="accept pixels of another size than in training")
     predict.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+    export = _add(commands, "export", "trained.export", "write a run's network as one file that runs without deflect")
+    export.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json")
+    export.add_argument("--to", choices=("pt2", "onnx"), required=True, help="a program of PyTorch, or ONNX")
+    export.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="default: named after the run, here"
+    )
+    export.add_argument(
+        "--tolerance", type=float, default=1e-5, help="largest difference from the run's logits (default: 1e-5 of them)"
+    )
+
+    share = _add(commands, "share", "trained.share", "write a folder from which others can load the model of a run")
+    share.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json")
+    share.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder, or one that this command wrote")
+    share.add_argument("--push", metavar="USER/NAME", help="upload it to this repository of the Hugging Face Hub too")
+    share.add_argument("--with-gfm", action="store_true", help="include the frozen weights, if their licence allows it")
 
 
 def numbers(text: str) -> list[float]:

@@ -11,10 +11,14 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deflect.config import INSTALL, load
 from deflect.data.disk import human
 from deflect.errors import DeflectError
+
+if TYPE_CHECKING:
+    from deflect.settings.study import Study
 
 Finding = tuple[str, str]  # ("ok" | "note" | "error", one line)
 PACKAGES = ("torch", "torchvision", "timm", "snakemake", "dvc", "papermill", "torchgeo", "wandb")
@@ -79,10 +83,33 @@ def configuration(path: Path | None, name: str | None) -> Iterator[Finding]:
         yield "ok", f"GPU: {torch.cuda.get_device_name()} (CUDA {torch.version.cuda})"
     else:
         yield "note", "no GPU: the mini study runs on the CPU, the paper study needs a GPU; `deflect plan` gives hours"
-    if config:
+    if config is None:
+        return
+    try:
+        yield from own_gfms(config.study)
         free = shutil.disk_usage(Path()).free
         enough = free > sum(disk_needs(config).values())
         yield "ok" if enough else "note", f"disk: {human(free)} free here; {needs_line(config)}"
+    except DeflectError as error:
+        yield "error", str(error)
+
+
+def own_gfms(study: Study) -> Iterator[Finding]:
+    """GFMs of the user's own: the model, and whether the file of the weights is there.
+
+    Raises:
+        ModelError: timm has no such model, or it is no plain Vision Transformer.
+    """
+    from deflect.gfms.own import card_in
+
+    for name, own in study.own_gfms.items():
+        facts = "{timm}, width {embed_dim}, depth {depth}, patch {patch_size}"
+        card = card_in(study, name)
+        text = f"GFM {name}: {facts.format(timm=card.timm, **card.architecture)}; weights: {own.weights}"
+        if own.from_hub or Path(own.weights).is_file():
+            yield "ok", text
+        else:
+            yield "error", f"{text}, no such file"
 
 
 def encoding() -> Finding:

@@ -79,8 +79,10 @@ def lines(config: Config, estimate: Estimate, devices: int) -> Iterator[tuple[st
         yield "left", f"about {span(left)} on one such device" + ", searches not counted" * bool(tried)
     disk = {what: size for what, size in disk_needs(config).items() if size}
     if study.simulated:
-        yield "disk", "less than 1 GB"
-        yield "downloads", "none"
+        own = f" besides {human(sum(disk.values()))} of weights" if study.own_gfms else ""
+        yield "disk", f"less than 1 GB{own}"
+        weights = download_bytes(config)[1]
+        yield "downloads", f"about {human(weights)} of weights" if weights else "none"
     else:
         yield (
             "disk",

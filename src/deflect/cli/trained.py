@@ -1,4 +1,4 @@
-"""``deflect predict``."""
+"""``deflect predict``, ``deflect export`` and ``deflect share``: use the model of a finished run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from argparse import Namespace
 from pathlib import Path
 
 from deflect.errors import ConfigError
-from deflect.trained.labels import label_files
-from deflect.trained.maps import predict_scene
-from deflect.trained.model import load_run
 
 
 def predict(args: Namespace) -> None:
     """Write the map of a scene, or with ``-o FILE.csv`` a table with the class of each file."""
+    from deflect.trained.labels import label_files
+    from deflect.trained.maps import predict_scene
+    from deflect.trained.model import load_run
+
     scenes = _scenes(args.scenes)
     first = scenes[0] if isinstance(scenes[0], Path) else next(iter(scenes[0].values()))
     out = args.output or Path(f"{first.stem}_map.tif")
@@ -39,3 +40,29 @@ def _scenes(given: list[str]) -> list[Path] | list[dict[str, Path]]:
     if len(pairs) < len(given) or len({name for name, *_ in pairs}) < len(pairs):
         raise ConfigError(f"expected scenes, or NAME=FILE once for each band of one scene, found {' '.join(given)}")
     return [{name: Path(path) for name, _, path in pairs}]
+
+
+def export(args: Namespace) -> None:
+    """Write one file, and say what it is and how near it is to the network."""
+    from deflect.gfms.vit import card_of
+    from deflect.trained.export import export_run
+    from deflect.trained.model import load_run
+
+    run = load_run(args.run_folder, device="cpu")
+    record, card = run.record, card_of(run.network.adapted.gfm)
+    name = f"{record['dataset']}_{record['gfm']}_{record['method']}_seed{record['seed']}.{args.to}"
+    out = args.output or Path(name.replace(":", "_"))
+    difference = export_run(run, args.to, out, args.tolerance)
+    bands = ", ".join(run.images.bands.names)
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB, the whole network with {card.title} (licence: {card.licence}); "
+        f"reflectance (batch, {len(run.images.bands)}, {run.image_size}, {run.image_size}) of {bands} to logits of "
+        f"{len(run.images.classes)} classes; on unseen images within {difference:.1g} of the largest logit of the run"
+    )
+
+
+def share(args: Namespace) -> None:
+    from deflect.trained.share import share
+
+    address = share(args.run_folder, args.folder, args.push, args.with_gfm)
+    print(f"{args.run_folder}: shared; load it with deflect.load({address!r})")

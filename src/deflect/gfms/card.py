@@ -16,7 +16,7 @@ import yaml
 from deflect.errors import ModelError
 from deflect.settings import GFMS
 
-CHOICES = {"positions": ("gsd_sincos", "learned", "fixed_sincos"), "block": ("pre_norm", "post_norm")}
+CHOICES = {"positions": ("gsd_sincos", "learned", "fixed_sincos", "rotary"), "block": ("pre_norm", "post_norm")}
 ARCHITECTURE = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
 
 
@@ -39,10 +39,13 @@ class GFMCard:
     """One GFM.
 
     Attributes:
-        size: ``full`` (the published size that the study uses), ``large`` (a larger published one) or ``mini``.
-        positions: ``gsd_sincos`` (sine-cosine of metres on the ground), ``learned`` or ``fixed_sincos``.
+        size: ``full`` (the published size that the study uses), ``large`` (a larger published one), ``mini``, or
+            ``own`` (of the user).
+        positions: ``gsd_sincos`` (sine-cosine of metres on the ground), ``learned``, ``fixed_sincos``, or ``rotary``
+            (in every attention, and none that are added to the tokens).
         block: ``pre_norm`` (timm's ``Block``) or ``post_norm`` (:class:`deflect.gfms.vit.PostNormBlock`).
         architecture: arguments of timm's ``VisionTransformer``; ``img_size`` is that of pretraining, in pixels.
+        timm: name of a timm model that is more than these arguments; empty for the published GFMs.
         rgb_mean, rgb_std: normalisation of RGB in 0..1, in the order red, green, blue.
         reflectance_white: reflectance that is white: RGB = clip(reflectance / reflectance_white, 0, 1).
         apply_final_norm: whether ``gfm.norm`` is applied; a published norm that was never trained is the identity.
@@ -66,6 +69,10 @@ class GFMCard:
     citation: str
     sources: tuple[WeightSource, ...] = ()
     origin: dict[str, Any] = field(default_factory=dict)
+    timm: str = ""
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.size))
 
     def __post_init__(self) -> None:
         for what, allowed in CHOICES.items():
@@ -80,6 +87,11 @@ class GFMCard:
 
     def to_dict(self) -> dict[str, Any]:
         return json_fields(self)
+
+    def facts(self) -> dict[str, Any]:
+        """The fields on which features depend, besides the weights."""
+        words = ("title", "licence", "citation", "sources", "origin")
+        return {name: value for name, value in self.to_dict().items() if name not in words}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GFMCard:
@@ -125,6 +137,11 @@ def gfm_card(name: str, size: str = "full") -> GFMCard:
         sizes = [s for n, s in CARDS if n == name]
         raise ModelError(f"{name}: no size {size!r}; known: {', '.join(sizes)}")
     return CARDS[name, size]
+
+
+def near_size(img_size: int, patch_size: int) -> int:
+    """The multiple of ``patch_size`` nearest to ``img_size``, the larger of two, and at least one patch."""
+    return max(patch_size, floor(img_size / patch_size + 0.5) * patch_size)
 
 
 def taps(depth: int) -> tuple[int, ...]:

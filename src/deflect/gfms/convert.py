@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,14 +48,24 @@ def convert(name: str, checkpoint: Path, out: Path, *, size: str = "", sha256: s
         )
     if is_post_norm(name, content):
         card = replace(card, block="post_norm")
+    origin = {"checkpoint": checkpoint.name, "checkpoint_sha256": found}
+    return write_checked(state, card, str(checkpoint), out, origin)
+
+
+def write_checked(state: dict[str, Tensor], card: GFMCard, where: str, out: Path, origin: dict[str, Any]) -> GFMCard:
+    """Write ``out`` and its card if ``state`` is that of the model of ``card``; ``where`` begins the error messages.
+
+    Raises:
+        ModelError: a key is missing, unexpected, of another shape or not finite.
+    """
     with torch.device("meta"):
         model = build(card)
-    _check_positions(card, state, str(checkpoint))
-    check_state(model, state, str(checkpoint))
+    _check_positions(card, state, where)
+    check_state(model, state, where)
     broken = [key for key, value in state.items() if not value.isfinite().all()]
     if broken:
-        raise ModelError(f"{checkpoint}: not finite: {', '.join(sorted(broken))}; fetch the file again")
-    return save_weights(state, card, out, {"checkpoint": checkpoint.name, "checkpoint_sha256": found})
+        raise ModelError(f"{where}: not finite: {', '.join(sorted(broken))}; fetch the file again")
+    return save_weights(state, card, out, origin)
 
 
 def _checkpoint_file(name: str, path: Path) -> Path:
@@ -96,7 +107,7 @@ def _check_positions(card: GFMCard, state: dict[str, Tensor], where: str) -> Non
 
     Scale-MAE computes them in every forward pass: those in its checkpoint were never used, and may be absent.
     """
-    if card.positions == "learned":
+    if card.positions in ("learned", "rotary"):
         return
     side = card.architecture["img_size"] // card.architecture["patch_size"]
     expected = sincos_positions((side, side), card.architecture["embed_dim"])

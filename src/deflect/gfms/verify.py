@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
+from timm.layers import RmsNorm
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -43,8 +44,10 @@ def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
     if sha256 != card.origin.get("sha256"):
         raise ModelError(f"{weights}: sha256 {sha256}, its card says {card.origin.get('sha256')}; convert it again")
     gfm = load_gfm(name, weights, size=card.size, img_size=card.architecture["img_size"]).eval()
-    with safe_open(weights, "pt") as file:
-        positions = file.get_tensor("pos_embed")
+    positions = None
+    if card.positions != "rotary" and gfm.pos_embed is not None:
+        with safe_open(weights, "pt") as file:
+            positions = file.get_tensor("pos_embed")
     measured = _weight_checks(gfm, positions) | _feature_checks(gfm)
     checks = {
         what: {"value": round(value, 4), "low": low, "high": high, "passed": low <= value <= high}
@@ -65,20 +68,21 @@ def verify(name: str, weights: Path, size: str = "") -> dict[str, Any]:
     }
 
 
-def _weight_checks(gfm: VisionTransformer, positions: Tensor) -> dict[str, Check]:
+def _weight_checks(gfm: VisionTransformer, positions: Tensor | None) -> dict[str, Check]:
     """Training changes norms and biases from their initial 1 and 0; neighbours have similar positions."""
-    norms = [m for m in gfm.modules() if isinstance(m, nn.LayerNorm) and not isinstance(m, UnusedNorm)]
+    kinds = nn.LayerNorm | nn.RMSNorm | RmsNorm
+    norms: list[Any] = [m for m in gfm.modules() if isinstance(m, kinds) and not isinstance(m, UnusedNorm)]
     scales = torch.cat([norm.weight.detach() for norm in norms])
     linear = [m for m in gfm.modules() if isinstance(m, nn.Linear) and m.bias is not None]
     biases = torch.cat([m.bias.detach() for m in linear])
     untouched = sum(bool((m.weight == 1).all()) for m in norms) + sum(not m.bias.any() for m in linear)
-    return {
+    checks: dict[str, Check] = {
         "share of norm scales still at 1": ((scales == 1).float().mean().item(), 0.0, 0.5),
         "median norm scale": (scales.abs().median().item(), 0.01, 20.0),
         "share of biases still at 0": ((biases == 0).float().mean().item(), 0.0, 0.5),
         "norms and linear layers as initialised": (untouched, 0, 0),
-        "positions": _positions_check(gfm, positions),
     }
+    return checks if positions is None else checks | {"positions": _positions_check(gfm, positions)}
 
 
 def _positions_check(gfm: VisionTransformer, positions: Tensor) -> Check:

@@ -13,15 +13,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import timm
 import torch
 from timm.layers import LayerNorm
+from timm.models.eva import Eva
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from deflect.errors import ModelError
-from deflect.gfms.card import GFMCard
+from deflect.gfms.card import GFMCard, near_size
 
 Size = tuple[int, int] | None
+#: The families of timm that methods adapt: plain ViTs, and those with rotary positions.
+ViT = VisionTransformer | Eva
 
 
 def sincos_positions(grid: tuple[int, int], dim: int, gsd: float = 1.0, prefix_tokens: int = 1) -> Tensor:
@@ -98,9 +102,7 @@ def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) 
     ``img_size`` is that of pretraining by default. ``gsd`` is used by ``gsd_sincos`` positions only; None is 1 m.
     Build under ``torch.device("meta")`` to count parameters without memory.
     """
-    kwargs: dict[str, Any] = dict(card.architecture, num_classes=0, global_pool="token")
-    kwargs["block_fn"] = PostNormBlock if card.block == "post_norm" else Block
-    model = (VisionTransformer if card.positions == "learned" else SinCosViT)(**kwargs)
+    model = _timm_model(card) if card.timm else _vit(card)
     if not card.apply_final_norm:
         model.norm = UnusedNorm(model.embed_dim)
     model.card = card  # type: ignore[assignment]
@@ -108,14 +110,30 @@ def build(card: GFMCard, img_size: int | None = None, gsd: float | None = None) 
     return model
 
 
-def set_input(model: VisionTransformer, img_size: int, gsd: float | None = None) -> None:
+def _vit(card: GFMCard) -> VisionTransformer:
+    block = PostNormBlock if card.block == "post_norm" else Block
+    cls = VisionTransformer if card.positions == "learned" else SinCosViT
+    return cls(**card.architecture, num_classes=0, global_pool="token", block_fn=block)  # type: ignore[arg-type]
+
+
+def _timm_model(card: GFMCard) -> Any:
+    sizes: dict[str, Any] = {name: card.architecture[name] for name in ("img_size", "depth")}
+    model: Any = timm.create_model(card.timm, num_classes=0, **sizes)
+    if card.positions == "gsd_sincos":
+        model.__class__ = SinCosViT  # which differs in its methods only
+        model.pos_embed.requires_grad_(False)
+        model.set_gsd(1.0)
+    return model
+
+
+def set_input(model: ViT, img_size: int, gsd: float | None = None) -> None:
     """Set the input of a model made by :func:`build` to ``img_size`` x ``img_size`` pixels of ``gsd`` metres.
 
     Fixed positions are computed again, learned ones interpolated.
     """
     patch = model.patch_embed.patch_size[0]
     if img_size <= 0 or img_size % patch:
-        near = max(patch, round(img_size / patch) * patch)
+        near = near_size(img_size, patch)
         raise ModelError(f"img_size {img_size} is no positive multiple of the patch size {patch}; use {near}")
     if (img_size, img_size) != model.patch_embed.img_size:
         model.set_input_size((img_size, img_size))

@@ -29,7 +29,8 @@ def load_gfm(
     Args:
         weights: safetensors file with its JSON card, as written by `deflect gfm convert` and `pretrain`; the card
             gives the architecture. None: random weights from torch's generator.
-        size: ``full``, ``mini``, or ``large`` (Cross-Scale MAE). With weights, ``full`` accepts every published size.
+        size: ``full``, ``mini``, ``large`` (Cross-Scale MAE), or ``own`` (of the user). With weights,
+            ``full`` accepts every size but ``mini``.
         img_size: side of the input in pixels. Learned positions are interpolated, fixed ones computed again.
         gsd: metres per pixel of the input after resizing, used by Scale-MAE only; None is PANGAEA's constant 1.0.
 
@@ -40,11 +41,12 @@ def load_gfm(
     if weights is None:
         return build(gfm_card(name, size), img_size, gsd)
     weights, card = Path(weights), read_card(Path(weights))
-    gfm_card(name, size)
+    if not card.timm:
+        gfm_card(name, size)
     accepted = {card.size} if card.size == "mini" else {card.size, "full"}
     if card.name != name or size not in accepted:
         raise ModelError(f"{weights}: expected weights of {name} ({size}), found {card.name} ({card.size})")
-    with torch.device("meta"):
+    with torch.device("cpu" if card.timm else "meta"):  # some models of timm compute buffers that no file has
         model = build(card)
     if card.origin.get("sha256", "") not in ("", sha256_once(weights)):
         raise ModelError(f"{weights}: differs from the sha256 on its card; {AGAIN}")

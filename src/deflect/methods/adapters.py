@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import ModelError
 from deflect.files import atomic_path, read_json, save_tensors, sha256_file, sha256_once, write_json
 from deflect.gfms.card import from_json, json_fields
+from deflect.gfms.vit import ViT
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.inputs import RGBInput
 from deflect.methods.registry import adapt_as, method_config
@@ -49,7 +49,7 @@ def adapter_card(model: AdaptedGFM) -> dict[str, Any]:
     }
 
 
-def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
+def load_adapter(gfm: ViT, folder: Path) -> AdaptedGFM:
     """The model saved by ``save_adapter``, on the GFM that was adapted; outputs are exactly reproduced.
 
     Raises:
@@ -60,10 +60,7 @@ def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
     folder = Path(folder)
     card = read_json(folder / CARD)
     saved = card["gfm"]
-    statistics = card["statistics"] and BandStatistics(**card["statistics"])
-    rgb = RGBInput(**from_json(card["rgb_input"]))
-    config = method_config(card["method"], **card["config"])
-    model = adapt_as(gfm, card["method"], config, BandSet.from_dict(card["bands"]), statistics, rgb)
+    model = adapt_again(gfm, card)
     if model.gfm_fingerprint != saved["fingerprint"]:
         raise ModelError(
             f"{folder}: this adapter belongs to {saved['name']} with weights {saved['fingerprint']}, "
@@ -79,6 +76,14 @@ def load_adapter(gfm: VisionTransformer, folder: Path) -> AdaptedGFM:
         raise ModelError(f"{folder / WEIGHTS}: differs from the sha256 in {CARD}; restore it or train the run again")
     _fill(model, load_file(folder / WEIGHTS), folder / WEIGHTS)
     return model
+
+
+def adapt_again(gfm: ViT, card: dict[str, Any]) -> AdaptedGFM:
+    """``gfm`` adapted as the content of ``adapter.json`` says, with new tensors."""
+    statistics = card["statistics"] and BandStatistics(**card["statistics"])
+    rgb = RGBInput(**from_json(card["rgb_input"]))
+    config = method_config(card["method"], **card["config"])
+    return adapt_as(gfm, card["method"], config, BandSet.from_dict(card["bands"]), statistics, rgb)
 
 
 def _fill(model: AdaptedGFM, saved: dict[str, Tensor], path: Path) -> None:

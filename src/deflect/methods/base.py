@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from timm.layers import PatchEmbed
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import ModelError
 from deflect.gfms.card import taps
-from deflect.gfms.vit import count_parameters
+from deflect.gfms.vit import ViT, count_parameters
+from deflect.methods import blocks
 from deflect.methods.fingerprint import fingerprint, positions_fingerprint
 from deflect.methods.inputs import Channels, Normalise, RGBInput, canonical, check_reflectance
 from deflect.methods.patch_embed import embed_patches, widen_patch_embed
@@ -30,7 +30,7 @@ class AdaptedGFM(nn.Module):
 
     def __init__(
         self,
-        gfm: VisionTransformer,
+        gfm: ViT,
         method: str,
         config: MethodConfig,
         bands: BandSet,
@@ -63,16 +63,19 @@ class AdaptedGFM(nn.Module):
 
     def embed(self, image: Tensor) -> tuple[Tensor, Any]:
         """Image -> input tokens of the first block, and data that the method passes from block to block."""
-        return self.spatial_tokens(image), None
+        return self.enter(image)
 
     def spatial_tokens(self, image: Tensor) -> Tensor:
         """z_P(0): patch embedding, prefix tokens and positions, as the GFM computes them."""
+        return self.enter(image)[0]
+
+    def enter(self, image: Tensor) -> tuple[Tensor, blocks.Ropes]:
+        """z_P(0), and the rotary positions of every block."""
         gfm = self.gfm
         pixels = self.channels(image)
         self.check_first(pixels, self.channels.inner)
         pixels = self.normalise(pixels).to(gfm.patch_embed.proj.weight.dtype)
-        tokens = gfm._pos_embed(embed_patches(gfm.patch_embed, pixels))
-        return gfm.norm_pre(gfm.patch_drop(tokens))
+        return blocks.enter(gfm, embed_patches(gfm.patch_embed, pixels))
 
     def check_first(self, pixels: Tensor, bands: BandSet) -> None:
         """Check the reflectance of the first images."""
@@ -83,7 +86,7 @@ class AdaptedGFM(nn.Module):
 
     def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:
         """Tokens before block ``index`` -> tokens after it."""
-        return self.gfm.blocks[index](tokens)
+        return blocks.run(self.gfm.blocks[index], tokens, carried[index])
 
     def gfm_tokens(self, tokens: Tensor) -> Tensor:
         """The class, register and patch tokens, without those that the method inserted."""
@@ -121,7 +124,8 @@ class AdaptedGFM(nn.Module):
         if outside or not indices:
             raise ModelError(f"indices: expected blocks from 0 to {self.depth - 1}, found {list(indices)}")
         found = self._walk(image, indices)
-        rows, columns = self.gfm.patch_embed.dynamic_feat_size(tuple(image.shape[-2:]))
+        height, width = image.shape[-2:]
+        rows, columns = self.gfm.patch_embed.dynamic_feat_size((height, width))
         patches = [found[index][:, self.num_prefix_tokens :] for index in indices]
         if patches[0].shape[1] != rows * columns:
             raise ModelError(
@@ -161,7 +165,7 @@ class AdaptedGFM(nn.Module):
         return {}
 
 
-def _check_gfm(gfm: VisionTransformer) -> None:
+def _check_gfm(gfm: ViT) -> None:
     """The patch embedding must be one convolution over RGB."""
     embed: Any = gfm.patch_embed
     proj = getattr(embed, "proj", None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from deflect.errors import ModelError
+from deflect.gfms.vit import ViT
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.descriptors import Descriptors
 from deflect.methods.inputs import Channels, canonical
@@ -21,7 +21,7 @@ class DescribedGFM(AdaptedGFM):
     config: DescriptorConfig
     descriptors: Descriptors
 
-    def __init__(self, gfm: VisionTransformer, *args: Any) -> None:
+    def __init__(self, gfm: ViT, *args: Any) -> None:
         super().__init__(gfm, *args)
         self.spectral_channels = Channels(self.bands, canonical(self.bands, self.config.bands))
 

@@ -6,10 +6,18 @@ import hashlib
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.eva import EvaBlockPostNorm
 from torch import nn
 
+from deflect.gfms.vit import ViT
+
 SAMPLES = 64
+#: Attributes of layers, rotary positions and blocks on which features depend, and which no weight shows.
+SETTINGS = (
+    *("num_heads", "eps", "approximate", "no_embed_class", "post_norm"),
+    *("temperature", "grid_offset", "grid_indexing", "rotate_half", "ref_feat_shape", "max_res", "linear_bands"),
+    *("in_pixels", "normalize_coords", "min_period", "max_period", "mrope_section"),
+)
 
 
 def fingerprint(gfm: nn.Module) -> str:
@@ -17,7 +25,7 @@ def fingerprint(gfm: nn.Module) -> str:
     return _digest(repr((sorted(weight_samples(gfm).items()), _settings(gfm))).encode())
 
 
-def positions_fingerprint(gfm: VisionTransformer) -> dict[str, Any] | None:
+def positions_fingerprint(gfm: ViT) -> dict[str, Any] | None:
     """The grid of learned positions and a digest of their values."""
     positions = gfm.pos_embed
     if positions is None or positions.is_meta:
@@ -43,7 +51,8 @@ def _settings(gfm: nn.Module) -> list[str]:
     Values are those of all layers together, so that dropout and stochastic depth make no difference.
     """
     found = {f"act {type(module.act).__name__}" for module in gfm.modules() if hasattr(module, "act")}
-    for name in ("num_heads", "eps", "approximate", "no_embed_class", "post_norm"):
+    found |= {"EvaBlockPostNorm" for module in gfm.modules() if isinstance(module, EvaBlockPostNorm)}
+    for name in SETTINGS:
         found |= {f"{name} {getattr(module, name)}" for module in gfm.modules() if hasattr(module, name)}
     return sorted(found)
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from deflect.errors import ModelError
+from deflect.gfms.vit import ViT
 from deflect.methods.described import DescribedGFM
 from deflect.methods.descriptors import Descriptors, add_prefix, bottleneck
 from deflect.settings.methods import DeflectConfig, LateFusionConfig
@@ -26,7 +26,7 @@ class LateFusionGFM(DescribedGFM):
 
     config: LateFusionConfig
 
-    def __init__(self, gfm: VisionTransformer, *args: Any) -> None:
+    def __init__(self, gfm: ViT, *args: Any) -> None:
         super().__init__(gfm, *args)
         self.descriptors = Descriptors(self.spectral_channels.inner, self.patch_size, self.config)
         hidden = self.config.hidden or matched_hidden(self.descriptors.size, self.embed_dim, self.depth)

@@ -18,14 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deflect.errors import ModelError
+from deflect.gfms.vit import ViT
 from deflect.methods.base import AdaptedGFM
+from deflect.methods.blocks import call_replaced_qkv, layers
 from deflect.methods.selective import tune_norms
 from deflect.settings.methods import LoRAConfig
 
 
 def add_lora(model: AdaptedGFM) -> None:
     config = cast(LoRAConfig, model.config)
-    replace_linears(model.gfm.blocks, config.targets, lambda linear: lora_layer(linear, config))
+    replace_linears(model.gfm, config.targets, lambda linear: lora_layer(linear, config))
     if config.convention == "paper":
         tune_norms(model)
 
@@ -78,17 +80,19 @@ class LoRALinear(nn.Linear):
         return plain_linear(weight, _sum(self.bias, shift))
 
 
-def replace_linears(blocks: nn.Module, targets: tuple[str, ...], make: Callable[[nn.Linear], nn.Module]) -> None:
-    """Replace every linear layer of ``blocks`` whose last name is one of ``targets`` by ``make(linear)``."""
-    linears = {name: module for name, module in blocks.named_modules() if isinstance(module, nn.Linear)}
+def replace_linears(gfm: ViT, targets: tuple[str, ...], make: Callable[[nn.Linear], nn.Module]) -> None:
+    """Replace every linear layer of the blocks whose last name is one of ``targets`` by ``make(linear)``."""
+    linears = {name: module for name, module in gfm.blocks.named_modules() if isinstance(module, nn.Linear)}
     names = {name.split(".")[-1] for name in linears}
+    targets = layers(gfm, targets)
     if unmatched := sorted(set(targets) - names):
         raise ModelError(f"targets: no linear layer called {', '.join(unmatched)}; this GFM has {sorted(names)}")
     for name, linear in linears.items():
         if name.split(".")[-1] in targets:
             if isinstance(linear, LoRALinear):
                 raise ModelError(f"{name}: this GFM was adapted already, and its update would be lost; merge it first")
-            blocks.set_submodule(name, make(linear))
+            gfm.blocks.set_submodule(name, make(linear))
+    call_replaced_qkv(gfm)
 
 
 #: Why other methods cannot be merged.

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from deflect.gfms.vit import ViT
 from deflect.settings.methods import PatchInit
 
 
@@ -40,7 +40,7 @@ def embed_patches(embed: nn.Module, pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def widen_patch_embed(gfm: VisionTransformer, stored: Sequence[int], init: PatchInit) -> None:
+def widen_patch_embed(gfm: ViT, stored: Sequence[int], init: PatchInit) -> None:
     """Replace the RGB patch embedding of ``gfm`` by one for bands in canonical order (R, G, B, others).
 
     ``stored`` are the channels of these bands in the dataset's images.

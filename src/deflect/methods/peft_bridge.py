@@ -9,7 +9,9 @@ from dataclasses import fields
 from typing import Any, cast
 
 from deflect.errors import ModelError
+from deflect.gfms.vit import ViT
 from deflect.methods.base import AdaptedGFM
+from deflect.methods.blocks import call_replaced_qkv, layers
 from deflect.methods.fingerprint import weight_samples
 from deflect.settings.methods import PeftConfig
 
@@ -26,6 +28,9 @@ REFUSED = {
     "trainable_tokens": "it tunes rows of a word embedding, which an image model does not have",
 }
 
+#: Options that make ``peft`` import the module that they name; the cards of adapters contain options.
+IMPORTING = {"megatron_config", "megatron_core"}
+
 
 def add_peft(model: AdaptedGFM) -> None:
     """Let ``peft`` replace layers of the GFM in place."""
@@ -34,9 +39,10 @@ def add_peft(model: AdaptedGFM) -> None:
     config = cast(PeftConfig, model.config)
     before = weight_samples(model.gfm)
     try:
-        get_peft_model(model.gfm, library_config(config))
+        get_peft_model(model.gfm, library_config(config, model.gfm))
     except ValueError as error:  # e.g. no layer matches
         raise ModelError(f"peft:{config.name}: {error}") from error
+    call_replaced_qkv(model.gfm)
     after = weight_samples(model.gfm)
     if any(after.get(name) != sample for name, sample in before.items()):
         raise ModelError(f"peft:{config.name}: these options rewrite frozen weights (as PiSSA does); choose others")
@@ -44,7 +50,7 @@ def add_peft(model: AdaptedGFM) -> None:
         raise ModelError(f"peft:{config.name}: no parameter to train")
 
 
-def library_config(config: PeftConfig) -> Any:
+def library_config(config: PeftConfig, gfm: ViT) -> Any:
     """The configuration object of ``peft``; an unknown method or option is a ModelError."""
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
@@ -57,10 +63,10 @@ def library_config(config: PeftConfig) -> Any:
     if method not in usable:
         raise ModelError(f"peft:{config.name}: not a layer-wise method of peft; known: {', '.join(sorted(usable))}")
     cls = usable[method]
-    given = {"target_modules": _pattern(config.targets), **variant, **config.options}
+    given = {"target_modules": _pattern(layers(gfm, config.targets)), **variant, **config.options}
     if "feedforward_modules" in _field_names(cls):  # IA3 scales the input of the second MLP layer
-        given.setdefault("feedforward_modules", _pattern(config.targets[-1:]))
-    if unknown := set(given) - _field_names(cls):
+        given.setdefault("feedforward_modules", _pattern(layers(gfm, config.targets[-1:])))
+    if unknown := set(given) - (_field_names(cls) - IMPORTING):
         raise ModelError(f"peft:{config.name}: unknown options {', '.join(sorted(unknown))} for {cls.__name__}")
     return cls(**given)
 

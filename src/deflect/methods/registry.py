@@ -6,11 +6,10 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from timm.models.vision_transformer import VisionTransformer
-
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import ConfigError, ModelError
 from deflect.gfms.card import GFMCard
+from deflect.gfms.vit import ViT
 from deflect.methods import selective
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.model import DeflectedGFM
@@ -57,7 +56,7 @@ def method_config(method: str, **settings: Any) -> MethodConfig:
 
 
 def adapt(
-    gfm: VisionTransformer,
+    gfm: ViT,
     method: str,
     bands: BandSet,
     statistics: BandStatistics | None = None,
@@ -67,7 +66,7 @@ def adapt(
     """A copy of ``gfm`` that takes reflectance of ``bands`` and is tuned by ``method``.
 
     Args:
-        gfm: any timm VisionTransformer for RGB images; it is not changed.
+        gfm: any timm VisionTransformer or Eva for RGB images; it is not changed.
         method: a name in ``deflect.settings.methods.CONFIGS``, or ``peft:NAME``.
         bands: the bands of the images, in the order of their channels, including red, green and blue.
         statistics: per band, over the training split; needed if extra bands enter the patch embedding.
@@ -82,7 +81,7 @@ def adapt(
 
 
 def adapt_as(
-    gfm: VisionTransformer,
+    gfm: ViT,
     method: str,
     config: MethodConfig,
     bands: BandSet,
@@ -90,8 +89,8 @@ def adapt_as(
     card: GFMCard | RGBInput | None = None,
 ) -> AdaptedGFM:
     """``adapt`` with a configuration object, whose field ``bands`` (all or rgb) can be set too."""
-    if not isinstance(gfm, VisionTransformer):
-        raise ModelError(f"expected a timm VisionTransformer, found {type(gfm).__name__}")
+    if not isinstance(gfm, ViT):
+        raise ModelError(f"expected a timm VisionTransformer or Eva, found {type(gfm).__name__}")
     if not isinstance(bands, BandSet):
         raise ModelError(f"bands: expected a BandSet, see deflect.bandset(sensor, names), found {bands!r}")
     device, gfm = next(gfm.parameters()).device, copy.deepcopy(gfm)

@@ -10,10 +10,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 
 from deflect.bands import SENTINEL2, BandSet, BandStatistics
-from deflect.gfms import CARDS, build
+from deflect.gfms import CARDS, GFMCard, build
+from deflect.gfms.card import near_size
+from deflect.gfms.vit import ViT
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.registry import adapt_as, method_config
 
@@ -59,13 +60,18 @@ def published_model(
     method: str, settings: dict[str, Any], gfm: str = "scale_mae", bands: BandSet = SO2SAT, size: str = "full"
 ) -> AdaptedGFM:
     """A published GFM adapted by ``method``, without its weights (on the meta device)."""
+    return model_of(CARDS[gfm, size], method, settings, bands)
+
+
+def model_of(card: GFMCard, method: str, settings: dict[str, Any], bands: BandSet = SO2SAT) -> AdaptedGFM:
+    """The GFM of ``card`` adapted by ``method``, without its weights (on the meta device)."""
     statistics = BandStatistics((0.0,) * len(bands), (1.0,) * len(bands))
     with warnings.catch_warnings():  # of torch and peft: meta tensors are not initialised
         warnings.simplefilter("ignore")
-        return adapt_as(_bare(gfm, size), method, method_config(method, **settings), bands, statistics)
+        return adapt_as(_bare(card), method, method_config(method, **settings), bands, statistics)
 
 
 @cache
-def _bare(gfm: str, size: str) -> VisionTransformer:
+def _bare(card: GFMCard) -> ViT:
     with torch.device("meta"):
-        return build(CARDS[gfm, size], img_size=224)
+        return build(card, img_size=near_size(224, card.architecture["patch_size"]))

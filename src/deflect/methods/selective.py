@@ -34,9 +34,12 @@ def tune_norms(model: AdaptedGFM) -> None:
 
 
 def tune_biases(model: AdaptedGFM) -> None:
-    """Train every bias of the patch embedding and the blocks."""
+    """Train every bias of the patch embedding and the blocks, also q_bias and v_bias of Eva.
+
+    Its k_bias is no parameter but a buffer of zeros: keys were pretrained without a bias, and get none here.
+    """
     parts = (model.gfm.patch_embed, model.gfm.norm_pre, model.gfm.blocks)
-    biases = [p for part in parts for name, p in part.named_parameters() if name.split(".")[-1] == "bias"]
+    biases = [p for part in parts for name, p in part.named_parameters() if name.endswith("bias")]
     if not biases:
         raise ModelError("bitfit: this GFM has no bias")
     for bias in biases:

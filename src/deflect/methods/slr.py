@@ -18,7 +18,7 @@ from deflect.settings.methods import SLRConfig
 
 def add_slr(model: AdaptedGFM) -> None:
     config = cast(SLRConfig, model.config)
-    replace_linears(model.gfm.blocks, config.targets, lambda linear: SLRLinear(linear, config.rank, config.down_bias))
+    replace_linears(model.gfm, config.targets, lambda linear: SLRLinear(linear, config.rank, config.down_bias))
     tune_norms(model)
 
 

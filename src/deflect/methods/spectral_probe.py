@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from deflect.gfms.vit import ViT
 from deflect.methods.described import DescribedGFM
 from deflect.methods.descriptors import Descriptors
 
@@ -17,7 +17,7 @@ from deflect.methods.descriptors import Descriptors
 class SpectralProbe(DescribedGFM):
     """Standardised descriptors in the place of tokens: width K*S, no prefix tokens, the same after every block."""
 
-    def __init__(self, gfm: VisionTransformer, *args: Any) -> None:
+    def __init__(self, gfm: ViT, *args: Any) -> None:
         super().__init__(gfm, *args)
         self.descriptors = Descriptors(self.spectral_channels.inner, self.patch_size, self.config)
         self.embed_dim, self.num_prefix_tokens = self.descriptors.size, 0

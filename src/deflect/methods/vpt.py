@@ -1,7 +1,7 @@
 """Visual Prompt Tuning (Jia et al., ECCV 2022): trainable tokens between the prefix and the patch tokens.
 
 Deep prompts are new in every block and replace the outputs of the block before. Shallow prompts are inserted once,
-before the first block.
+before the first block. They have no place in the image, so rotary positions do not turn them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import math
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from deflect.gfms.vit import ViT
+from deflect.methods import blocks
 from deflect.methods.base import AdaptedGFM
 from deflect.settings.methods import VPTConfig
 
@@ -22,13 +23,14 @@ class PromptedGFM(AdaptedGFM):
 
     config: VPTConfig
 
-    def __init__(self, gfm: VisionTransformer, *args: Any) -> None:
+    def __init__(self, gfm: ViT, *args: Any) -> None:
         super().__init__(gfm, *args)
         bound = math.sqrt(6 / (3 * math.prod(self.patch_size) + self.embed_dim))
         sets = self.depth if self.config.deep else 1
         like: Any = gfm.patch_embed.proj.weight
         prompts = like.new_empty(sets, self.config.prompts, self.embed_dim)
         self.prompts = nn.Parameter(nn.init.uniform_(prompts, -bound, bound))
+        blocks.extend_prefix(gfm, self.config.prompts)
 
     def block(self, index: int, tokens: Tensor, carried: Any) -> Tensor:
         if index < len(self.prompts):
@@ -36,7 +38,7 @@ class PromptedGFM(AdaptedGFM):
             prompts = self.prompts[index].expand(tokens.shape[0], -1, -1)
             prefix = self.num_prefix_tokens
             tokens = torch.cat([tokens[:, :prefix], prompts, tokens[:, prefix:]], dim=1)
-        return self.gfm.blocks[index](tokens)
+        return blocks.run(self.gfm.blocks[index], tokens, carried[index])
 
     def gfm_tokens(self, tokens: Tensor) -> Tensor:
         """The tokens without the prompts."""

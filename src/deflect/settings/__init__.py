@@ -5,12 +5,10 @@ This module has the known names and imports quickly; the others import pydantic.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 GFM = Literal["scale_mae", "dino_mc", "cross_scale_mae"]
-Method = Literal[
-    "deflect", "lora", "slr", "norm_tuning", "bitfit", "patch_embed", "frozen", "spectral_probe", "late_fusion", "full"
-]
 Dataset = Literal["so2sat", "brick_kiln", "forestnet", "burn_scars", "mados"]
 Task = Literal["classification", "segmentation"]
 Split = Literal["train", "val", "test"]
@@ -19,7 +17,12 @@ WandbMode = Literal["disabled", "offline", "online"]
 Statistic = Literal["mean", "std", "min", "max", "q10", "q25", "q75", "q90"]
 
 GFMS: tuple[str, ...] = get_args(GFM)
-METHODS: tuple[str, ...] = get_args(Method)
+#: Methods with a name of their own; those of the ``peft`` library are called ``peft:NAME``.
+METHODS = (
+    *("deflect", "lora", "slr", "norm_tuning", "bitfit", "patch_embed", "frozen"),
+    *("spectral_probe", "late_fusion", "full", "vpt"),
+)
+PEFT = "peft:[a-z0-9_]+"
 DATASETS: tuple[str, ...] = get_args(Dataset)
 TASKS: tuple[str, ...] = get_args(Task)
 SPLITS: tuple[str, ...] = get_args(Split)
@@ -27,3 +30,8 @@ WANDB_MODES: tuple[str, ...] = get_args(WandbMode)
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 #: The headline metric of each task.
 METRICS: dict[str, str] = {"classification": "f1_macro", "segmentation": "mIoU"}
+
+
+def is_method(name: str) -> bool:
+    """Whether ``name`` is that of a method, such as `lora` or `peft:dora`, and not of a variant."""
+    return name in METHODS or re.fullmatch(PEFT, name) is not None

@@ -9,13 +9,13 @@ from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from deflect import config
 from deflect.errors import ConfigError, DataError
-from deflect.settings import GFM, METHODS, Dataset
+from deflect.settings import GFM, METHODS, Dataset, is_method
 from deflect.settings.fields import Count, Name, NotNegative, OneOrMore, Positive, Settings
 from deflect.settings.reading import hint, read
 
 
 def _known(name: str) -> str:
-    if name.partition("+")[0] not in METHODS:
+    if not is_method(name.partition("+")[0]):
         raise ValueError(f"unknown method {name!r}{hint(name, METHODS)}")
     return name
 

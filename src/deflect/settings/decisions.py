@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from deflect.settings import Dataset, Method
+from deflect.settings import Dataset
 from deflect.settings.fields import OneOrMore, Settings, Some
+from deflect.settings.methods import Method
 from deflect.settings.reading import read
 from deflect.settings.study import Variant
 from deflect.settings.training import TrainSettings

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StrictBool
+from pydantic import AfterValidator, Field, StrictBool, WithJsonSchema
 
-from deflect.settings import STATISTICS, Statistic
+from deflect.settings import METHODS, PEFT, STATISTICS, Statistic, is_method
 from deflect.settings.fields import Count, Natural, OneOrMore, Positive, Settings
+from deflect.settings.reading import hint, read
+
+
+def _known(name: str) -> str:
+    if not is_method(name):
+        raise ValueError(f"unknown method {name!r}{hint(name, [*METHODS, 'peft:NAME'])}")
+    return name
+
+
+#: The name of a method. Which methods the ``peft`` library has is known only when it is imported, for a run.
+Method = Annotated[
+    str,
+    AfterValidator(_known),
+    WithJsonSchema({"anyOf": [{"enum": list(METHODS)}, {"type": "string", "pattern": f"^{PEFT}$"}]}),
+]
 
 BandUse = Literal["all", "rgb"]
 PatchInit = Literal["repeat", "random", "zero", "tile"]
@@ -143,3 +159,10 @@ CONFIGS: dict[str, type[MethodConfig]] = {
     "vpt": VPTConfig,
     "peft": PeftConfig,
 }
+
+
+def read_settings(method: str, given: Mapping[str, Any], *where: str) -> MethodConfig:
+    """``given`` as settings of ``method``; ``where`` are the keys above it. Raises ConfigError, as `read` does."""
+    family, _, name = method.partition(":")
+    given = {**given, "name": name} if name and isinstance(given, Mapping) else given
+    return read(CONFIGS[family], given, *where)

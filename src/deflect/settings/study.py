@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, StrictBool, create_model, model_validator
+from pydantic import Field, StrictBool, ValidationInfo, create_model, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from deflect.settings import DATASETS, GFM, METHODS, TASKS, Dataset, Method, WandbMode
+from deflect.settings import DATASETS, GFMS, METHODS, PEFT, TASKS, Dataset, WandbMode
 from deflect.settings.fields import Distinct, Name, Natural, OneOrMore, Settings, Share, Some
-from deflect.settings.methods import CONFIGS
+from deflect.settings.methods import CONFIGS, Method, read_settings
+from deflect.settings.own_gfm import OwnGFM
 from deflect.settings.pretraining import PretrainSettings
-from deflect.settings.reading import read
+from deflect.settings.reading import hint
 from deflect.settings.simulation import Simulation
 from deflect.settings.training import TrainSettings
 from deflect.settings.tuning import Tuning
 
 #: End of the names of runs with settings that a search chose.
 TUNED = "+tuned"
-VariantName = Annotated[str, Field(pattern=r"^[a-z_]+\+[a-z0-9_=.]+$")]
+VariantName = Annotated[str, Field(pattern=rf"^([a-z_]+|{PEFT})\+[a-z0-9_=.]+$")]
 
 
 class Variant(Settings):
@@ -37,7 +39,7 @@ class Variant(Settings):
 
     @model_validator(mode="after")
     def _settings_fit_the_method(self) -> Variant:
-        read(CONFIGS[self.method], self.settings, "settings")
+        read_settings(self.method, self.settings, "settings")
         return self
 
 
@@ -45,7 +47,7 @@ class Variants(Settings):
     """Runs in addition to the main grid, and the part of the study on which they run."""
 
     datasets: Distinct[Name] = Field(default=(), description="A part of the study's datasets.")
-    gfms: Distinct[GFM] = Field(default=(), description="A part of its GFMs.")
+    gfms: Distinct[Name] = Field(default=(), description="A part of its GFMs.")
     seeds: OneOrMore[Natural] | None = Field(default=None, description="By default those of the study.")
     settings: dict[VariantName, Variant] = Field(
         default_factory=dict, description="By name: the method, `+` and what differs, e.g. `deflect+no_indices`."
@@ -70,9 +72,12 @@ class PublishedSizes(Settings):
 class StudySettings(Settings):
     data: Literal["simulated", "real"] = Field(description="Files that the simulator writes, or published files.")
     datasets: OneOrMore[Name] = Field(description="Datasets of the catalog, or your own under data/raw/.")
-    gfms: OneOrMore[GFM] = Field(description="GFMs that are adapted.")
+    own_gfms: dict[Name, OwnGFM] = Field(
+        default_factory=dict, description="GFMs of your own by name; see docs/gfms.md."
+    )
+    gfms: OneOrMore[Name] = Field(description=f"GFMs that are adapted: {', '.join(GFMS)}, or those of `own_gfms`.")
     gfm_size: Literal["mini", "full"] = Field(description="Mini GFMs are pretrained here, full ones fetched.")
-    methods: OneOrMore[Method] = Field(description="Methods that adapt them.")
+    methods: OneOrMore[Method] = Field(description="Methods that adapt them; `peft:NAME` is one of the `peft` library.")
     seeds: OneOrMore[Natural] = Field(description="Every run is repeated with each seed.")
     share_process: StrictBool = Field(description="One job per method (many short runs), or one per run (a cluster).")
     training: dict[str, Annotated[dict[str, Any], Some(TrainSettings)]] = Field(
@@ -110,6 +115,25 @@ class StudySettings(Settings):
     tuning: Tuning | SkipJsonSchema[None] = Field(
         default=None, description="A search for learning rate and rank on the datasets and GFMs of `variants`."
     )
+
+    @field_validator("own_gfms")
+    @classmethod
+    def _names_are_free(cls, own: dict[str, OwnGFM], info: ValidationInfo) -> dict[str, OwnGFM]:
+        if taken := sorted(own.keys() & {*GFMS, *info.data.get("datasets", ())}):
+            raise ValueError(f"{taken[0]!r} is the name of a published GFM or of a dataset; choose another")
+        titles = [gfm.title or gfm.timm for gfm in own.values()]
+        if double := [title for title in titles if titles.count(title) > 1]:
+            raise ValueError(f"several have the title {double[0]!r}; give each a `title` of its own")
+        return own
+
+    @field_validator("gfms")
+    @classmethod
+    def _known_gfms(cls, gfms: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = (*GFMS, *info.data.get("own_gfms", ()))
+        if unknown := [name for name in gfms if name not in known]:
+            near = hint(unknown[0], known)
+            raise ValueError(f"unknown GFM {unknown[0]!r}{near} (one of your own needs an entry in own_gfms)")
+        return gfms
 
     @model_validator(mode="after")
     def _every_task_has_training(self) -> StudySettings:
@@ -172,7 +196,7 @@ class Study(StudySettings):
     def few_labels(self) -> dict[str, Variant]:
         """Every method with each of the `label_fractions` below 1."""
         return {
-            f"{method}+labels={fraction}": Variant(method=method, training={"label_fraction": fraction})  # type: ignore[arg-type]
+            f"{method}+labels={fraction}": Variant(method=method, training={"label_fraction": fraction})
             for fraction in self.label_fractions
             if fraction < 1
             for method in self.methods
@@ -221,8 +245,8 @@ class Study(StudySettings):
         return Path("weights") / self.name / f"{gfm}.safetensors"
 
     def size_of(self, gfm: str) -> str:
-        """The published size that `weights` names, else ``gfm_size``."""
-        return self.weights.get(gfm, self.gfm_size)
+        """``own`` for a GFM of the user; else the published size that `weights` names, else ``gfm_size``."""
+        return "own" if gfm in self.own_gfms else self.weights.get(gfm, self.gfm_size)
 
     @property
     def results(self) -> Path:
@@ -251,9 +275,22 @@ class Wandb(Settings):
     entity: str | None = Field(default=None, description="Team or user; by default your own.")
 
 
+class _OfPeft(Settings):
+    @model_validator(mode="before")
+    @classmethod
+    def _check_those_of_peft(cls, given: Any) -> Any:
+        """Their names are not known here, so they are no fields."""
+        if not isinstance(given, dict):
+            return given
+        names = [name for name in given if re.fullmatch(PEFT, str(name))]
+        for name in names:
+            read_settings(name, given[name], name)
+        return {name: settings for name, settings in given.items() if name not in names}
+
+
 #: The settings of each method of a study.
 Methods: Any = create_model(  # type: ignore[call-overload]
-    "Methods", __base__=Settings, **{name: (CONFIGS[name], CONFIGS[name]()) for name in METHODS}
+    "Methods", __base__=_OfPeft, **{name: (CONFIGS[name], CONFIGS[name]()) for name in METHODS}
 )
 
 
@@ -280,6 +317,6 @@ class Config:
 
     def method(self, name: str) -> Variant:
         """The method of a method's or additional run's name, with all its settings."""
-        variant = self.study.additional().get(name) or Variant(method=name)  # type: ignore[arg-type]
+        variant = self.study.additional().get(name) or Variant(method=name)
         settings = self.methods.get(variant.method, {}) | variant.settings
         return Variant(method=variant.method, settings=settings, training=variant.training)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from deflect.settings import Method
 from deflect.settings.fields import SHOULD, Count, Distinct, Natural, OneOrMore, Positive, Settings
+from deflect.settings.methods import Method
 
 
 def _rising(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -103,8 +103,14 @@ def load_run(folder: Path | str, weights: Path | None = None, device: str = "aut
         ModelError: the run kept no weights, those of the GFM are not the record's, or the head is damaged.
         DataError, FileNotFoundError: the run has not finished or its folder is damaged.
     """
-    folder = Path(folder)
-    record = read_record(folder)
+    record = read_record(Path(folder))
+    if weights is None and record["paths"]["weights"]:
+        weights = Path(record["paths"]["weights"])
+    return rebuild(Path(folder), record, weights, device)
+
+
+def rebuild(folder: Path, record: dict[str, Any], weights: Path | None, device: str = "auto") -> TrainedModel:
+    """The model of a ``record`` and the files in ``folder``, as `load_run`; ``weights`` is None for random ones."""
     if not (folder / HEAD).is_file():
         raise ModelError(
             f"{folder}: kept no weights; train it again with `keep_weights: all` in the study, or name a run of its "
@@ -113,7 +119,6 @@ def load_run(folder: Path | str, weights: Path | None = None, device: str = "aut
     if "images" not in record:
         raise ModelError(f"{folder}: the record of an older version, without the entry images; {REMEDY}")
     head = run_file(folder, HEAD, record)
-    weights = weights or (record["paths"]["weights"] and Path(record["paths"]["weights"]))
     check_recorded(weights, "weights", record["weights"]["sha256"], weights_sha256(weights))
     images = ImageCard.from_dict(record["images"])
     settings = TrainSettings.from_dict(record["settings"]["training"])

@@ -12,8 +12,10 @@ from functools import partial
 from deflect.data.store import Store
 from deflect.errors import ConfigError, DeflectError, one_line
 from deflect.files import sha256_json
+from deflect.gfms.own import card_in
 from deflect.settings.study import Config, RunName
 from deflect.training.context import world_size
+from deflect.training.model import fitted
 from deflect.training.run import train
 from deflect.training.search import Search
 from deflect.training.spec import RunSpec
@@ -144,7 +146,7 @@ def _spec(config: Config, run: RunName, device: str, threads: int) -> RunSpec:
         weights=study.gfm_weights(run.gfm),
         out=study.run(*run),
         method_settings=method.settings,
-        training=study.training_of(run.dataset, task, method.training),
+        training=fitted(study.training_of(run.dataset, task, method.training), card_in(study, run.gfm)),
         gfm_size=study.size_of(run.gfm),
         device=device,
         threads=threads,

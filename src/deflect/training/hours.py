@@ -16,15 +16,16 @@ import torch
 from deflect.bands import BandStatistics
 from deflect.data.card import CARD, StoreCard, read_card
 from deflect.data.catalog import AS_PUBLISHED, dataset_sheet
-from deflect.gfms import CARDS, build
+from deflect.gfms import GFMCard, build
+from deflect.gfms.own import card_in
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.model import DeflectedGFM
-from deflect.methods.report import published_model
+from deflect.methods.report import model_of
 from deflect.settings import DATASETS
 from deflect.settings.study import Config, RunName, Study
 from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
-from deflect.training.model import FEATURE_BYTES, build_model, is_cut
+from deflect.training.model import FEATURE_BYTES, build_model, fitted, is_cut
 from deflect.training.scoring import window_origins
 from deflect.training.timing import Cost, cost_class, power, time_head, time_model
 
@@ -68,17 +69,17 @@ class Estimate:
 
     def _cost(self, dataset: str, gfm: str, name: str) -> RunCost:
         card, method = self.cards[dataset], self.config.method(name)
-        settings = self.config.study.training_of(dataset, card.task, method.training)
-        size = self.config.study.size_of(gfm)
-        bare = _bare(method.method, json.dumps(method.settings), gfm, size)
-        whole = self._model(gfm, size, bare, method.method, method.settings, settings)
-        head, width = self._head(gfm, size, card, settings)
-        linear = self._head(gfm, size, self._any("classification"), settings)[0]
+        vit = card_in(self.config.study, gfm)
+        settings = fitted(self.config.study.training_of(dataset, card.task, method.training), vit)
+        bare = _bare(method.method, json.dumps(method.settings), vit)
+        whole = self._model(vit, bare, method.method, method.settings, settings)
+        head, width = self._head(vit, card, settings)
+        linear = self._head(vit, self._any("classification"), settings)[0]
         n = {split: facts["n"] for split, facts in card.splits.items()}
         windows = len(window_origins(card.image_size, settings.image_size)) ** 2 if is_cut(card, settings) else 1
         tuned = sum(p.numel() for p in bare.parameters() if p.requires_grad)
 
-        deeper = CARDS[gfm, size].architecture["depth"] / self._depth(gfm, size)
+        deeper = vit.architecture["depth"] / self._depth(vit)
         encode_train = deeper * max(whole.gradients - linear.gradients, 0)
         encode = deeper * max(whole.predict - linear.predict, 0)
         update = deeper * max(whole.update - linear.update, 0) + head.update
@@ -102,27 +103,27 @@ class Estimate:
         return RunCost(features + training + validation + test, memory, settings.epochs * n["train"])
 
     def _model(
-        self, gfm: str, size: str, bare: AdaptedGFM, method: str, options: dict[str, Any], settings: TrainSettings
+        self, vit: GFMCard, bare: AdaptedGFM, method: str, options: dict[str, Any], settings: TrainSettings
     ) -> Cost:
         """The cost of a method of this class, with the linear head."""
         timed = _timed(settings)
-        key = (gfm, timed, cost_class(bare))
+        key = (vit, timed, cost_class(bare))
         if key not in self.models:
-            self.told(f"{gfm} {method}")
+            self.told(f"{vit.name} {method}")
             card, context = self._any("classification"), Context(timed, device=self.device)
             options = {name: value for name, value in options.items() if name != "blocks"}  # it has not all of them
-            model = build_model(self._gfm(gfm, size, timed), method, options, card, context)
+            model = build_model(self._gfm(vit, timed), method, options, card, context)
             self.models[key] = time_model(model, card, context)
         return self.models[key]
 
-    def _head(self, gfm: str, size: str, card: StoreCard, settings: TrainSettings) -> tuple[Cost, float]:
+    def _head(self, vit: GFMCard, card: StoreCard, settings: TrainSettings) -> tuple[Cost, float]:
         """The cost of a task's head, and bytes of its input per image."""
         timed = _timed(settings)
-        key = (gfm, timed, card.task)
+        key = (vit, timed, card.task)
         if key not in self.heads:
-            self.told(f"{gfm} {card.task}")
+            self.told(f"{vit.name} {card.task}")
             context = Context(timed, device=self.device)
-            model = build_model(self._gfm(gfm, size, timed), "frozen", {}, card, context)
+            model = build_model(self._gfm(vit, timed), "frozen", {}, card, context)
             self.heads[key] = time_head(model, card, context)
         return self.heads[key]
 
@@ -131,18 +132,17 @@ class Estimate:
         card = next(iter(self.cards.values()))
         return StoreCard(**(vars(card) | {"task": task}))
 
-    def _gfm(self, gfm: str, size: str, settings: TrainSettings) -> Any:
+    def _gfm(self, vit: GFMCard, settings: TrainSettings) -> Any:
         """The GFM with random weights; only the last one is kept."""
-        key = (gfm, size, settings.image_size)
+        key = (vit, settings.image_size)
         if self.last[0] != key:
-            card = CARDS[gfm, size]
-            architecture = card.architecture | {"depth": self._depth(gfm, size)}
-            self.last = (key, build(replace(card, architecture=architecture), settings.image_size))
+            architecture = vit.architecture | {"depth": self._depth(vit)}
+            self.last = (key, build(replace(vit, architecture=architecture), settings.image_size))
         return self.last[1]
 
-    def _depth(self, gfm: str, size: str) -> int:
+    def _depth(self, vit: GFMCard) -> int:
         """Blocks of the GFM that is timed."""
-        depth = CARDS[gfm, size].architecture["depth"]
+        depth = vit.architecture["depth"]
         return min(depth, BLOCKS) if self.device.type == "cpu" else depth
 
 
@@ -184,6 +184,6 @@ def _timed(settings: TrainSettings) -> TrainSettings:
 
 
 @cache
-def _bare(method: str, settings: str, gfm: str, size: str) -> AdaptedGFM:
+def _bare(method: str, settings: str, vit: GFMCard) -> AdaptedGFM:
     """The adapted GFM without memory; ``settings`` are JSON, because the cache compares them."""
-    return published_model(method, json.loads(settings), gfm, size=size)
+    return model_of(vit, method, json.loads(settings))

@@ -16,7 +16,8 @@ from torchvision.transforms.functional import center_crop
 from deflect.data.card import ImageCard
 from deflect.data.store import Split, StoreCard
 from deflect.errors import DeflectError
-from deflect.gfms import load_gfm
+from deflect.gfms import GFMCard, load_gfm
+from deflect.gfms.card import near_size
 from deflect.heads import LinearHead, UPerNet
 from deflect.methods import AdaptedGFM, adapt_as, method_config
 from deflect.methods.inputs import RGBInput
@@ -73,6 +74,12 @@ class TaskModel(nn.Module):
         self.load_state_dict(dict(state), strict=False)
 
 
+def fitted(settings: TrainSettings, gfm: GFMCard) -> TrainSettings:
+    """The settings with the image size nearest to theirs that the GFM's patches divide."""
+    size = near_size(settings.image_size, gfm.architecture["patch_size"])
+    return settings.model_copy(update={"image_size": size})
+
+
 def input_gsd(card: ImageCard, settings: TrainSettings) -> float:
     """Metres per pixel of the model's input: larger segmentation images are cut, all others are resized."""
     if settings.gsd is not None:
@@ -116,9 +123,18 @@ def build_model(
 
 
 def with_head(adapted: AdaptedGFM, card: ImageCard, context: Context) -> TaskModel:
-    """Add the head of the task to the features of an adapted GFM at the paper's depths."""
-    head = build_head(card.task, adapted, len(card.classes), context.settings)
-    return TaskModel(adapted, head, adapted.taps(card.task)).to(context.device)
+    """Add the head of a dataset's task, on the run's device."""
+    return add_head(adapted, card.task, len(card.classes), context.settings).to(context.device)
+
+
+def add_head(adapted: AdaptedGFM, task: str, num_classes: int, settings: TrainSettings | None = None) -> TaskModel:
+    """An adapted GFM with the head of a task on its features at the paper's depths.
+
+    Args:
+        task: "classification" (a linear head, logits (B, K)) or "segmentation" (UPerNet, logits (B, K, H, W)).
+        settings: `head_init`, `upernet_channels` and `dropout` of the head, by default those of the paper's protocol.
+    """
+    return TaskModel(adapted, build_head(task, adapted, num_classes, settings or TrainSettings()), adapted.taps(task))
 
 
 def build_head(task: str, adapted: AdaptedGFM, num_classes: int, settings: TrainSettings) -> LinearHead | UPerNet:

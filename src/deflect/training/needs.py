@@ -9,10 +9,12 @@ import torch
 
 from deflect.data.catalog import DatasetSheet, dataset_sheet
 from deflect.data.disk import human
+from deflect.gfms import GFMCard
+from deflect.gfms.own import card_in
 from deflect.methods import AdaptedGFM, parameter_report
-from deflect.methods.report import published_model, published_report
+from deflect.methods.report import model_of
 from deflect.settings import DATASETS
-from deflect.settings.study import Config, RunName
+from deflect.settings.study import Config, RunName, Study
 from deflect.settings.training import TrainSettings
 from deflect.training.model import build_head
 
@@ -28,12 +30,12 @@ def disk_needs(config: Config) -> dict[str, int]:
     """
     study = config.study
     sheets = {name: dataset_sheet(name) for name in study.datasets if name in DATASETS and not study.simulated}
-    sizes = {gfm: gfm_bytes(gfm, study.size_of(gfm)) for gfm in study.gfms}
+    sizes = {gfm: gfm_bytes(card_in(study, gfm)) for gfm in study.gfms}
     return {
         "downloads and unpacked files": sum(map(raw_bytes, sheets.values())),
         "prepared data": sum(map(store_bytes, sheets.values())),
-        # the converted file, and the download, which holds a decoder or a teacher as well
-        "weights of the GFMs": sum(sizes.values()) * (1 if study.gfm_size == "mini" else 3),
+        # the converted file, and the download, which holds a decoder or a teacher as well if it is a published one
+        "weights of the GFMs": sum(size * (1 + _downloads(study, gfm)) for gfm, size in sizes.items()),
         "runs": sum(_run_bytes(config, sheets[run.dataset], run) for run in study.runs() if run.dataset in sheets),
         "checkpoint of the largest run": 4 * max(sizes.values()) if "full" in study.methods and sheets else 0,
     }
@@ -43,15 +45,23 @@ def download_bytes(config: Config) -> tuple[int, int]:
     """Bytes of the archives and of the weights to download; an archive of unpublished size counts as unpacked."""
     study = config.study
     sources = [dataset_sheet(name).source for name in study.datasets if name in DATASETS and not study.simulated]
-    weights = sum(2 * gfm_bytes(gfm, study.size_of(gfm)) for gfm in study.gfms if study.gfm_size != "mini")
+    weights = sum(_downloads(study, gfm) * gfm_bytes(card_in(study, gfm)) for gfm in study.gfms)
     return sum(source.bytes or source.unpacked_bytes or 0 for source in sources), weights
+
+
+def _downloads(study: Study, gfm: str) -> int:
+    """The size of a GFM's download, as a multiple of its weights."""
+    if own := study.own_gfms.get(gfm):
+        return int(own.from_hub)
+    return 0 if study.gfm_size == "mini" else 2
 
 
 def needs_line(config: Config) -> str:
     """The disk space in words."""
-    if config.study.simulated:
-        return f"study {config.study.name}, on simulated data, takes less than 1 GB"
     needs = disk_needs(config)
+    if config.study.simulated:
+        own = f" besides {human(sum(needs.values()))} of weights" if config.study.own_gfms else ""
+        return f"study {config.study.name}, on simulated data, takes less than 1 GB{own}"
     parts = ", ".join(f"{what} {human(size)}" for what, size in needs.items() if size)
     return f"study {config.study.name} takes about {human(sum(needs.values()))} ({parts})"
 
@@ -69,13 +79,13 @@ def store_bytes(sheet: DatasetSheet) -> int:
 
 
 @cache
-def gfm_bytes(gfm: str, size: str) -> int:
-    return FLOAT * published_report("frozen", {}, gfm, size=size).gfm_params
+def gfm_bytes(card: GFMCard) -> int:
+    return FLOAT * model_of(card, "frozen", {}).gfm_params
 
 
 def _run_bytes(config: Config, sheet: DatasetSheet, run: RunName) -> int:
-    study, method, size = config.study, config.method(run.method), config.study.size_of(run.gfm)
-    adapted = _adapted(run.gfm, size, method.method, json.dumps(method.settings))
+    study, method = config.study, config.method(run.method)
+    adapted = _adapted(card_in(study, run.gfm), method.method, json.dumps(method.settings))
     numbers = 0
     if study.keeps_weights(run.seed) or method.method == "deflect":
         numbers += parameter_report(adapted).tuned_params
@@ -87,9 +97,9 @@ def _run_bytes(config: Config, sheet: DatasetSheet, run: RunName) -> int:
 
 
 @cache
-def _adapted(gfm: str, size: str, method: str, settings: str) -> AdaptedGFM:
+def _adapted(card: GFMCard, method: str, settings: str) -> AdaptedGFM:
     """``settings`` are JSON, because the cache compares them."""
-    return published_model(method, json.loads(settings), gfm, size=size)
+    return model_of(card, method, json.loads(settings))
 
 
 @cache

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deflect.fingerprint import code_sha256
+from deflect.gfms.weights import read_card
 from deflect.settings.training import TrainSettings
 from deflect.training.provenance import packages, weights_sha256
 
@@ -20,7 +21,7 @@ class RunSpec:
         out: folder of this run, e.g. ``results/mini/runs/so2sat/scale_mae/lora/seed0``.
         method_settings: the method's settings that differ from its defaults.
         weights: safetensors of the GFM; None starts from random weights.
-        gfm_size: "full", "mini" or another published size.
+        gfm_size: "full", "mini", another published size, or "own".
         variant: name of this variant of the method, "" for the method itself.
         part: the part of the study, "main" or one of ``Study.parts``.
         search: for the record, the search that chose the settings; see `deflect.training.search`.
@@ -69,6 +70,7 @@ class RunSpec:
             "search": self.search,
             "store": store_sha256,
             "weights": weights_sha256(self.weights),
+            "gfm": read_card(self.weights).facts() if self.weights else None,
             "code": code_sha256("train"),
             "packages": {name: installed[name] for name in ("torch", "timm")},
         }

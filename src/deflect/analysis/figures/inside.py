@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deflect.analysis.figures.style import PAGE, canvas, empty, folded, heatmap, provenance, styled
-from deflect.analysis.looks import ordered, title
+from deflect.analysis.looks import ordered
 from deflect.analysis.records import StudyRuns, run_arrays
 from deflect.record import DEFLECTION
 
@@ -52,11 +53,11 @@ def inside_deflect(study: StudyRuns) -> Figure:
     if table.empty:
         return empty(figure, "No DEFLECT run has a deflection.npz.")
     for dataset, *panels in zip(datasets, *grid, strict=True):
-        for gfm, (colour, marker) in zip(gfms, _GFM_LINES, strict=False):
+        for gfm, (colour, marker) in zip(gfms, itertools.cycle(_GFM_LINES), strict=False):
             mine = table[(table.dataset == dataset) & (table.gfm == gfm)]
             for axes, measure in zip(panels, ("angle", "length"), strict=True) if len(mine) else ():
                 band = by_block(mine, measure)
-                axes.plot(band.index, band["mean"], color=colour, marker=marker, ms=3, lw=1, label=title(gfm))
+                axes.plot(band.index, band["mean"], color=colour, marker=marker, ms=3, lw=1, label=study.title(gfm))
                 axes.fill_between(band.index, band["low"], band["high"], color=colour, alpha=0.15, lw=0)
         panels[0].set_title(folded(study.title(dataset)))
         panels[1].set_xlabel("block")
@@ -68,7 +69,7 @@ def inside_deflect(study: StudyRuns) -> Figure:
     length.set_ylim(min(low, 0.9), max(high, 1.1))  # else a constant 1 would show rounding errors
     angle.set_ylim(bottom=0)
     lines = {line.get_label(): line for axes in grid[0] for line in axes.lines}
-    figure.legend(handles=[lines[title(gfm)] for gfm in gfms], loc="outside upper center", ncols=len(gfms))
+    figure.legend(handles=[lines[study.title(gfm)] for gfm in gfms], loc="outside upper center", ncols=len(gfms))
     return figure
 
 
@@ -89,9 +90,9 @@ def inside_deflect_classes(study: StudyRuns, gfm: str) -> Figure:
     shown = [by_class[dataset].unstack("block", sort=False) for dataset in datasets]
     rows = [max(len(angles), 3) for angles in shown] or [3]
     figure = Figure(figsize=(PAGE / 2 + 0.6, 0.125 * sum(rows) + 0.42 * len(rows) + 0.6), layout="constrained")
-    provenance(figure, study, title(gfm), "angle in degrees")
+    provenance(figure, study, study.title(gfm), "angle in degrees")
     if table.empty:
-        return empty(figure, f"No DEFLECT run on {title(gfm)} has a deflection.npz.")
+        return empty(figure, f"No DEFLECT run on {study.title(gfm)} has a deflection.npz.")
     grid = figure.subplots(len(datasets), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
     top = max(float(angles.max().max()) for angles in shown)
     for axes, dataset, angles in zip(grid, datasets, shown, strict=True):

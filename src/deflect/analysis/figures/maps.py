@@ -66,7 +66,7 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
     runs = study.main.query("dataset == @dataset and gfm == @gfm").sort_values("seed").drop_duplicates("method")
     figure = Figure(figsize=(PAGE, 1), layout="constrained")
     if runs.empty:
-        return empty(figure, f"No run on {study.title(dataset)} with {title(gfm)}.")
+        return empty(figure, f"No run on {study.title(dataset)} with {study.title(gfm)}.")
     found = {row.method: load_samples(row.folder, row.record) for row in runs.itertuples()}
     methods = ordered(found)
     first = found[methods[0]]
@@ -102,7 +102,7 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
     if study.main.seed.nunique() > 1:
         notes.append(f"shown: seed {', '.join(map(str, sorted(set(runs.seed))))}")
     notes.append(missing(set(study.main.method) - set(methods)))
-    provenance(figure, study, study.title(dataset), title(gfm), *notes)
+    provenance(figure, study, study.title(dataset), study.title(gfm), *notes)
     return figure
 
 

@@ -111,8 +111,8 @@ def folded(title: str, width: int = 16) -> str:
     return "\n".join(textwrap.wrap(title, width, max_lines=3, placeholder="…"))
 
 
-#: Markers in drawing order, so that marks at the same place all remain visible.
-_ON_TOP = "Dsop>vP^X*"
+#: Markers in drawing order, so that marks at the same place all remain visible; others lie below.
+_ON_TOP = "Dhsop>vP^X*"
 
 
 def point(axes: Axes, x: float, row: Any) -> None:
@@ -120,7 +120,7 @@ def point(axes: Axes, x: float, row: Any) -> None:
     style = look(row.method)
     size = 8.5 if style.marker == "*" else 5.5
     mark: Any = {"marker": style.marker, "markersize": size, "markeredgecolor": "white", "markeredgewidth": 0.5}
-    order = 5 + _ON_TOP.index(style.marker) / 10
+    order = 5 + _ON_TOP.find(style.marker) / 10
     interval: Any = {"yerr": row.ci95 if row.n > 1 else None, "elinewidth": 0.9, "capsize": 2}
     axes.errorbar(x, row.mean, **interval, **mark, color=style.colour, linestyle="none", zorder=order)
 

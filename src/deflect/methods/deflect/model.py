@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from deflect.errors import ModelError
+from deflect.gfms.vit import ViT
+from deflect.methods.blocks import PreNorm, Ropes, attend, frozen_qkv, residuals, run
 from deflect.methods.deflect.deflection import angle, keep_length, length, length_penalty
-from deflect.methods.deflect.uatt import UntangledAttention, attend, frozen_qkv
+from deflect.methods.deflect.uatt import UntangledAttention
 from deflect.methods.deflect.upe import UntangledPatchEmbedding
 from deflect.methods.described import DescribedGFM
 from deflect.methods.descriptors import Descriptors
@@ -24,11 +24,13 @@ from deflect.settings.methods import DeflectConfig
 class Carried:
     """Data that one forward pass hands from block to block.
 
+    ropes: rotary positions of every block.
     spectral: down-projected spectral tokens (B * (P+L), 3r) by block.
     penalties: soft constraint of every displacement.
     record: None, or pairs of (update, frozen update), each (B, P+L, D).
     """
 
+    ropes: Ropes = ()
     spectral: dict[int, Tensor] = field(default_factory=dict)
     penalties: list[Tensor] = field(default_factory=list)
     record: list[tuple[Tensor, Tensor]] | None = None
@@ -39,24 +41,26 @@ class DeflectedGFM(DescribedGFM):
 
     config: DeflectConfig
 
-    def __init__(self, gfm: VisionTransformer, *args: Any) -> None:
+    def __init__(self, gfm: ViT, *args: Any) -> None:
         super().__init__(gfm, *args)
         config, bands = self.config, self.spectral_channels.inner
         self.upe = UntangledPatchEmbedding(bands, self.embed_dim, self.patch_size, self.num_prefix_tokens, config)
         self.uatt = nn.ModuleDict()
+        self.residuals: dict[int, PreNorm] = {}
         if config.attention:
             blocks = sorted(range(self.depth) if config.blocks == "all" else config.blocks)
             if outside := [index for index in blocks if index >= self.depth]:
                 raise ModelError(f"blocks: expected numbers from 0 to {self.depth - 1}, found {outside}")
             for index in blocks:
-                attn = _checked_attention(index, gfm.blocks[index])
+                self.residuals[index] = _residuals(index, gfm.blocks[index])
+                attn: Any = gfm.blocks[index].attn
                 scale = (2 * attn.head_dim) ** -0.5 if config.scale == "2d" else None
                 self.uatt[str(index)] = UntangledAttention(
-                    self.embed_dim, attn.attn_dim, config.rank, config.init_std, scale
+                    self.embed_dim, attn.num_heads * attn.head_dim, config.rank, config.init_std, scale
                 )
         else:
             self.gate = nn.Parameter(torch.zeros(self.embed_dim))
-        if not isinstance(gfm.patch_drop, nn.Identity):
+        if not isinstance(gfm.patch_drop, nn.Identity | None):
             raise ModelError("deflect: this GFM drops patches; expected patch_drop_rate=0")
         self._penalties: list[Tensor] = []
 
@@ -71,7 +75,7 @@ class DeflectedGFM(DescribedGFM):
 
     def _enter(self, image: Tensor, carried: Carried) -> Tensor:
         """Run the spectral path into ``carried``; returns the input tokens of the first block."""
-        spatial = self.spatial_tokens(image)
+        spatial, carried.ropes = self.enter(image)
         spectral = self.upe(self.spectral_channels(image), spatial)
         if not self.config.attention:
             return self._constrain(spatial + self.gate * spectral, spatial, None, carried).to(spatial.dtype)
@@ -82,34 +86,30 @@ class DeflectedGFM(DescribedGFM):
         return spatial
 
     def block(self, index: int, tokens: Tensor, carried: Carried) -> Tensor:
-        """A block of timm, or a ``PostNormBlock``, whose attention is deflected."""
-        block: Any = self.gfm.blocks[index]
+        """A block of the GFM, whose attention is deflected."""
+        block = self.gfm.blocks[index]
         if index not in carried.spectral:
-            return block(tokens)
-        post_norm = getattr(block, "post_norm", False)
-        update = self._update(index, tokens if post_norm else block.norm1(tokens), tokens, carried).to(tokens.dtype)
-        tokens = tokens + block.drop_path1(block.attn.proj_drop(update))
-        if post_norm:
-            tokens = block.norm1(tokens)
-            return block.norm2(tokens + block.drop_path2(block.ls2(block.mlp(tokens))))
-        return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+            return run(block, tokens, carried.ropes[index])
+        attended = self.residuals[index].attended(block, tokens)
+        update = self._update(index, attended, tokens, carried).to(tokens.dtype)
+        return self.residuals[index].add(block, tokens, update)
 
     def _update(self, index: int, tokens: Tensor, embedding: Tensor, carried: Carried) -> Tensor:
         """The deflected displacement of ``embedding`` by block ``index``, whose attention has the input ``tokens``.
 
         All are (B, P+L, D).
         """
-        attn: Any = self.gfm.blocks[index].attn
-        scale: Any = self.gfm.blocks[index].ls1  # lengths are compared after LayerScale
+        block: Any = self.gfm.blocks[index]
+        attn, rope, displacement = block.attn, carried.ropes[index], self.residuals[index].displacement
         uatt = cast(UntangledAttention, self.uatt[str(index)])
         qkv = frozen_qkv(attn, tokens)
         frozen = None
         if self._needs_length or carried.record is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.length_gradient):
-                frozen = scale(attend(attn, qkv, tokens, uatt.scale))
+                frozen = displacement(block, attend(attn, qkv, tokens, rope, uatt.scale))
             if self.config.length_gradient:
                 qkv = qkv.clone()  # the backward pass of ``frozen`` needs the original
-        delta = scale(uatt(attn, qkv, tokens, carried.spectral[index]))
+        delta = displacement(block, uatt(attn, qkv, tokens, carried.spectral[index], rope))
         return delta if frozen is None else self._constrain(delta, frozen, embedding, carried)
 
     @property
@@ -158,17 +158,13 @@ class DeflectedGFM(DescribedGFM):
         return {"angle": angles[..., self.num_prefix_tokens :], "length": lengths[..., self.num_prefix_tokens :]}
 
 
-def _checked_attention(index: int, block: nn.Module) -> Attention:
-    """The attention of ``block``. Both must run as timm's, or as ``PostNormBlock``, which this module repeats."""
-    attn = getattr(block, "attn", None)
-    known = isinstance(block, Block) and (_runs_as(block, Block) or getattr(block, "post_norm", False))
-    if not known or not isinstance(attn, Attention) or not _runs_as(attn, Attention):
+def _residuals(index: int, block: nn.Module) -> PreNorm:
+    """How ``block`` adds. It and its attention must run as timm's, or as ``PostNormBlock``."""
+    found = residuals(block)
+    if found is None:
         raise ModelError(
-            f"deflect: block {index} is a {type(block).__name__} with {type(attn).__name__}; expected timm's "
-            "Block with its Attention, forward passes not overridden. Set attention=False, or leave it out of blocks"
+            f"deflect: block {index} is a {type(block).__name__} with {type(getattr(block, 'attn', None)).__name__}; "
+            "expected timm's Block or EvaBlock with its Attention, forward passes not overridden. Set attention=False, "
+            "or leave it out of blocks"
         )
-    return attn
-
-
-def _runs_as(module: nn.Module, cls: type[nn.Module]) -> bool:
-    return type(module).forward is cls.forward and "forward" not in vars(module)
+    return found

@@ -1,0 +1,205 @@
+"""README.md of a shared model: a model card with the metadata of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deflect.analysis.render import pipe_table, plain, share
+from deflect.data.catalog import DATASETS
+from deflect.gfms.vit import card_of
+from deflect.trained.hub_metadata import METRICS, dataset_title, metadata
+from deflect.trained.model import TrainedModel
+
+
+def model_card(model: TrainedModel, name: str, address: str, example: str, with_gfm: bool) -> str:
+    """The text of README.md.
+
+    Args:
+        name: of the model.
+        address: what ``deflect.load`` takes.
+        example: where the example image is from.
+        with_gfm: whether the folder has the weights of the GFM.
+    """
+    sections = {
+        f"# {plain(name)}": about(model),
+        "## Use": usage(model, address, example, with_gfm),
+        "## Scores": scores(model),
+        "## Images": images(model),
+        "## Classes": classes(model),
+        "## Method": method(model),
+        "## Licences": licences(model),
+        "## Limits": limits(model),
+    }
+    text = "\n\n".join(f"{heading}\n\n{body.strip()}" for heading, body in sections.items())
+    return f"---\n{metadata(model, name)}\n---\n\n{text}\n"
+
+
+def about(model: TrainedModel) -> str:
+    record, card = model.record, model.images
+    what = {"classification": "classifies images", "segmentation": "classifies every pixel of images"}[record["task"]]
+    text = (
+        f"This model {what} of {len(card.bands)} bands ({plain(card.bands.sensor)}) into {len(card.classes)} classes. "
+        f"It is {plain(card_of(model.network.adapted.gfm).title)}, a foundation model (GFM) pretrained on RGB images, "
+        f"adapted to these bands with the method `{record['method']}` (tuned parameters: "
+        f"{share(record['parameters']['tuned_percent'])} of the GFM's) on {dataset_title(record)}, by the library "
+        "deflect, a replication of [DEFLECT](https://arxiv.org/abs/2503.09493)."
+    )
+    if record["simulated"]:
+        text += (
+            "\n\n**It was trained and tested on simulated images.** Its scores say nothing about real ones; use it "
+            "only to try the software."
+        )
+    return text
+
+
+def usage(model: TrainedModel, address: str, example: str, with_gfm: bool) -> str:
+    """How to load it; a test runs this code."""
+    record, images = model.record, model.images
+    logits = "(B, K)" if images.task == "classification" else "(B, K, H, H)"
+    name, size, sha256 = (record["weights"][key] for key in ("name", "size", "sha256"))
+    argument = ""
+    if with_gfm:
+        gfm = "The weights of the frozen GFM are in this folder (`gfm.safetensors`)."
+    elif sha256 is None:
+        gfm = "The frozen GFM has random weights, which are made again from the seed."
+    else:
+        argument = ', weights="FILE"'
+        gfm = "`FILE` has the weights of the frozen GFM, which are not in this folder, and next to it its JSON card: "
+        gfm += f"`{name}` ({size}), sha256 `{sha256}`"
+        published = card_of(model.network.adapted.gfm).sources
+        gfm += f", as `deflect gfm fetch {name}` and `deflect gfm convert {name}` make them." if published else "."
+    return f"""\
+With the Python package `deflect-gfm` (imported as `deflect`, version {record["packages"].get("deflect", "?")}):
+
+```python
+import deflect
+
+model = deflect.load("{address}"{argument})
+logits = model.predict(images)  # reflectance (B, {len(images.bands)}, H, H) -> {logits}, K = {len(images.classes)}
+```
+
+{gfm}
+
+`example.safetensors` has one input and the logits that this model gave for it, to check an installation. The input is
+{example}.
+
+```python
+from safetensors.torch import load_file
+
+example = load_file(model.folder / "example.safetensors")
+difference = (model.predict(example["images"]).cpu() - example["logits"]).abs().max()
+```
+
+On the same processor and version of torch the difference is 0, elsewhere it is rounding. Loading reads JSON and
+safetensors and executes no code of this folder."""
+
+
+def scores(model: TrainedModel) -> str:
+    record, metric = model.record, model.record["score"]["metric"]
+    counts = record["data"]["splits"]
+    rows = [
+        (split, counts[split], *(f"{record['metrics'][split][name]:.3f}" for name in (metric, "accuracy")))
+        for split in ("val", "test")
+    ]
+    text = pipe_table(["split", "images", METRICS[metric][1], "accuracy"], rows, "---:")
+    if ious := record["metrics"]["test"].get("IoU"):
+        found = [(plain(name), "–" if value is None else f"{value:.3f}") for name, value in ious.items()]
+        text += f"\n{pipe_table(['class', 'IoU on test'], found, '---:')}"
+    chosen = f"The weights of epoch {record['best_epoch']} of {record['epochs']}, the best on val"
+    if record["settings"]["training"]["selection"] == "last":
+        chosen = f"The weights of the last of {record['epochs']} epochs"
+    return f"{text}\n{chosen}, were tested once. This is one run with seed {record['seed']}."
+
+
+def images(model: TrainedModel) -> str:
+    card, kind = model.images, "Simulated images" if model.record["simulated"] else "Images"
+    text = f"{kind} of {card.image_size} × {card.image_size} pixels of {card.gsd:g} m, in reflectance from 0 to 1."
+    if (card.scale, card.offset) != (1, 0):
+        value = f"(value {'+' if card.offset > 0 else '−'} {abs(card.offset):g})" if card.offset else "value"
+        text += f" Of the values in the files of the dataset, {value} × {card.scale:g} is reflectance."
+    if card.nodata:
+        text += (
+            f" Values without a measurement ({', '.join(f'{value:g}' for value in card.nodata)}) are 0 in the input."
+        )
+    used = model.record["bands"]
+    header = ["channel", "band", "wavelength (nm)", "width (nm)", "GSD of the sensor (m)", "used"]
+    rows = [
+        (
+            i,
+            plain(band.name),
+            *(f"{fact:g}" for fact in (band.wavelength, band.width, band.gsd)),
+            _yes(band.name in used),
+        )
+        for i, band in enumerate(card.bands)
+    ]
+    return f"{text}\n\n{pipe_table(header, rows)}"
+
+
+def classes(model: TrainedModel) -> str:
+    return pipe_table(["logit", "class"], enumerate(map(plain, model.images.classes)))
+
+
+def method(model: TrainedModel) -> str:
+    record, parameters = model.record, model.record["parameters"]
+    training = record["settings"]["training"]
+    size = training["image_size"]
+    rows = [
+        ("method", f"`{record['method']}`" + f" (variant {plain(record['variant'])})" * bool(record["variant"])),
+        ("parameters of the GFM", f"{parameters['gfm_params']:,}"),
+        ("tuned of them or added", f"{parameters['tuned_params']:,} ({share(parameters['tuned_percent'])})"),
+        ("parameters of the head", f"{parameters['head_params']:,}"),
+        ("input of the network", f"{size} × {size} pixels"),
+        ("epochs", training["epochs"]),
+        ("batch size", training["batch_size"]),
+        ("learning rate", f"{training['lr']:g}"),
+        ("labelled training images", record["data"]["labelled"]),
+        *((f"`{key}`", f"`{_setting(value)}`") for key, value in record["settings"]["method"].items()),
+    ]
+    return f"{pipe_table(['', ''], rows)}\nOther settings, versions of packages and hashes are in `record.json`."
+
+
+def licences(model: TrainedModel) -> str:
+    record, gfm = model.record, card_of(model.network.adapted.gfm)
+    sheet = DATASETS.get(record["dataset"])
+    rows = [("GFM", plain(gfm.title), plain(gfm.licence or "not stated"), plain(gfm.citation))]
+    if record["simulated"]:
+        rows.append(("data", "simulated by deflect", "none needed", ""))
+    elif sheet:
+        rows.append(("data", plain(sheet.title), plain(sheet.licence), plain(sheet.citation)))
+    else:
+        rows.append(("data", plain(record["dataset"]), "not stated", "ask who shared this model"))
+    text = pipe_table(["", "what", "licence", "source"], rows)
+    if "-NC" in gfm.licence:
+        text += f"\n**The licence of the GFM ({gfm.licence}) forbids commercial use**, which holds for this model too."
+    return text
+
+
+def limits(model: TrainedModel) -> str:
+    """What is known to be wrong or untested."""
+    record, card = model.record, model.images
+    notes = [
+        "It is only for the bands above in their order, in reflectance. Other values, such as digital numbers or "
+        f"z-scores, and another GSD than {card.gsd:g} m give wrong predictions.",
+        "It was tested on one split of one dataset, not on other regions, seasons or sensors.",
+        "Softmax of its logits gives no calibrated probabilities.",
+    ]
+    if record["simulated"]:
+        notes.insert(0, "It has seen simulated images only and is not for real ones.")
+    if record["weights"]["sha256"] is None:
+        notes.append("Its GFM has random weights: it was never pretrained.")
+    elif record["weights"]["size"] == "mini":
+        notes.append("Its GFM is a mini model that was pretrained on simulated RGB images, not the published one.")
+    if record["data"]["unchecked"]:
+        notes.append("Sizes and statistics of the data were not compared with the published ones.")
+    labelled, train = record["data"]["labelled"], record["data"]["splits"]["train"]
+    if labelled < train:
+        notes.append(f"It was trained with the labels of {labelled} of {train} images.")
+    return "".join(f"* {note}\n" for note in notes)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _setting(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
