@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler.setFormatter(_Plain())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("timm").setLevel(logging.WARNING)  # it logs every position embedding that it resizes
+    logging.getLogger("rasterio").setLevel(logging.WARNING)  # it logs every error that it raises
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for plugins takes 8 ms
     args.changes = make_usable()
     module, function = args.run.split(".")
@@ -137,7 +138,7 @@ def _add_trained(commands: Any) -> None:
     predict.add_argument("--stride", type=int, metavar="PIXELS", help="classification: pixels between windows")
     for name in ("scale", "offset"):
         text = "(stored + offset) * scale is reflectance; one number, or one per band with commas"
-        predict.add_argument(f"--{name}", type=_numbers, metavar="X,...", help=text)
+        predict.add_argument(f"--{name}", type=numbers, metavar="X,...", help=text)
     predict.add_argument("--any-gsd", action="store_true", help="accept pixels of another size than in training")
     predict.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
@@ -156,7 +157,8 @@ def _add_trained(commands: Any) -> None:
     share.add_argument("--with-gfm", action="store_true", help="include the frozen weights, if their licence allows it")
 
 
-def _numbers(text: str) -> list[float]:
+def numbers(text: str) -> list[float]:
+    """Numbers separated by commas."""
     return [float(number) for number in text.split(",")]
 
 

@@ -29,7 +29,8 @@ class Layers:
     dtype: str
     nodata: float
     encode: Callable[[Tensor], Tensor]  # predictions (K, rows, columns) -> values (bands, rows, columns)
-    colours: tuple[str, ...] = ()  # of the values 0, 1, ...; overviews of coloured maps are not averaged
+    colours: tuple[str, ...] = ()  # of the values 0, 1, ...
+    overviews: str = "average"  # or "nearest", for numbers of classes
 
 
 def write_geotiff(
@@ -66,8 +67,7 @@ def write_geotiff(
                 encoded = encoded[:, : height - top, : width - left]
                 file.write(encoded, window=Window(left, top, *encoded.shape[:0:-1]))
         options = {"compress": "deflate", "bigtiff": "if_safer", "num_threads": "all_cpus"}
-        resampling = "nearest" if layers.colours else "average"
-        copy(rows, folder / "map.tif", driver="COG", overview_resampling=resampling, **options)
+        copy(rows, folder / "map.tif", driver="COG", overview_resampling=layers.overviews, **options)
         os.replace(folder / "map.tif", out)
 
 

@@ -79,7 +79,7 @@ def _layers(classes: Sequence[str], probabilities: bool) -> Layers:
         return Layers(tuple(classes), "uint8", 255, lambda logits: logits.softmax(0).mul(100).round())
     kind = ("uint8", 255) if len(classes) < 256 else ("uint16", 65535)
     colours = tuple(palette(len(classes))) if len(classes) < 256 else ()
-    return Layers(("class",), *kind, lambda logits: logits.max(0, keepdim=True).indices, colours)
+    return Layers(("class",), *kind, lambda logits: logits.max(0, keepdim=True).indices, colours, "nearest")
 
 
 def _tags(model: TrainedModel) -> dict[str, str]:

@@ -60,7 +60,7 @@ class Windows:
         scene, size = self.scene, self.size
         ys, xs = (window_origins(side, size, overlap) for side in (scene.height, scene.width))
         weight = taper(size) if overlap else torch.ones(size)
-        swaths = list(self._swaths(xs))
+        square, swaths = weight[:, None] * weight, list(self._swaths(xs))
         with self._bar(len(ys) * sum(len(columns) for *_, columns in swaths)) as bar:
             for left, right, columns in swaths:
                 start, span = columns[0], columns[-1] + size - columns[0]
@@ -70,10 +70,8 @@ class Windows:
                 for y, after in zip(ys, [*ys[1:], scene.height], strict=True):
                     image, measured = scene.read(y, start, size, span)
                     for x, logits in self._predicted(image, measured, [x - start for x in columns]):
-                        if overlap:
-                            logits = logits * (weight[:, None] * weight).to(logits.device)
-                        total = total.to(logits.device)
-                        total[:, :, x : x + size] += logits
+                        total, square = total.to(logits.device), square.to(logits.device)
+                        total[:, :, x : x + size] += logits * square if overlap else logits
                     down += weight
                     rows, cut = after - y, slice(left - start, right - start)  # no later window is over these rows
                     share = (down[:rows, None] * across[cut]).to(total.device)
