@@ -143,9 +143,9 @@ def test_more_epochs_and_other_data_give_another_search(tmp_path: Path, trained:
 # ---------------------------------------------------------------- budget
 
 
-def test_every_method_gets_the_same_trials() -> None:
+def test_every_method_gets_the_same_trials(tmp_path: Path) -> None:
     tuning = Tuning(trials=6)
-    plans = {method: search_in(Path("none"), method, tuning, store=Path("none")).planned() for method in METHODS}
+    plans = {method: search_in(tmp_path, method, tuning).planned() for method in METHODS}
     assert {len(plan) for plan in plans.values()} == {6}
     rates = {tuple(settings["lr"] for settings in plan) for plan in plans.values()}
     assert len(rates) == 1
