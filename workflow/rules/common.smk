@@ -117,6 +117,12 @@ def raw_files(wildcards):
     return f"data/raw/archives/{wildcards.dataset}.fetched"
 
 
+def own_weights(wildcards):
+    """The file of a user's own weights, if they are in a file."""
+    own = STUDY.own_gfms[wildcards.gfm]
+    return [] if own.from_hub else own.weights
+
+
 def own_files(wildcards):
     """One hash of the names, sizes and times of all files of a user's own dataset."""
     own = wildcards.dataset not in DATASETS

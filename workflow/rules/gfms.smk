@@ -3,13 +3,6 @@
 PUBLISHED = [name for name in STUDY.gfms if name not in STUDY.own_gfms]
 OWN = [name for name in STUDY.gfms if name in STUDY.own_gfms]
 
-
-def own_weights(wildcards):
-    """The file of a user's own weights, if they are in a file."""
-    own = STUDY.own_gfms[wildcards.gfm]
-    return [] if own.from_hub else own.weights
-
-
 # Only the card is an output: `update` copies outputs, and the weights are large.
 if OWN:
 
