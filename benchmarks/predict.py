@@ -33,7 +33,7 @@ from deflect.data.card import ImageCard, StoreCard
 from deflect.gfms import load_gfm
 from deflect.settings.training import TrainSettings
 from deflect.trained.model import TrainedModel
-from deflect.trained.scene import open_scene
+from deflect.trained.opening import open_scene
 from deflect.training.context import Context
 from deflect.training.model import build_model
 from deflect.training.scoring import window_origins

@@ -23,7 +23,7 @@ from deflect.gfms import build, card_of, gfm_card, load_gfm
 from deflect.gfms.convert import save_weights
 from deflect.methods import load_adapter
 from deflect.record import read_record, run_file
-from deflect.training.evaluate import evaluate
+from deflect.trained.evaluate import evaluate
 from deflect.training.run import train
 
 FLIPS = 6

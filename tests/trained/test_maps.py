@@ -22,7 +22,7 @@ import deflect
 from deflect.cli import main
 from deflect.errors import ConfigError, DataError
 from deflect.record import read_record
-from deflect.trained.scene import open_scene
+from deflect.trained.opening import open_scene
 from deflect.trained.windows import Windows
 
 #: Size of the training images; the network's input has 32 pixels, so the larger are cut and the smaller enlarged.

@@ -17,7 +17,7 @@ from scenes import BANDS, numbers
 from deflect.bands import LANDSAT8, bandset
 from deflect.data.card import ImageCard
 from deflect.errors import DataError
-from deflect.trained.scene import Files, open_scene
+from deflect.trained.opening import Files, open_scene
 
 CARD = ImageCard(
     name="own",

@@ -12,8 +12,8 @@ from tiny_store import tiny_store
 from deflect.files import read_json, write_json
 from deflect.gfms.own import convert_own
 from deflect.settings.study import Config, RunName
+from deflect.trained.evaluate import evaluate
 from deflect.training import grid
-from deflect.training.evaluate import evaluate
 from deflect.training.run import train
 
 TRAINING = {"image_size": 40, "epochs": 2, "checkpoint_every": 0, "calibration_images": 8}

@@ -102,7 +102,7 @@ def test_rgb_is_normalised_by_the_dataset_or_by_the_gfm(tmp_path: Path) -> None:
 
 
 def test_a_run_with_the_datasets_rgb_statistics_is_saved_and_tested_again(tmp_path: Path) -> None:
-    from deflect.training.evaluate import evaluate
+    from deflect.trained.evaluate import evaluate
 
     spec = tiny_spec(tmp_path, rgb_statistics="dataset", head_init="torch", absent_classes="zero")
     train(spec)

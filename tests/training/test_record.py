@@ -23,8 +23,8 @@ from deflect.gfms import build as build_vit
 from deflect.gfms import gfm_card
 from deflect.record import read_record, write_record
 from deflect.settings.training import TrainSettings
+from deflect.trained.evaluate import Evaluation, evaluate
 from deflect.training import provenance
-from deflect.training.evaluate import Evaluation, evaluate
 from deflect.training.outcomes import reliability, sample_rows
 from deflect.training.run import train
 from deflect.training.spec import RunSpec

@@ -26,10 +26,10 @@ from deflect.methods import load_adapter
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import read_record
 from deflect.settings.training import TrainSettings
+from deflect.trained.evaluate import evaluate
 from deflect.training import loop
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
-from deflect.training.evaluate import evaluate
 from deflect.training.grid import grid
 from deflect.training.model import build_gfm, with_head
 from deflect.training.outcomes import labels_once

@@ -8,7 +8,7 @@ from argparse import Namespace
 from deflect.config import load
 from deflect.errors import DeflectError, one_line
 from deflect.settings.study import RunName
-from deflect.training import evaluate as evaluation
+from deflect.trained import evaluate as evaluation
 from deflect.training.grid import grid, searches, train_all, tune_all
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from deflect.data.checks import DARKEST
 from deflect.data.readers.own_data_metadata import GSD_RATIO
 from deflect.data.readers.tiff import metres
 from deflect.errors import DataError, ModelError
-
-if TYPE_CHECKING:
-    from deflect.trained.scene import Scene
+from deflect.trained.scene import Scene
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from deflect.data.readers.own_data_metadata import GSD_RATIO
 from deflect.errors import ConfigError, DataError
 from deflect.files import atomic_path
 from deflect.trained.model import TrainedModel
-from deflect.trained.scene import Files, Scene, open_scene
+from deflect.trained.opening import Files, open_scene
+from deflect.trained.scene import Scene
 
 
 def label_files(

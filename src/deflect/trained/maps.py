@@ -15,7 +15,7 @@ from deflect.analysis.looks import palette
 from deflect.errors import ConfigError
 from deflect.trained.geotiff import Layers, write_geotiff
 from deflect.trained.model import TrainedModel
-from deflect.trained.scene import Files, open_scene
+from deflect.trained.opening import Files, open_scene
 from deflect.trained.windows import SWATH, Windows
 
 

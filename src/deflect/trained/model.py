@@ -24,7 +24,7 @@ from deflect.training.provenance import weights_sha256
 from deflect.training.scoring import predict
 
 if TYPE_CHECKING:
-    from deflect.trained.scene import Files
+    from deflect.trained.opening import Files
 
 
 @dataclass(frozen=True)
