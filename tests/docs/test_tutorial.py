@@ -15,21 +15,20 @@ from paths import REAL, REAL_VIT, ROOT
 from deflect.analysis.notebook import execute
 
 SCENE = REAL / "landsat7_north_carolina"
-CLASSES = (1, 3, 4, 5, 6, 7)
+CLASSES = 6
 
 
 def write_scene(folder: Path) -> None:
-    """Simulated files with names, types and nodata of the real scene, and labels in blocks of 8 x 8 pixels."""
+    """Simulated files with names, types and nodata of the real scene, and land cover in blocks of 8 x 8 pixels."""
     random = np.random.default_rng(0)
-    numbers = random.integers(0, len(CLASSES), (32, 32)).repeat(8, 0).repeat(8, 1)
+    numbers = random.integers(0, CLASSES, (32, 32)).repeat(8, 0).repeat(8, 1)
     grid = {"crs": "EPSG:32119", "transform": rasterio.Affine(28.5, 0, 630534, 0, -28.5, 228114)}
     for channel, digit in enumerate((1, 2, 3, 4, 5, 7)):
         pixels = 60 + 25 * ((numbers + channel) % 3) + random.normal(0, 3, numbers.shape)
         dtype, nodata = ("int16", -32768) if digit == 7 else ("float32", -99999)
         pixels[:, :20] = nodata
         write_tiff(folder / f"lsat7_2000_{digit}0.tif", pixels[None].astype(dtype), nodata=nodata, **grid)
-    labels = np.where(random.random(numbers.shape) < 0.05, np.take(CLASSES, numbers), -99999).astype("float32")
-    write_tiff(folder / "landsat96_labelled_pixels.tif", labels[None], nodata=-99999, **grid)
+    write_tiff(folder / "strata.tif", 1 + numbers[None].astype("float32"), nodata=-99999, **grid)
 
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, **parameters: object) -> None:
@@ -42,7 +41,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, **parameters: object) -> 
         assert (found.shape, found.transform, found.crs) == (file.shape, file.transform, file.crs)
         missing = file.read_masks(1) == 0
         assert (found.read(1)[missing] == 255).all()
-        assert found.read(1)[~missing].max() < len(CLASSES)
+        assert found.read(1)[~missing].max() < CLASSES
 
 
 def test_the_tutorial_ends_in_a_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

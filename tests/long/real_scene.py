@@ -17,7 +17,8 @@ import numpy as np
 import rasterio
 import timm
 import torch
-from paths import REAL
+from landsat import BANDS, SCENE, reflectance
+from paths import REAL_VIT
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from tiny_store import write_store
@@ -33,37 +34,13 @@ from deflect.training.loop import fit
 from deflect.training.model import build_model, cached_features, calibrate
 from deflect.training.scoring import score
 
-SCENE = REAL / "landsat7_north_carolina"
-WEIGHTS = REAL.parents[1] / "weights/dinov2_small_fp16.safetensors"
 METHODS = ("frozen", "spectral_probe", "late_fusion", "deflect", "lora")
 #: Epochs; heads on constant features, which are cheap, get more.
 EPOCHS = {"frozen": 100, "spectral_probe": 100}
-#: Digit of the file's name: band of Landsat 8 at this wavelength, gain, offset (W/m2/sr/um, high gain) and solar
-#: irradiance (W/m2/um) of ETM+, Chander et al. 2009.
-BANDS = {
-    "1": ("B2", 0.778740, -6.98, 1997.0),
-    "2": ("B3", 0.798819, -7.20, 1812.0),
-    "3": ("B4", 0.621654, -5.62, 1533.0),
-    "4": ("B5", 0.639764, -5.74, 1039.0),
-    "5": ("B6", 0.126220, -1.13, 230.8),
-    "7": ("B7", 0.043898, -0.39, 84.9),
-}
-#: Sine of the sun's elevation, about that of a spring morning at this latitude; the files do not give it.
-SUN = 0.78
 #: Classes by number; agriculture (2) has no pixel inside the scene.
 CLASSES = {1: "developed", 3: "herbaceous", 4: "shrubland", 5: "forest", 6: "water", 7: "sediment"}
 WINDOW, FOLDS, STEP = 9, 3, 2
 RATES = (1e-3, 1e-4)
-
-
-def reflectance() -> np.ndarray:
-    """At-sensor reflectance (C, H, W); NaN outside the scene."""
-    found = []
-    for digit, (_, gain, offset, irradiance) in BANDS.items():
-        with rasterio.open(SCENE / f"lsat7_2000_{digit}0.tif") as file:
-            numbers = file.read(1, masked=True).astype(np.float32).filled(np.nan)
-        found.append(np.pi * (gain * numbers + offset) / (irradiance * SUN))
-    return np.stack(found)
 
 
 def places() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,7 +82,7 @@ def stores(folder: Path) -> list[Store]:
 
 def backbone() -> VisionTransformer:
     gfm = timm.create_model("vit_small_patch14_dinov2", num_classes=0)
-    gfm.load_state_dict(load_file(WEIGHTS))
+    gfm.load_state_dict(load_file(REAL_VIT))
     gfm.set_input_size((28, 28))
     return gfm
 
@@ -124,8 +101,8 @@ def run(gfm: VisionTransformer, method: str, store: Store, rate: float) -> tuple
 
 
 def main() -> None:
-    if not (SCENE.is_dir() and WEIGHTS.is_file()):
-        sys.exit(f"skipped: {SCENE} or {WEIGHTS} is not on this machine")
+    if not (SCENE.is_dir() and REAL_VIT.is_file()):
+        sys.exit(f"skipped: {SCENE} or {REAL_VIT} is not on this machine")
     torch.set_num_threads(1)  # five tokens per image are too little work for several threads
     gfm, scores, shares = backbone(), {method: [] for method in METHODS}, {}
     with tempfile.TemporaryDirectory() as folder:
