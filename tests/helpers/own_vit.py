@@ -28,8 +28,9 @@ def trained(name: str = TIMM, **kwargs: Any) -> VisionTransformer:
     model: Any = timm.create_model(name, num_classes=0, **kwargs).eval()
     for key, parameter in model.named_parameters():
         nn.init.normal_(parameter, mean=float("norm" in key and key.endswith("weight")), std=0.1)
-    extra = model.pos_embed.shape[1] - model.patch_embed.num_patches
-    model.pos_embed.data += sincos_positions(model.patch_embed.grid_size, model.embed_dim, prefix_tokens=extra)
+    if model.pos_embed is not None:  # rotary positions are no weights
+        extra = model.pos_embed.shape[1] - model.patch_embed.num_patches
+        model.pos_embed.data += sincos_positions(model.patch_embed.grid_size, model.embed_dim, prefix_tokens=extra)
     return model
 
 

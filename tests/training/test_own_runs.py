@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from own_vit import own_study, save_half, trained
+from own_vit import TIMM, own_study, save_half, trained
 from tiny_store import tiny_store
 
 from deflect.files import read_json, write_json
@@ -19,17 +19,18 @@ from deflect.training.run import train
 TRAINING = {"image_size": 40, "epochs": 2, "checkpoint_every": 0, "calibration_images": 8}
 STUDY: dict[str, Any] = {
     "datasets": ["brick_kiln"],
-    "methods": ["lora", "vpt", "peft:dora"],
+    "methods": ["deflect", "lora", "vpt", "peft:dora"],
     "training": {"classification": TRAINING, "segmentation": TRAINING},
 }
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """A study in the working directory, whose own GFM is converted."""
+def config(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A study in the working directory, whose own GFM is converted; the parameter is its name in timm."""
     monkeypatch.chdir(tmp_path)
-    save_half(trained(), tmp_path / "mine.safetensors")
-    config = own_study("mine.safetensors", **STUDY)
+    name = getattr(request, "param", TIMM)
+    save_half(trained(name), tmp_path / "mine.safetensors")
+    config = own_study("mine.safetensors", name, **STUDY)
     config.methods["peft:dora"] = {"options": {"r": 2}}
     convert_own("my_vit", config.study.own_gfms["my_vit"], config.study.gfm_weights("my_vit"))
     tiny_store(config.study.prepared("brick_kiln"), "classification", size=40)
@@ -47,6 +48,14 @@ def test_run_is_recorded_and_evaluated_to_the_last_bit(config: Config, method: s
     written = (spec.out / "record.json").read_bytes()
     assert train(spec)["finished"] == record["finished"]
     assert (spec.out / "record.json").read_bytes() == written
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["vit_small_patch16_dinov3"], indirect=True)
+def test_rotary_positions_in_a_study(config: Config) -> None:
+    (spec,) = grid.grid(config, {"gfm": ["my_vit"], "method": ["deflect"]}, "cpu", 1)
+    train(spec)
+    assert evaluate(spec.out).identical
 
 
 def test_published_gfm_keeps_the_image_size(config: Config) -> None:
