@@ -77,8 +77,7 @@ def sha256_file(path: Path) -> str:
 def sha256_once(path: Path) -> str:
     """SHA-256 of a file, cached on disk until its size, times or inode change."""
     state = _state(path)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deflect" / "sha256"
-    entry = cache / f"{sha256_json(str(Path(path).resolve()))[:32]}.json"
+    entry = cache_folder("sha256") / f"{sha256_json(str(Path(path).resolve()))[:32]}.json"
     with suppress(OSError, ValueError):
         cached = read_json(entry)
         if cached["state"] == state:
@@ -88,6 +87,11 @@ def sha256_once(path: Path) -> str:
         with suppress(OSError):
             write_json(entry, {"path": str(path), "state": state, "sha256": found}, seal=True)
     return found
+
+
+def cache_folder(name: str) -> Path:
+    """A folder for files that can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deflect" / name
 
 
 def _state(path: Path) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from own_vit import TIMM, save_half, trained
+from own_vit import TIMM, in_hub_cache, save_half, trained
 from paths import REAL_VIT, needs_real_vit
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -156,12 +156,7 @@ def test_an_unknown_model_is_named(name: str, message: str) -> None:
 def test_weights_in_the_cache_of_hugging_face_need_no_connection(
     weights: str, repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    cached = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
-    state = save_half(trained(), cached / "snapshots" / ("a" * 40) / "model.safetensors")
-    (cached / "refs").mkdir()
-    (cached / "refs/main").write_text("a" * 40)
+    state = in_hub_cache(tmp_path / "hub", repository, monkeypatch)
     own = OwnGFM(timm="test_vit.r160_in1k", weights=weights)
     card = convert_own("my_vit", own, tmp_path / "my_vit.safetensors")
     found = load_file(tmp_path / "my_vit.safetensors")

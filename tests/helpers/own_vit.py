@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import pytest
 import timm
 import torch
 import yaml
@@ -40,6 +41,17 @@ def save_half(model: nn.Module, path: Path) -> dict[str, Tensor]:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(half, path)
     return {key: value.float() for key, value in half.items()}
+
+
+def in_hub_cache(folder: Path, repository: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
+    """Let Hugging Face's client be offline, with only this repository in its cache; returns its weights."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
+    cached = folder / f"models--{repository.replace('/', '--')}"
+    state = save_half(trained(), cached / "snapshots" / ("a" * 40) / "model.safetensors")
+    (cached / "refs").mkdir()
+    (cached / "refs/main").write_text("a" * 40)
+    return state
 
 
 def own_study(weights: Path | str, name: str = TIMM, **changes: Any) -> Config:

@@ -14,6 +14,7 @@ import pystac
 import pytest
 import torch
 import yaml
+from own_vit import in_hub_cache
 from page_code import python_blocks
 from pystac.extensions.mlm import MLMExtension
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
@@ -24,8 +25,10 @@ from tiny_store import tiny_spec
 import deflect
 from deflect import cli
 from deflect.data.store import Store
-from deflect.errors import ConfigError, ModelError
+from deflect.errors import ConfigError, DownloadError, ModelError
 from deflect.files import read_json, write_json
+from deflect.gfms.own import convert_own
+from deflect.settings.own_gfm import OwnGFM
 from deflect.trained.share import share
 from deflect.training.run import train
 
@@ -77,6 +80,26 @@ def test_the_weights_of_the_gfm_are_found_where_the_run_had_them_or_given(shared
         assert torch.equal(model.predict(shared.images), shared.logits)
     finally:
         aside.rename(shared.weights)
+
+
+def test_weights_of_timm_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_hub_cache(tmp_path / "hub", "timm/test_vit.r160_in1k", monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    weights = tmp_path / "my_vit.safetensors"
+    convert_own("my_vit", OwnGFM(timm="test_vit.r160_in1k", mean=(0.1, 0.2, 0.3)), weights)
+    spec = tiny_spec(tmp_path, method="lora", gfm="my_vit", gfm_size="own", weights=weights, epochs=1)
+    train(spec)
+    share(spec.out, tmp_path / "new")
+    images, _ = Store(spec.store).split("test").batch(range(10))
+    logits = deflect.load_run(spec.out, device="cpu").predict(images)
+    weights.unlink()
+    assert torch.equal(deflect.load(tmp_path / "new", device="cpu").predict(images), logits)
+    assert len(list((tmp_path / "cache/deflect/gfms").glob("*.safetensors"))) == 1
+    in_hub_cache(tmp_path / "empty", "someone/else", monkeypatch)
+    assert torch.equal(deflect.load(tmp_path / "new", device="cpu").predict(images), logits)
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(DownloadError, match=r"neither in the cache of Hugging Face nor downloaded"):
+        deflect.load(tmp_path / "new")
 
 
 @TASKS

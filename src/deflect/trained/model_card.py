@@ -9,6 +9,7 @@ from deflect.data.catalog import DATASETS
 from deflect.gfms.vit import card_of
 from deflect.trained.hub_metadata import METRICS, dataset_title, metadata
 from deflect.trained.model import TrainedModel
+from deflect.trained.timm_weights import of_timm
 
 
 def model_card(model: TrainedModel, name: str, address: str, example: str, with_gfm: bool) -> str:
@@ -60,6 +61,8 @@ def usage(model: TrainedModel, address: str, example: str, with_gfm: bool) -> st
     argument = ""
     if with_gfm:
         gfm = "The weights of the frozen GFM are in this folder (`gfm.safetensors`)."
+    elif of_timm(card_of(model.network.adapted.gfm)):
+        gfm = "The weights of the frozen GFM are timm's own, which timm downloads from Hugging Face when it has none."
     elif sha256 is None:
         gfm = "The frozen GFM has random weights, which are made again from the seed."
     else:

@@ -14,12 +14,14 @@ from deflect.data.catalog import DATASETS
 from deflect.data.store import Store
 from deflect.errors import ConfigError, ModelError
 from deflect.files import atomic_path, save_tensors, write_json, write_text
+from deflect.gfms.vit import card_of
 from deflect.gfms.weights import read_card
 from deflect.trained.hub import check_name, push
 from deflect.trained.model import TrainedModel, load_run
 from deflect.trained.model_card import model_card
 from deflect.trained.shared import EXAMPLE, GFM, GFM_CARD, NAMES, NEEDED, README, STAC, load
 from deflect.trained.stac import stac_item
+from deflect.trained.timm_weights import of_timm
 from deflect.training.model import is_cut
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ def share(run: Path, folder: Path, repository: str | None = None, with_gfm: bool
             shutil.copyfile(run / name, aside / name)
         if with_gfm:
             _add_gfm(aside, recorded and Path(recorded))
+        elif of_timm(card_of(model.network.adapted.gfm)):  # `load` makes them again
+            shutil.copyfile(Path(recorded).with_suffix(".json"), aside / GFM_CARD)
         images, source = example_images(model)
         logits = model.predict(images)
         save_tensors({"images": images, "logits": logits}, aside / EXAMPLE)

@@ -99,7 +99,8 @@ def check_files(folder: Path, root: Path) -> None:
 def find_weights(folder: Path, record: Mapping[str, Any], given: Path | None) -> Path | None:
     """The weight file of the frozen GFM; None for random weights, which depend on the seed only.
 
-    It is ``given``, in the folder, or where the run had it. A path in a record is opened only if a card is next to it.
+    It is ``given``, in the folder, where the run had it, or made again of timm's own weights. A path in a record is
+    opened only if a card is next to it.
 
     Raises:
         ModelError: there is none; the message says how to get it.
@@ -113,6 +114,11 @@ def find_weights(folder: Path, record: Mapping[str, Any], given: Path | None) ->
     weight_file = recorded.suffix == ".safetensors" and recorded.is_file() and recorded.with_suffix(".json").is_file()
     if weight_file and sha256_once(recorded) == sha256:
         return recorded
+    if (folder / GFM_CARD).is_file():
+        from deflect.trained.timm_weights import timm_weights
+
+        if made := timm_weights(GFMCard.from_dict(read_json(folder / GFM_CARD)), sha256):
+            return made
     how = f"run `deflect gfm fetch {name}` and `deflect gfm convert {name}`"
     if (name, size) not in CARDS or not CARDS[name, size].sources:
         how = "ask who shared it to do so with `--with-gfm`"
