@@ -55,7 +55,7 @@ def plan(args: Namespace) -> None:
 
 def lines(config: Config, estimate: Estimate, devices: int) -> Iterator[tuple[str, str]]:
     """What is needed and how much of it, line by line."""
-    from deflect.training.needs import disk_needs, download_bytes
+    from deflect.training.needs import disk_needs, download_bytes, simulated_disk
 
     study, runs, costs, tried = config.study, estimate.runs, estimate.costs, trials(config.study, estimate.runs)
     parts = by_part(study, runs)
@@ -77,13 +77,12 @@ def lines(config: Config, estimate: Estimate, devices: int) -> Iterator[tuple[st
     if done:
         left = seconds(estimate, [run for run in runs if run not in done])
         yield "left", f"about {span(left)} on one such device" + ", searches not counted" * bool(tried)
-    disk = {what: size for what, size in disk_needs(config).items() if size}
     if study.simulated:
-        own = f" besides {human(sum(disk.values()))} of weights" if study.own_gfms else ""
-        yield "disk", f"less than 1 GB{own}"
+        yield "disk", simulated_disk(config)
         weights = download_bytes(config)[1]
         yield "downloads", f"about {human(weights)} of weights" if weights else "none"
     else:
+        disk = {what: size for what, size in disk_needs(config).items() if size}
         yield (
             "disk",
             f"{human(sum(disk.values()))}: " + ", ".join(f"{human(size)} {what}" for what, size in disk.items()),

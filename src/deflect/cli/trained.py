@@ -44,12 +44,11 @@ def _scenes(given: list[str]) -> list[Path] | list[dict[str, Path]]:
 
 def export(args: Namespace) -> None:
     """Write one file, and say what it is and how near it is to the network."""
-    from deflect.gfms.vit import card_of
     from deflect.trained.export import export_run
     from deflect.trained.model import load_run
 
     run = load_run(args.run_folder, device="cpu")
-    record, card = run.record, card_of(run.network.adapted.gfm)
+    record, card = run.record, run.gfm
     name = f"{record['dataset']}_{record['gfm']}_{record['method']}_seed{record['seed']}.{args.to}"
     out = args.output or Path(name.replace(":", "_"))
     difference = export_run(run, args.to, out, args.tolerance)

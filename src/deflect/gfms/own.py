@@ -20,8 +20,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import load_state_dict_from_hf
-from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from deflect.errors import DownloadError, ModelError, flat
@@ -29,7 +27,7 @@ from deflect.files import sha256_file
 from deflect.gfms.card import ARCHITECTURE, GFMCard, gfm_card
 from deflect.gfms.checkpoint import read_checkpoint
 from deflect.gfms.convert import write_checked
-from deflect.gfms.vit import build
+from deflect.gfms.vit import ViT, build
 from deflect.settings.own_gfm import HUB, OwnGFM
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ def own_card(name: str, own: OwnGFM) -> GFMCard:
         near = difflib.get_close_matches(own.timm, {*timm.list_models(), *timm.list_models(pretrained=True)}, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else "`timm.list_models('vit*')` lists them"
         raise ModelError(f"own_gfms.{name}.timm: {flat(error)}; {remedy}") from error
-    if not issubclass(type(model), VisionTransformer | Eva):
+    if not issubclass(type(model), ViT):
         raise ModelError(
             f"own_gfms.{name}.timm: expected a model of timm's class VisionTransformer or Eva, {own.timm} is of "
             f"{type(model).__name__}"

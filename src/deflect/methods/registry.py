@@ -20,8 +20,7 @@ from deflect.methods.peft_bridge import add_peft
 from deflect.methods.slr import add_slr
 from deflect.methods.spectral_probe import SpectralProbe
 from deflect.methods.vpt import PromptedGFM
-from deflect.settings.methods import CONFIGS, MethodConfig
-from deflect.settings.reading import read
+from deflect.settings.methods import CONFIGS, MethodConfig, read_settings
 
 #: Methods with another forward pass than the GFM's.
 MODELS: dict[str, type[AdaptedGFM]] = {
@@ -50,7 +49,7 @@ def method_config(method: str, **settings: Any) -> MethodConfig:
         known = ", ".join(m for m in CONFIGS if m != "peft")
         raise ModelError(f"unknown method {method!r}; known: {known}, peft:NAME")
     try:
-        return read(CONFIGS[family], settings | ({"name": name} if name else {}), method)
+        return read_settings(method, settings, method)
     except ConfigError as error:
         raise ModelError(str(error)) from None
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from deflect.settings.fields import NotNegative, Positive, Settings
 
-#: Start of ``weights`` in a repository of the Hugging Face hub.
+#: Start of the address of a repository of the Hugging Face hub.
 HUB = "hf:"
 
 

@@ -25,10 +25,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 import deflect
-from deflect.bands import BandStatistics
 from deflect.errors import DeflectError, ModelError, flat
 from deflect.files import atomic_path, sha256_file
-from deflect.gfms.vit import card_of
 from deflect.record import NAME
 from deflect.trained.model import TrainedModel
 from deflect.training.model import input_gsd
@@ -46,12 +44,7 @@ ONNX_BYTES = 3 << 29
 
 def export_run(run: TrainedModel, to: Format, out: Path, tolerance: float = TOLERANCE) -> float:
     """Write the network of a trained model to ``out``; as ``export``, with the facts of the run in the file."""
-    images, adapted = run.images, run.network.adapted
-    shape = (2, len(images.bands), run.image_size, run.image_size)
-    statistics = adapted.statistics or BandStatistics((0.2,) * shape[1], (0.1,) * shape[1])
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (statistics.mean, statistics.std))
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    return export(run.network, (mean + std * noise).clamp_min(0), to, out, _facts(run), tolerance)
+    return export(run.network, run.random_images(2), to, out, _facts(run), tolerance)
 
 
 def export(
@@ -131,7 +124,7 @@ def _facts(run: TrainedModel) -> dict[str, Any]:
         "made_by": f"deflect {deflect.__version__}, torch {torch.__version__}",
         "record_sha256": sha256_file(run.folder / NAME),
         **{key: record[key] for key in ("dataset", "gfm", "method", "seed", "task", "simulated")},
-        "gfm_licence": card_of(run.network.adapted.gfm).licence,
+        "gfm_licence": run.gfm.licence,
         "sensor": images.bands.sensor,
         "bands": [asdict(band) for band in images.bands],
         "classes": list(images.classes),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deflect.errors import DownloadError, ModelError, flat
+from deflect.settings.own_gfm import HUB
 
-HUB = "hf:"
 REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from deflect.analysis.render import plain
 from deflect.data.catalog import DATASETS
-from deflect.gfms.vit import card_of
 from deflect.trained.model import TrainedModel
 
 #: Licences as the Hub calls them.
@@ -28,7 +27,7 @@ def metadata(model: TrainedModel, name: str) -> str:
     """The YAML head that the Hub reads, with the score on the test split."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    record, gfm = model.record, card_of(model.network.adapted.gfm)
+    record, gfm = model.record, model.gfm
     metric = record["score"]["metric"]
     hub_metric, metric_name = METRICS[metric]
     result = EvalResult(

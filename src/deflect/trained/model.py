@@ -12,8 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from deflect.bands import BandStatistics
 from deflect.data.card import ImageCard
 from deflect.errors import ModelError
+from deflect.gfms import GFMCard, card_of
 from deflect.methods import load_adapter
 from deflect.record import HEAD, REMEDY, read_record, run_file
 from deflect.settings.training import TrainSettings
@@ -45,6 +47,11 @@ class TrainedModel:
     context: Context
 
     @property
+    def gfm(self) -> GFMCard:
+        """The card of the frozen GFM."""
+        return card_of(self.network.adapted.gfm)
+
+    @property
     def image_size(self) -> int:
         """The network's input size S in pixels."""
         return self.context.settings.image_size
@@ -66,6 +73,14 @@ class TrainedModel:
         size = images.shape[-1] if self.images.task == "segmentation" else None
         with torch.inference_mode(), self.context.autocast():
             return predict(self.network, images.float().to(self.context.device), size, self.context)
+
+    def random_images(self, n: int) -> Tensor:
+        """Random reflectance (n, C, S, S) with the bands' mean and standard deviation, always the same."""
+        count = len(self.images.bands)
+        statistics = self.network.adapted.statistics or BandStatistics((0.2,) * count, (0.1,) * count)
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (statistics.mean, statistics.std))
+        noise = torch.randn(n, count, self.image_size, self.image_size, generator=torch.Generator().manual_seed(0))
+        return (mean + std * noise).clamp_min(0)
 
     def embed(self, images: Tensor) -> Tensor:
         """Features (B, D, h, w) of the patches of reflectance (B, C, H, H) after the GFM's final norm, in float32.

@@ -6,7 +6,6 @@ from typing import Any
 
 from deflect.analysis.render import pipe_table, plain, share
 from deflect.data.catalog import DATASETS
-from deflect.gfms.vit import card_of
 from deflect.trained.hub_metadata import METRICS, dataset_title, metadata
 from deflect.trained.model import TrainedModel
 from deflect.trained.timm_weights import of_timm
@@ -40,7 +39,7 @@ def about(model: TrainedModel) -> str:
     what = {"classification": "classifies images", "segmentation": "classifies every pixel of images"}[record["task"]]
     text = (
         f"This model {what} of {len(card.bands)} bands ({plain(card.bands.sensor)}) into {len(card.classes)} classes. "
-        f"It is {plain(card_of(model.network.adapted.gfm).title)}, a foundation model (GFM) pretrained on RGB images, "
+        f"It is {plain(model.gfm.title)}, a foundation model (GFM) pretrained on RGB images, "
         f"adapted to these bands with the method `{record['method']}` (tuned parameters: "
         f"{share(record['parameters']['tuned_percent'])} of the GFM's) on {dataset_title(record)}, by the library "
         "deflect, a replication of [DEFLECT](https://arxiv.org/abs/2503.09493)."
@@ -61,7 +60,7 @@ def usage(model: TrainedModel, address: str, example: str, with_gfm: bool) -> st
     argument = ""
     if with_gfm:
         gfm = "The weights of the frozen GFM are in this folder (`gfm.safetensors`)."
-    elif of_timm(card_of(model.network.adapted.gfm)):
+    elif of_timm(model.gfm):
         gfm = "The weights of the frozen GFM are timm's own, which timm downloads from Hugging Face when it has none."
     elif sha256 is None:
         gfm = "The frozen GFM has random weights, which are made again from the seed."
@@ -69,7 +68,7 @@ def usage(model: TrainedModel, address: str, example: str, with_gfm: bool) -> st
         argument = ', weights="FILE"'
         gfm = "`FILE` has the weights of the frozen GFM, which are not in this folder, and next to it its JSON card: "
         gfm += f"`{name}` ({size}), sha256 `{sha256}`"
-        published = card_of(model.network.adapted.gfm).sources
+        published = model.gfm.sources
         gfm += f", as `deflect gfm fetch {name}` and `deflect gfm convert {name}` make them." if published else "."
     return f"""\
 With the Python package `deflect-gfm` (imported as `deflect`, version {record["packages"].get("deflect", "?")}):
@@ -162,7 +161,7 @@ def method(model: TrainedModel) -> str:
 
 
 def licences(model: TrainedModel) -> str:
-    record, gfm = model.record, card_of(model.network.adapted.gfm)
+    record, gfm = model.record, model.gfm
     sheet = DATASETS.get(record["dataset"])
     rows = [("GFM", plain(gfm.title), plain(gfm.licence or "not stated"), plain(gfm.citation))]
     if record["simulated"]:

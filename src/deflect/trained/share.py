@@ -14,7 +14,6 @@ from deflect.data.catalog import DATASETS
 from deflect.data.store import Store
 from deflect.errors import ConfigError, ModelError
 from deflect.files import atomic_path, save_tensors, write_json, write_text
-from deflect.gfms.vit import card_of
 from deflect.gfms.weights import read_card
 from deflect.trained.hub import check_name, push
 from deflect.trained.model import TrainedModel, load_run
@@ -59,7 +58,7 @@ def share(run: Path, folder: Path, repository: str | None = None, with_gfm: bool
             shutil.copyfile(run / name, aside / name)
         if with_gfm:
             _add_gfm(aside, recorded and Path(recorded))
-        elif of_timm(card_of(model.network.adapted.gfm)):  # `load` makes them again
+        elif of_timm(model.gfm):  # `load` makes them again
             shutil.copyfile(Path(recorded).with_suffix(".json"), aside / GFM_CARD)
         images, source = example_images(model)
         logits = model.predict(images)
@@ -91,12 +90,7 @@ def example_images(model: TrainedModel) -> tuple[Tensor, str]:
                 image = image[..., : model.image_size, : model.image_size]
             corner = "the upper left corner of " * cut
             return image, f"{corner}the first image of the test split{' (simulated)' * record['simulated']}"
-    statistics = model.network.adapted.statistics
-    count = len(images.bands)
-    mean, std = (statistics.mean, statistics.std) if statistics else ([0.2] * count, [0.05] * count)
-    noise = torch.randn(1, count, model.image_size, model.image_size, generator=torch.Generator().manual_seed(0))
-    image = noise * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
-    return image.clamp(min=0), "random reflectance, not an image: the data of this model are not passed on here"
+    return model.random_images(1), "random reflectance, not an image: the data of this model are not passed on here"
 
 
 def _add_gfm(folder: Path, weights: Path | None) -> None:

@@ -24,8 +24,9 @@ from deflect.gfms.vit import build
 from deflect.gfms.weights import read_card
 from deflect.methods.adapters import CARD, WEIGHTS, adapt_again
 from deflect.record import HEAD, NAME, read_record, run_file
+from deflect.settings.own_gfm import HUB
 from deflect.settings.training import TrainSettings
-from deflect.trained.hub import HUB, fetch
+from deflect.trained.hub import fetch
 from deflect.trained.model import TrainedModel, rebuild
 from deflect.training.context import Context
 from deflect.training.model import TaskModel, input_gsd, with_head

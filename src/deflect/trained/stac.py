@@ -6,7 +6,6 @@ import re
 from datetime import datetime
 from typing import Any
 
-from deflect.gfms.vit import card_of
 from deflect.trained.model import TrainedModel
 from deflect.trained.shared import EXAMPLE, GFM, README
 
@@ -35,7 +34,7 @@ def stac_item(model: TrainedModel, name: str, with_gfm: bool) -> dict[str, Any]:
         geometry=None,
         bbox=None,
         datetime=datetime.fromisoformat(record["finished"]),
-        properties={"description": f"{record['method']} on {card_of(model.network.adapted.gfm).title}"},
+        properties={"description": f"{record['method']} on {model.gfm.title}"},
         stac_extensions=[EO],
     )
     item.properties["bands"] = [
@@ -66,7 +65,7 @@ def mlm_properties(model: TrainedModel, name: str) -> dict[str, Any]:
     from pystac.extensions.classification import Classification
     from pystac.extensions.raster import DataType
 
-    record, images, gfm = model.record, model.images, card_of(model.network.adapted.gfm)
+    record, images, gfm = model.record, model.images, model.gfm
     segmentation = images.task == "segmentation"
     task = mlm.TaskType.SEMANTIC_SEGMENTATION if segmentation else mlm.TaskType.SCENE_CLASSIFICATION
     maps = [-1, -1] if segmentation else []

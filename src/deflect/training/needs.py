@@ -60,10 +60,15 @@ def needs_line(config: Config) -> str:
     """The disk space in words."""
     needs = disk_needs(config)
     if config.study.simulated:
-        own = f" besides {human(sum(needs.values()))} of weights" if config.study.own_gfms else ""
-        return f"study {config.study.name}, on simulated data, takes less than 1 GB{own}"
+        return f"study {config.study.name}, on simulated data, takes {simulated_disk(config)}"
     parts = ", ".join(f"{what} {human(size)}" for what, size in needs.items() if size)
     return f"study {config.study.name} takes about {human(sum(needs.values()))} ({parts})"
+
+
+def simulated_disk(config: Config) -> str:
+    """The disk space of a study on simulated data, in words."""
+    own = f" besides {human(sum(disk_needs(config).values()))} of weights" if config.study.own_gfms else ""
+    return f"less than 1 GB{own}"
 
 
 def raw_bytes(sheet: DatasetSheet) -> int:
