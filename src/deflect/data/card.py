@@ -23,8 +23,8 @@ FRACTIONS = "fractions.json"
 class ImageCard:
     """What a model must know of the images of a dataset; run records contain it.
 
-    ``(value + offset) * scale`` of a file's value is reflectance. Values in ``nodata``, and those that are not finite,
-    are no measurement; in a store they are 0.
+    ``(value + offset) * scale`` of a file's value is reflectance, with one number for all bands or one per band. Values
+    in ``nodata``, and those that are not finite, are no measurement; in a store they are 0.
     """
 
     name: str
@@ -33,19 +33,19 @@ class ImageCard:
     classes: tuple[str, ...]
     image_size: int  # pixels along a side
     gsd: float  # metres per pixel
-    scale: float
-    offset: float = 0.0
+    scale: float | tuple[float, ...]
+    offset: float | tuple[float, ...] = 0.0
     nodata: tuple[float, ...] = ()
 
     @classmethod
     def from_dict(cls, card: dict[str, Any]) -> Self:
-        tuples: dict[str, Any] = {name: tuple(card[name]) for name in ("classes", "nodata") if name in card}
+        tuples = {name: tuple(value) for name, value in card.items() if isinstance(value, list)}
         return cls(**(card | tuples | {"bands": BandSet.from_dict(card["bands"])}))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreCard(ImageCard):
-    """The description of a store, whose stored value * scale is reflectance: an offset was added before."""
+    """The description of a store. Its values are the files' plus offset, or reflectance if each band has a scale."""
 
     metric: str
     splits: dict[str, dict[str, Any]]  # per split: images `n`, and `images_sha256`, `labels_sha256`, `ids_sha256`
@@ -63,6 +63,11 @@ class StoreCard(ImageCard):
     @classmethod
     def from_dict(cls, card: dict[str, Any]) -> Self:
         return super().from_dict(card | {"statistics": BandStatistics(**card["statistics"])})
+
+    @property
+    def stored_scale(self) -> float:
+        """Stored value * this is reflectance."""
+        return 1.0 if isinstance(self.scale, tuple) else self.scale
 
     @property
     def images(self) -> ImageCard:

@@ -53,6 +53,8 @@ class DatasetSheet:
     notes: tuple[str, ...]
     nodata: tuple[float, ...] = ()  # stored values that mean "no measurement", besides those that are not finite
     offset: float = 0.0
+    #: Scale and offset of the files' values per band, where they differ; values as read are reflectance then.
+    calibration: tuple[tuple[float, float], ...] = ()
     label_shift: int = 0  # published label + shift is the class
     unlabelled: int | None = None  # published label that means "none"
     ignore_index: int = -1  # label of pixels that are not scored, after the shift

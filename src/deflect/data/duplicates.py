@@ -73,7 +73,7 @@ def _facts(split: Split, train: Split, similarity: np.ndarray, row: np.ndarray) 
                 "id": split.ids[place],
                 "train_id": train.ids[row[place]],
                 "similarity": round(float(similarity[place]), 4),
-                "difference": float(f"{np.abs(image - other).max() * split.card.scale:.3g}"),
+                "difference": float(f"{np.abs(image - other).max() * split.card.stored_scale:.3g}"),
             }
         )
     exact = sum(pair["difference"] == 0 for pair in pairs)

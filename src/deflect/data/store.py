@@ -1,7 +1,7 @@
 """The prepared store: one folder of memory-mapped arrays per dataset, described by a card.
 
     store.json           the card: bands by name, classes, units, statistics, sizes and content hashes
-    {split}.images.npy   (N, C, H, W) in the published unit and dtype; times ``card.scale`` they are reflectance
+    {split}.images.npy   (N, C, H, W) in the published unit and dtype; times ``card.stored_scale`` they are reflectance
     {split}.labels.npy   (N,) int64 for classification, (N, H, W) int8 for segmentation; -1 is ignored
     {split}.ids.txt      one published id per line, in the order of the arrays
     train.fractions.json row numbers of the published subsets of the training split, where there are any
@@ -98,7 +98,7 @@ class Split(Dataset):
     def decode(self, stored: Tensor) -> Tensor:
         """Stored pixels as float32 reflectance, on their device; float32 ``stored`` is changed in place."""
         pixels = stored.float()
-        return pixels if self.card.scale == 1 else pixels.mul_(self.card.scale)
+        return pixels if self.card.stored_scale == 1 else pixels.mul_(self.card.stored_scale)
 
     def batch(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """Images as float32 reflectance (B, C, H, W) and int64 labels (B,) or (B, H, W)."""

@@ -84,17 +84,17 @@ def calibrated(
     """
     scales, offsets = (_each(values, len(channels), key) for values, key in ((scale, "scale"), (offset, "offset")))
     found, told = [], set()
-    for channel, given_scale, given_offset in zip(channels, scales, offsets, strict=True):
-        own, shift = images.scale, images.offset
+    cards = (np.broadcast_to(values, len(channels)).tolist() for values in (images.scale, images.offset))
+    for channel, given_scale, given_offset, own, shift in zip(channels, scales, offsets, *cards, strict=True):
         tags = channel.file.scales[channel.index - 1], channel.file.offsets[channel.index - 1]
-        if tags != (1, 0) and not same_scale(*tags, images):
-            own, shift = tags[0], tags[1] / tags[0]
+        if tags != (1, 0) and not same_scale(tags, own, shift):
             if given_scale is None and given_offset is None and tags not in told:
                 told.add(tags)
                 log.info(
                     "%s: reflectance is stored * %.9g %+.9g by the file's tags; that of the training images was "
-                    "(stored %+.9g) * %.9g", channel.path, *tags, images.offset, images.scale
+                    "(stored %+.9g) * %.9g", channel.path, *tags, shift, own
                 )  # fmt: skip
+            own, shift = tags[0], tags[1] / tags[0]
         own = own if given_scale is None else given_scale
         shift = shift if given_offset is None else given_offset
         _check_type(channel, own, shift)

@@ -116,7 +116,9 @@ def scores(model: TrainedModel) -> str:
 def images(model: TrainedModel) -> str:
     card, kind = model.images, "Simulated images" if model.record["simulated"] else "Images"
     text = f"{kind} of {card.image_size} × {card.image_size} pixels of {card.gsd:g} m, in reflectance from 0 to 1."
-    if (card.scale, card.offset) != (1, 0):
+    if isinstance(card.scale, tuple) or isinstance(card.offset, tuple):
+        text += " The files of the dataset have a scale and an offset per band, which the record lists."
+    elif (card.scale, card.offset) != (1, 0):
         value = f"(value {'+' if card.offset > 0 else '−'} {abs(card.offset):g})" if card.offset else "value"
         text += f" Of the values in the files of the dataset, {value} × {card.scale:g} is reflectance."
     if card.nodata:

@@ -43,7 +43,8 @@ class TestImages:
         if not (folder / CARD).exists():
             raise FileNotFoundError(f"{folder}: no prepared data; run `deflect data prepare {folder.name}`")
         card = read_json(folder / CARD)
-        self.folder, self.bands, self.scale = folder, BandSet.from_dict(card["bands"]), float(card["scale"])
+        self.folder, self.bands = folder, BandSet.from_dict(card["bands"])
+        self.scale = 1.0 if isinstance(card["scale"], list) else float(card["scale"])  # as StoreCard.stored_scale
         self.images = np.load(folder / "test.images.npy", mmap_mode="r")
         self.rows = {name: row for row, name in enumerate(read_ids(folder, "test"))}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from deflect.bands import BandSet
-from deflect.data.card import ImageCard
 from deflect.data.readers.band_names import agrees, names_a_band, stated
 from deflect.data.readers.own_data_card import CARD, OwnDataCard
 from deflect.data.readers.tiff import Tiff, metres
@@ -84,11 +83,9 @@ def equal(pixels: np.ndarray, values: tuple[float, ...]) -> np.ndarray:
     return found
 
 
-def same_scale(scale: float, offset: float, card: OwnDataCard | ImageCard) -> bool:
-    """Whether stored * scale + offset of a file is the reflectance of the card, apart from rounding."""
-    return bool(
-        np.isclose(scale, card.scale, rtol=1e-3) and abs(offset - card.offset * card.scale) < max(card.scale, 1e-6)
-    )
+def same_scale(tags: tuple[float, float], scale: float, offset: float) -> bool:
+    """Whether stored * tags[0] + tags[1] of a file is (stored + offset) * scale of a card, apart from rounding."""
+    return bool(np.isclose(tags[0], scale, rtol=1e-3) and abs(tags[1] - offset * scale) < max(scale, 1e-6))
 
 
 def _check_names(image: Tiff, bands: BandSet, path: Path) -> None:
@@ -113,7 +110,7 @@ def _check_scale(image: Tiff, card: OwnDataCard, channels: list[int], path: Path
         scale, offset = image.scales[channel], image.offsets[channel]
         if (scale, offset) == (1, 0):
             continue
-        if not same_scale(scale, offset, card):
+        if not same_scale((scale, offset), card.scale, card.offset):
             raise DataError(
                 f"{path}: the file has the value stored * {scale:.9g} {offset:+.9g}, {CARD} (stored "
                 f"{card.offset:+.9g}) * {card.scale:.9g}; to use the file's, set scale: {scale:.9g} and "
