@@ -44,7 +44,7 @@ def _histogram(
         axes.stairs(counts, edges, color=colour, linestyle=line, linewidth=1.2, label=split)
     top = axes.get_ylim()[1]
     for place, one in enumerate(known):
-        (start, end), y = one.spans(band), top * (1.06 + 0.09 * place)
+        (start, end), y = one.span(band), top * (1.06 + 0.09 * place)
         axes.plot([max(start, 0), end], [y, y], color="#AAAAAA", linewidth=3, solid_capstyle="butt")
         axes.plot(one.mean[band], y, marker="|", color="#333333", markersize=5)
     axes.set(xlabel=label, ylabel="share of pixels" if band else "share of values", ylim=(0, None), title=band)

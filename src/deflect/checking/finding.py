@@ -33,5 +33,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
 
 
+def across(shares: dict[str, float], what: str) -> str:
+    """``3 % of the pixels of train and 5 % of val``, of the share in each split."""
+    (first, share), *others = shares.items()
+    return listed(
+        [f"{percent(share)} of the {what} of {first}", *(f"{percent(each)} of {name}" for name, each in others)]
+    )
+
+
 def images(count: int) -> str:
     return f"{count:,} image{'s' * (count != 1)}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deflect.checking.facts import Facts, SplitFacts
-from deflect.checking.finding import Finding, NotChecked, images, listed, percent
+from deflect.checking.finding import Finding, NotChecked, across, listed, percent
 from deflect.checking.labels import IMAGES, PIXELS, POSITIVES, TARGET
 
 #: Fewest images of a split, and of a class in train: below them a score depends on single images.
@@ -24,10 +24,13 @@ TARGET_SHIFT = 0.5
 
 
 def few_images(facts: Facts) -> Iterator[Finding]:
-    for name, split in facts.splits.items():
-        if split.n < FEW:
-            remedy = "Add images, or read scores with their intervals over seeds; one image moves them by "
-            yield Finding(f"{name} has only {images(split.n)}.", f"{remedy}{percent(1 / split.n)}.")
+    few = {name: split.n for name, split in facts.splits.items() if split.n < FEW}
+    if few:
+        yield Finding(
+            f"There are few images: {listed(f'{count} in {name}' for name, count in few.items())}.",
+            "Add images, or report scores with their intervals over seeds: one image is up to "
+            f"{percent(1 / min(few.values()))} of a split.",
+        )
 
 
 def missing_classes(facts: Facts) -> Iterator[Finding]:
@@ -75,28 +78,30 @@ def imbalance(facts: Facts) -> Iterator[Finding]:
 
 
 def unlabelled(facts: Facts) -> Iterator[Finding]:
-    for name, split in facts.splits.items():
-        labels = split.labels
-        share = float(labels.blank.mean())
-        if share > BLANK and labels.kind == POSITIVES:
-            yield Finding(
-                f"{percent(share)} of the images of {name} have none of the {len(facts.card.classes)} labels.",
-                "That is right if they show none of the classes; else the labels are missing: add them or remove the "
-                "images.",
-            )
-        elif share > BLANK:
-            rows = split.ids if labels.of == len(split.ids) else split.split.ids
-            first = [rows[row] for row in np.flatnonzero(labels.blank)[:3]]
-            yield Finding(
-                f"{percent(share)} of the images of {name} ({int(labels.blank.sum()):,}) have no label at all, e.g. "
-                f"{listed(first)}.",
-                "Nothing can be learned from them: remove them, or correct `ignore`, `nodata` or the masks.",
-            )
-        elif labels.kind in (PIXELS, TARGET) and labels.unlabelled > UNLABELLED:
-            yield Finding(
-                f"{percent(labels.unlabelled)} of the pixels of {name} have no label.",
-                "That is right for sparse labels; else correct `ignore`, `nodata` or the masks.",
-            )
+    found = {name: split.labels for name, split in facts.splits.items()}
+    blank = {name: float(labels.blank.mean()) for name, labels in found.items() if labels.blank.mean() > BLANK}
+    sparse = {name: labels.unlabelled for name, labels in found.items() if labels.unlabelled > UNLABELLED}
+    if blank and found["train"].kind == POSITIVES:
+        yield Finding(
+            f"{across(blank, 'images')} have none of the {len(facts.card.classes)} labels.",
+            "That is right if they show none of the classes; else add the labels or remove the images.",
+        )
+    elif blank:
+        yield Finding(
+            f"{across(blank, 'images')} have no label at all, e.g. {listed(_blank_ids(facts.splits[min(blank)]))}.",
+            "Nothing can be learned from them: remove them, or correct `ignore`, `nodata` or the labels.",
+        )
+    elif sparse:
+        yield Finding(
+            f"{across(sparse, 'pixels')} have no label.",
+            "That is right for sparse labels; else correct `ignore`, `nodata` or the masks.",
+        )
+
+
+def _blank_ids(split: SplitFacts) -> list[str]:
+    """The first images without label."""
+    ids = split.ids if len(split.ids) == split.labels.of else split.split.ids
+    return [ids[row] for row in np.flatnonzero(split.labels.blank)[:3]]
 
 
 def label_shift(facts: Facts) -> Iterator[Finding]:

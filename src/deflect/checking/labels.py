@@ -59,13 +59,13 @@ def count(labels: NDArray[Any], classes: int, rows: NDArray[np.int64]) -> Labels
         finite = np.isfinite(values)
         few = values[:, :: max(1, values.shape[1] // KEPT)]
         nothing = np.zeros(classes, np.int64)
-        return Labels(kind, nothing, nothing, ~finite.any(1), 1 - float(finite.mean()), few[np.isfinite(few)])
+        return Labels(kind, nothing, nothing, np.all(~finite, axis=1), 1 - float(finite.mean()), few[np.isfinite(few)])
     if kind == POSITIVES:
         counts = (labels == 1).sum(0)
-        return Labels(kind, counts, counts, np.asarray((labels != 1).all(1)), 0.0, none)
+        return Labels(kind, counts, counts, np.all(labels != 1, axis=1), 0.0, none)
     if kind == IMAGES:
         counts = np.bincount(labels[labels >= 0].astype(np.int64), minlength=classes)
-        absent = np.asarray(labels < 0)
+        absent = np.less(labels, 0)
         return Labels(kind, counts, counts, absent, float(absent.mean()), none)
     table = np.stack([np.bincount(labels[row].ravel().astype(np.int64) + 1, minlength=classes + 1) for row in rows])
     counts = table[:, 1:].sum(0)

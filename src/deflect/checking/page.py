@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -50,10 +51,15 @@ def verdict(checked: Iterable[Checked]) -> str:
         done = "; ".join(one.title for one in checked if not one.skipped)
         return f'<p class="calm"><b>{CALM}:</b> {escape(done)}. {LIMIT}</p>'
     items = "\n".join(
-        f'<li>{escape(finding.found)} <span class="remedy">{escape(finding.remedy)}</span></li>' for finding in findings
+        f'<li>{_prose(finding.found)} <span class="remedy">{_prose(finding.remedy)}</span></li>' for finding in findings
     )
     heading = "One thing looks suspicious" if len(findings) == 1 else f"{len(findings)} things look suspicious"
     return f'<div class="found"><b>{heading}</b>\n<ol>\n{items}\n</ol></div>\n<p class="notes">{LIMIT}</p>'
+
+
+def _prose(text: str) -> str:
+    """Text as HTML, with what is between backquotes as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _result(one: Checked) -> str:

@@ -47,7 +47,8 @@ def _shot(facts: Facts, name: str, row: int, roles: tuple[str, ...]) -> str:
             target(values, float(ends.min()), float(ends.max())) if is_target else mask(values, len(facts.card.classes))
         )
     tags = "".join(f'<img alt="{text}" src="{one}">' for one in shown)
-    under = "<br>".join(map(escape, filter(None, [title, label])))
+    is_class = facts.splits[name].labels.kind == IMAGES  # the heading names it
+    under = "<br>".join(map(escape, filter(None, [title, "" if is_class else label])))
     return f'<figure class="shot"><span>{tags}</span><figcaption>{under}</figcaption></figure>'
 
 

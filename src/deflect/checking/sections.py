@@ -15,7 +15,7 @@ def overview(facts: Facts, licence: str) -> dict[str, str]:
     """Counts, units and sources in short lines."""
     card, bands = facts.card, facts.card.bands
     sizes = ", ".join(f"{name} {split.n:,}" for name, split in facts.splits.items())
-    side = f"{card.image_size} x {card.image_size} pixels"
+    side = f"{card.image_size} × {card.image_size} pixels"
     width = card.image_size * card.gsd
     return {
         "Task": f"{card.task}, {len(card.classes)} {'target' if card.task.endswith('regression') else 'classes'}",
@@ -23,13 +23,17 @@ def overview(facts: Facts, licence: str) -> dict[str, str]:
         if width >= 1000
         else f"{sizes}; {side} of {card.gsd:g} m ({width:.3g} m)",
         "Bands": f"{bands.sensor}: {', '.join(f'{band.name} ({band.wavelength:g} nm)' for band in bands)}",
-        "Reflectance": f"(value in the file + {_numbers(card.offset)}) x {_numbers(card.scale)}",
+        "Reflectance": f"value in the file {_offset(card.offset)}× {_numbers(card.scale)}",
         "Not measured": f"values {_numbers(card.nodata)}, and those that are not finite"
         if card.nodata
         else "values that are not finite, and what the files mask; no nodata value is set",
         "Source": card.source or "not stated",
         "Licence": licence or "not stated",
     }
+
+
+def _offset(offset: float | tuple[float, ...]) -> str:
+    return "" if offset == 0 else f"+ ({_numbers(offset)}), then "
 
 
 def _numbers(values: float | tuple[float, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from deflect.checking import label_checks, leakage, pixel_checks
+from deflect.checking import band_checks, label_checks, leakage, pixel_checks
 from deflect.checking.facts import Facts
 from deflect.checking.finding import Finding, NotChecked
 
@@ -18,8 +18,8 @@ CHECKS: dict[str, Callable[[Facts], Iterator[Finding]]] = {
     "images that are constant or dark, bands that are missing": pixel_checks.empty_images,
     "pixels without measurement": pixel_checks.without_measurement,
     "saturated pixels": pixel_checks.saturated,
-    "bands that are copies of each other": pixel_checks.copies_of_bands,
-    "bands in the usual range of the sensor and order": pixel_checks.unusual_bands,
+    "bands that are copies of each other": band_checks.copies_of_bands,
+    "bands in the usual range of the sensor and order": band_checks.unusual_bands,
     "brightness, scale and offset": pixel_checks.brightness,
     "same reflectance in train, val and test": pixel_checks.pixel_shift,
     "near-duplicates between splits": leakage.near_duplicates,

@@ -16,9 +16,9 @@ class Usual(NamedTuple):
     mean: dict[str, float]
     std: dict[str, float]
 
-    def spans(self, band: str) -> tuple[float, float]:
-        """Mean - 2 and mean + 2 standard deviations."""
-        return self.mean[band] - 2 * self.std[band], self.mean[band] + 2 * self.std[band]
+    def span(self, band: str, width: float = 2.0) -> tuple[float, float]:
+        """Mean minus and plus ``width`` standard deviations."""
+        return self.mean[band] - width * self.std[band], self.mean[band] + width * self.std[band]
 
 
 def usual(bands: BandSet) -> list[Usual]:
