@@ -53,9 +53,10 @@ def unusual_bands(facts: Facts) -> Iterator[Finding]:
         low, high = min((a for a, _ in spans), default=-np.inf), max((b for _, b in spans), default=np.inf)
         if not low <= mean[band] <= high:
             yield Finding(
-                f"Band {band} has a mean reflectance of {mean[band]:.3f} in train, outside of what published datasets "
-                f"of {facts.card.bands.sensor} have ({max(low, 0):.3f} to {high:.3f}, mean ± {FAR:g} standard deviations).",
-                "Check `scale`, `offset` and the order of `bands`; right for snow, clouds and salt, and in the blue for reflectance at the top of the atmosphere (Level-1C).",
+                f"Band {band} has a mean reflectance of {mean[band]:.3f} in train; published datasets of "
+                f"{facts.card.bands.sensor} have {max(low, 0):.3f} to {high:.3f} (mean ± {FAR:g} standard deviations).",
+                "Check `scale`, `offset` and the order of `bands`. Right for snow, clouds and salt, and in blue for "
+                "reflectance at the top of the atmosphere (Level-1C).",
             )
 
 

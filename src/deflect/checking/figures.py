@@ -48,6 +48,7 @@ def _histogram(
         axes.plot([max(start, 0), end], [y, y], color="#AAAAAA", linewidth=3, solid_capstyle="butt")
         axes.plot(one.mean[band], y, marker="|", color="#333333", markersize=5)
     axes.set(xlabel=label, ylabel="share of pixels" if band else "share of values", ylim=(0, None), title=band)
+    axes.locator_params(axis="x", nbins=5)
     axes.legend(handlelength=1.6, loc="upper right", bbox_to_anchor=(1, 1 - 0.09 * len(known)))
     return figure
 

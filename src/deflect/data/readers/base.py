@@ -93,10 +93,6 @@ class RawDataset(ABC):
             mask[missing.any(axis=0)] = IGNORE
         return image, mask, ~missing
 
-    def footprint(self, index: int) -> tuple[float, float, float, float] | None:
-        """West, south, east and north of an image in degrees, or None if its file does not say where it is."""
-        return None
-
     def published_subsets(self) -> dict[float, list[str]]:
         """Ids of published subsets of this split, by the fraction of its images that they are."""
         return {}
