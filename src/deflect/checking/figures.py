@@ -55,7 +55,7 @@ def _histogram(
 
 @styled
 def _map(places: Places) -> Figure:
-    figure, [[axes]] = canvas(1, 1, 5.6, 4.0)
+    figure, [[axes]] = canvas(1, 1, 4.2, 3.4)
     centres = {split: boxes[~np.isnan(boxes[:, 0])] for split, boxes in places.boxes.items()}
     for split, boxes in centres.items():
         x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
@@ -64,7 +64,7 @@ def _map(places: Places) -> Figure:
     _square(axes, np.concatenate(list(centres.values())))
     axes.set(xlabel="longitude (°)", ylabel="latitude (°)")
     axes.ticklabel_format(useOffset=False)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), labelcolor=GREY)
+    figure.legend(loc="outside upper left", ncols=3, labelcolor=GREY)
     return figure
 
 

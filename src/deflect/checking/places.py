@@ -22,7 +22,7 @@ MARGIN = 0.01
 
 @dataclass(frozen=True)
 class Places:
-    """By split, (S, 4) west, south, east and north in degrees, NaN without place, and the file of each image."""
+    """By split, (S, 4) west, south, east and north in degrees, NaN without place, and the name of each image."""
 
     boxes: dict[str, NDArray[np.float64]]
     files: dict[str, list[str]]
@@ -67,8 +67,13 @@ def read_places(name: str, raw: Path, ids: dict[str, list[str]]) -> Places:
                 found.append(images.footprint(index[one]) or (np.nan,) * 4)
                 shown.update()
             boxes[split] = np.array(found, dtype=np.float64)
-            files[split] = [images.path(index[one]).name for one in names]
+            files[split] = [_titled(one, images.path(index[one])) for one in names]
     return Places(boxes, files)
+
+
+def _titled(name: str, path: Path) -> str:
+    """The file's name, and that of the image if it is only a part of the file."""
+    return path.name if path.stem == name.rpartition("/")[2] else f"{name} ({path.name})"
 
 
 def meetings(places: Places) -> list[Meeting]:
