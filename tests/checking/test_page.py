@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from good_store import CLASSES, good
 from own_data import write_card, write_folders, write_tiff
 from paths import REAL, ROOT, needs_real
 from real_imagery import L1C
-from test_suspicions import good
 from tiny_store import BANDS, tiny_store, write_store
 
 from deflect.checking.check import check
@@ -108,7 +108,7 @@ def test_a_browser_shows_every_part(tmp_path: Path) -> None:
 
 
 def test_good_data_gives_a_calm_line_that_names_the_checks(tmp_path: Path) -> None:
-    store = write_store(tmp_path / "store", good(), BANDS, ["plants", "soil"], gsd=10.0)
+    store = write_store(tmp_path / "store", good(), BANDS, CLASSES, gsd=10.0)
     check(store, tmp_path / "raw", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "Nothing suspicious found in these checks:</b> number of images in each split; every class" in page

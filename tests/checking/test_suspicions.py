@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from good_store import CLASSES, SIZE, Splits, good
 from tiny_store import BANDS, write_store
 
 from deflect.checking import facts as reading
@@ -16,30 +17,10 @@ from deflect.checking.facts import Facts
 from deflect.checking.places import Places, meetings
 from deflect.checking.suspicions import CHECKS, run_checks
 
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]
-#: Reflectance of vegetation and of soil in the bands of ``BANDS``.
-SPECTRA = np.array([[0.05, 0.08, 0.06, 0.28, 0.18, 0.10], [0.08, 0.11, 0.13, 0.19, 0.26, 0.21]])
-SIZES = {"train": 60, "val": 40, "test": 40}
-SIZE = 16
-
-
-def good(masks: bool = False) -> Splits:
-    """Two classes of vegetation and soil with patterns of their own."""
-    random, splits = np.random.default_rng(0), {}
-    for split, n in SIZES.items():
-        labels = np.arange(n) % 2
-        coarse = random.normal(1, 0.15, (n, len(BANDS), 8, 8)).repeat(2, 2).repeat(2, 3)
-        fine = random.normal(1, 0.05, (n, len(BANDS), SIZE, SIZE))
-        images = (SPECTRA[labels][:, :, None, None] * coarse * fine).astype(np.float32)
-        maps = np.broadcast_to(labels[:, None, None], (n, SIZE, SIZE)).astype(np.int8).copy()
-        maps[:, :4] = 1 - maps[:, :4]
-        splits[split] = images, maps if masks else labels.astype(np.int64)
-    return splits
-
 
 def found(folder: Path, splits: Splits) -> dict[str, str]:
     """What each check that found something says."""
-    store = write_store(folder / "store", splits, BANDS, ["plants", "soil"], gsd=10.0)
+    store = write_store(folder / "store", splits, BANDS, CLASSES, gsd=10.0)
     return words(read_facts(store, folder / "no raw files"))
 
 
@@ -221,7 +202,7 @@ def test_places_that_overlap_or_touch_are_found_and_others_not() -> None:
 def test_a_large_split_is_read_in_part_and_the_same_part_each_time(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(reading, "SAMPLE", 30)
     monkeypatch.setattr(reading, "FEWEST", 1)
-    store = write_store(tmp_path / "store", good(masks=True), BANDS, ["plants", "soil"], gsd=10.0)
+    store = write_store(tmp_path / "store", good(masks=True), BANDS, CLASSES, gsd=10.0)
     first, second = (read_facts(store, tmp_path) for _ in range(2))
     assert first.sampled
     assert [len(split.rows) for split in first.splits.values()] == [30, 30, 30]
@@ -234,7 +215,7 @@ def test_a_large_split_is_read_in_part_and_the_same_part_each_time(tmp_path: Pat
 
 
 def test_what_cannot_be_checked_says_why(tmp_path: Path) -> None:
-    store = write_store(tmp_path / "store", good(), BANDS, ["plants", "soil"], gsd=10.0)
+    store = write_store(tmp_path / "store", good(), BANDS, CLASSES, gsd=10.0)
     skipped = {one.title: one.skipped for one in run_checks(read_facts(store, tmp_path / "raw")) if one.skipped}
     assert list(skipped) == [list(CHECKS)[-1]]
     assert "card.yaml: missing" in skipped[list(CHECKS)[-1]]
