@@ -54,7 +54,7 @@ def labels(facts: Facts) -> str:
         )
         text = f"{name}, mean and standard deviation: {means}"
         shown = f'<img alt="{escape(text)}" src="{target_histogram(name, values)}">'
-        return f'<figure class="map">{shown}<figcaption>{escape(text)}.</figcaption></figure>'
+        return f'<figure class="one">{shown}<figcaption>{escape(text)}.</figcaption></figure>'
     header = "".join(f"<th>{name}</th>" for name in facts.splits)
     rows = [
         f"<tr><td>{escape(title)}</td>{''.join(_bar(split, place) for split in facts.splits.values())}</tr>"
