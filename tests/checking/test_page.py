@@ -72,9 +72,11 @@ def test_the_command_prepares_and_writes_a_page_of_a_users_data(
     assert main(["data", "check", "fields"]) == 0
     printed = capsys.readouterr().out
     assert printed.endswith("results/mini/checks/fields.html\n")
-    assert re.search(r"fields: \d+ images? of val touch one of train, e\.g\. \w+\.tif and \w+\.tif", printed)
+    assert re.search(
+        r"Neighbours on the ground: \d images? of val beside train.*, e\.g\. \w+\.tif and \w+\.tif", printed
+    )
     page = Path("results/mini/checks/fields.html").read_text()
-    assert "touch one of train" in page
+    assert "of val beside train" in page
     assert page.count("<h2>") == len(PARTS) - 1
     tags = Tags(page)
     assert "script" not in tags.names

@@ -119,17 +119,17 @@ def other_shares(splits: Splits) -> None:
 
 
 FAULTS: list[tuple[Callable[[Splits], None], str, str, set[str]]] = [
-    (near, "near-duplicates between splits", "1 image of val are nearly the same as one of train (0", set()),
-    (exact, "near-duplicates between splits", "of test are nearly the same as one of val (1 of them exact", set()),
-    (relabelled, "copies within a split, and their labels", "different labels, e.g. train3 and train4", set()),
+    (near, "near-duplicates between splits", "an image of train: 1 image of val, 0 of them exact", set()),
+    (exact, "near-duplicates between splits", "an image of val: 1 image of test, 1 of them exact", set()),
+    (relabelled, "copies within a split, and their labels", "different labels: 1, e.g. train3 and train4 (soil and plants)", set()),
     (swapped, "bands in the usual range of the sensor and order", "Bands B04 and B08 look swapped", set()),
     (copied, "bands that are copies of each other", "Bands B11 and B12 are nearly copies", set()),
     (saturated, "saturated pixels", "Band B08 is saturated", set()),
     (dark, "brightness, scale and offset", "train is dark: its brightest band", set()),
     (bright, "brightness, scale and offset", "train is bright", {"bands in the usual range of the sensor and order"}),
     (no_offset, "brightness, scale and offset", "`offset: -1000`", set()),
-    (one_is_constant, "images that are constant or dark, bands that are missing", "the same value", set()),
-    (one_is_dark, "images that are constant or dark, bands that are missing", "dark (mean", set()),
+    (one_is_constant, "images that are constant or dark, bands that are missing", "The same value", set()),
+    (one_is_dark, "images that are constant or dark, bands that are missing", "Dark (mean", set()),
     (empty_corner, "pixels without measurement", "38 % of the pixels of val are 0 in every band", set()),
     (one_band_without_data, "pixels without measurement", "Band B11 is 0 in 1", set()),
     (band_missing_in_some, "images that are constant or dark, bands that are missing", "Band B03 has one value", set()),

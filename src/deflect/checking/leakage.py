@@ -21,8 +21,8 @@ def near_duplicates(facts: Facts) -> Iterator[Finding]:
             names = [facts.splits[s].split.ids[r] for s, r in ((second, found[0].other), (first, found[0].row))]
             exact = sum(pair.exact for pair in found)
             yield Finding(
-                f"{images(len(found))} of {second} are nearly the same as one of {first} ({exact} of them exact "
-                f"copies), e.g. {names[0]} and {names[1]}.",
+                f"Nearly the same as an image of {first}: {images(len(found))} of {second}, {exact} of them exact "
+                f"copies, e.g. {names[0]} and {names[1]}.",
                 f"Scores of {second} are too high by what was seen before. {REMOVE}",
             )
 
@@ -38,8 +38,7 @@ def copies(facts: Facts) -> Iterator[Finding]:
             continue
         example = listed([split.ids[place] for place in doubled[0][:2]])
         yield Finding(
-            f"{images(sum(len(group) - 1 for group in doubled))} of {name} are exact copies of another one of {name}, "
-            f"e.g. {example}.",
+            f"Exact copies within {name}: {images(sum(len(group) - 1 for group in doubled))}, e.g. {example}.",
             "Remove the copies, or keep them on purpose: they count more than once.",
         )
         if split.labels.kind == IMAGES:
@@ -48,7 +47,7 @@ def copies(facts: Facts) -> Iterator[Finding]:
             if torn:
                 titles = [facts.card.classes[labels[place]] for place in torn[0][:2]]
                 yield Finding(
-                    f"{len(torn)} of these copies in {name} have different labels, e.g. "
+                    f"Copies in {name} with different labels: {len(torn)}, e.g. "
                     f"{listed([split.ids[place] for place in torn[0][:2]])} ({' and '.join(titles)}).",
                     "Decide which label is right and remove the other image.",
                 )
@@ -57,19 +56,20 @@ def copies(facts: Facts) -> Iterator[Finding]:
 def same_places(facts: Facts) -> Iterator[Finding]:
     if facts.places is None or not facts.places.found:
         raise NotChecked(facts.no_places or "no file says where it is")
-    for meeting in meetings(facts.places):
-        first, second = meeting.first, meeting.second
-        example = " and ".join(reversed(meeting.examples[0]))
+    found = meetings(facts.places)
+    for meeting in found:
         if meeting.overlapping:
             yield Finding(
-                f"{images(meeting.overlapping)} of {second} overlap one of {first}, e.g. {example}.",
-                f"Both show the same ground, so scores of {second} are too high (right for several dates of one "
-                f"place only if the splits keep them together). {REMOVE}",
+                f"On the same ground as an image of {meeting.first}: {images(meeting.overlapping)} of "
+                f"{meeting.second}, e.g. {' and '.join(meeting.examples[0])}.",
+                f"Scores of {meeting.second} are too high by what was seen before, also if the dates differ. {REMOVE}",
             )
-        if meeting.touching:
-            yield Finding(
-                f"{images(meeting.touching)} of {second} touch one of {first}"
-                + (f", e.g. {example}." if not meeting.overlapping else "."),
-                "Neighbours look alike, so scores may be higher than on new places: split by blocks of the map if the "
-                "model is meant for new places.",
-            )
+    if touching := [meeting for meeting in found if meeting.touching]:
+        counts = listed(f"{images(one.touching)} of {one.second} beside {one.first}" for one in touching)
+        apart = next((one for one in touching if not one.overlapping), None)
+        example = f", e.g. {' and '.join(apart.examples[0])}" if apart else ""
+        yield Finding(
+            f"Neighbours on the ground: {counts}{example}.",
+            "Neighbours look alike, so scores are higher than on new places: if the model is meant for those, split by "
+            "`block_km` or by region, and leave a gap.",
+        )

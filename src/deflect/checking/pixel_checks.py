@@ -30,16 +30,16 @@ FEWEST = 10
 def empty_images(facts: Facts) -> Iterator[Finding]:
     for name, split in facts.splits.items():
         for what, found, remedy in (
-            ("have the same value everywhere", _constant(split), "Remove them; they show nothing."),
+            ("The same value everywhere", _constant(split), "Remove them; they show nothing."),
             (
-                f"are dark (mean reflectance below {DARK_IMAGE:g} in every band)",
+                f"Dark (mean reflectance below {DARK_IMAGE:g} in every band)",
                 (split.means.max(1) < DARK_IMAGE) & (split.empty < 1),
                 "Look at them: night, deep shadow, or files with another scale. Remove them or correct the scale.",
             ),
         ):
             if found.any():
                 first = listed([split.ids[row] for row in np.flatnonzero(found)[:3]])
-                yield Finding(f"{images(int(found.sum()))} of {name} {what}, e.g. {first}.", remedy)
+                yield Finding(f"{what}: {images(int(found.sum()))} of {name}, e.g. {first}.", remedy)
     varied = {name: ~_constant(split)[:, None] for name, split in facts.splits.items()}
     stuck = {name: ((split.stds == 0) & varied[name]).mean(0) for name, split in facts.splits.items()}
     for band, shares in _bands_above(facts, stuck, SPIKE):
@@ -54,7 +54,7 @@ def without_measurement(facts: Facts) -> Iterator[Finding]:
     if empty := {name: share for name, share in empty.items() if share > EMPTY}:
         mostly = sum(int((split.empty > MOSTLY).sum()) for split in facts.splits.values())
         yield Finding(
-            f"{across(empty, 'pixels')} are 0 in every band; {images(mostly)} are mostly so.",
+            f"{across(empty, 'pixels')} are 0 in every band; mostly empty: {images(mostly)}.",
             "Remove images that are mostly empty (borders of scenes); if 0 is no measurement, set `nodata: 0` in the "
             "card.",
         )
@@ -62,7 +62,8 @@ def without_measurement(facts: Facts) -> Iterator[Finding]:
     for band, shares in _bands_above(facts, zero, SPIKE):
         yield Finding(
             f"Band {band} is 0 in {across(shares, 'pixels')} where other bands are not.",
-            "Probably without measurement in this band: set `nodata`, or leave the band out with `use`.",
+            "Probably they have no measurement in this band: set `nodata` if the files do not say so, leave the band "
+            "out with `use`, or take only the ground that all bands cover.",
         )
 
 

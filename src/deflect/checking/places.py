@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deflect.data.readers import read
+from deflect.data.readers import read_every, sheet_for
 from deflect.errors import DataError
 from deflect.progress import bar
 
@@ -54,10 +54,10 @@ def read_places(name: str, raw: Path, ids: dict[str, list[str]]) -> Places:
     Raises:
         DataError: the raw files are missing, or no longer have these images.
     """
-    boxes, files = {}, {}
+    every, boxes, files = read_every(name, raw, sheet_for(name, raw)), {}, {}
     with bar(f"places of {name}", sum(map(len, ids.values())), unit="images") as shown:
         for split, names in ids.items():
-            images = read(name, raw, split)
+            images = every[split]
             index = {known: place for place, known in enumerate(images.ids)}
             if gone := [one for one in names if one not in index]:
                 message = f"{len(gone)} prepared images are not in {split} any more, e.g. {gone[0]!r}"
