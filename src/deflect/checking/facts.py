@@ -27,6 +27,8 @@ from deflect.settings import SPLITS
 SEED = 0
 #: Most images of a split that are read, and most bytes; at least ``FEWEST`` images are.
 SAMPLE, BYTES, FEWEST = 5000, 2 << 30, 200
+#: Bytes of images that are read at a time.
+CHUNK = 32 << 20
 #: Random pixels that are kept of each image.
 KEPT = 64
 
@@ -89,11 +91,14 @@ def sample(split: Split) -> NDArray[np.int64]:
 
 
 def read_split(split: Split, rows: NDArray[np.int64], shown: Any) -> SplitFacts:
-    random, found = _random(split), []
-    for row in rows:
-        found.append(_read_image(split.images[row], split.card.stored_scale, random))
-        shown.update()
-    pixels, means, stds, empty, pooled, digests = zip(*found, strict=True)
+    random, found, pooled = _random(split), [], []
+    together = max(1, CHUNK // split.images[0].nbytes)
+    for start in range(0, len(rows), together):
+        stored = split.images[rows[start : start + together]]
+        found += [_read_image(image, split.card.stored_scale, random) for image in stored]
+        pooled.append(F.adaptive_avg_pool2d(torch.from_numpy(stored.astype(np.float32)), SIDE).flatten(2))
+        shown.update(len(stored))
+    pixels, means, stds, empty, digests = zip(*found, strict=True)
     return SplitFacts(
         split=split,
         n=len(split),
@@ -104,7 +109,7 @@ def read_split(split: Split, rows: NDArray[np.int64], shown: Any) -> SplitFacts:
         means=np.stack(means),
         stds=np.stack(stds),
         empty=np.array(empty),
-        pooled=torch.stack(pooled),
+        pooled=torch.cat(pooled),
         digests=list(digests),
     )
 
@@ -119,8 +124,7 @@ def _read_image(stored: NDArray[Any], scale: float, random: np.random.Generator)
     else:
         kept = measured[:, random.integers(measured.shape[1], size=KEPT)].T
         statistics = kept, measured.mean(1, dtype=np.float64), measured.std(1, dtype=np.float64)
-    pooled = F.adaptive_avg_pool2d(torch.from_numpy(stored.astype(np.float32)), SIDE).flatten(1)
-    return *statistics, 1 - measured.shape[1] / size, pooled, blake2b(stored.tobytes(), digest_size=16).digest()
+    return *statistics, 1 - measured.shape[1] / size, blake2b(stored.tobytes(), digest_size=16).digest()
 
 
 def _random(split: Split) -> np.random.Generator:
