@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from deflect.checking.facts import Facts, read_splits
@@ -13,6 +14,8 @@ from deflect.data.readers import sheet_for
 from deflect.data.store import Store
 from deflect.errors import DataError
 from deflect.files import write_text
+
+log = logging.getLogger(__name__)
 
 
 def check(store: Store, raw: Path, out: Path) -> list[Checked]:
@@ -45,5 +48,6 @@ def read_facts(store: Store, raw: Path) -> Facts:
     try:
         places = read_places(store.card.name, raw, {name: split.ids for name, split in splits.items()})
     except DataError as error:
+        log.warning("places are not checked: %s", error)
         return Facts(store.card, splits, pairs, no_places=str(error))
     return Facts(store.card, splits, pairs, places)

@@ -64,6 +64,7 @@ def _map(places: Places) -> Figure:
     _square(axes, np.concatenate(list(centres.values())))
     axes.set(xlabel="longitude (°)", ylabel="latitude (°)")
     axes.ticklabel_format(useOffset=False)
+    axes.locator_params(nbins=5)
     figure.legend(loc="outside upper left", ncols=3, labelcolor=GREY)
     return figure
 

@@ -93,7 +93,6 @@ def _prepare(study: Study, name: str, jobs: int = 0, no_check: bool = False) -> 
 
 
 def check(args: Namespace) -> None:
-    from deflect.checking.check import check as look
     from deflect.data.card import CARD
 
     study = load(args.config, args.study).study
@@ -103,8 +102,10 @@ def check(args: Namespace) -> None:
     for name in names:
         if not (study.prepared(name) / CARD).is_file():
             _prepare(study, name)
-        from deflect.data.store import Store  # after preparing, which starts processes without torch
+    from deflect.checking.check import check as look  # after preparing, which needs no torch
+    from deflect.data.store import Store
 
+    for name in names:
         path = args.out or study.check_page(name)
         for one in look(Store(study.prepared(name)), study.raw(name), path):
             for finding in one.findings:
