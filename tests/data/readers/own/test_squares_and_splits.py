@@ -82,8 +82,8 @@ def test_squares_of_bands_with_larger_pixels(tmp_path: Path) -> None:
 
 
 def test_squares_lie_on_the_grid_of_the_cards_gsd(tmp_path: Path) -> None:
-    write_card(tmp_path, task="segmentation", labels="masks", size=8, stride=8, gsd=20,
-               splits=DRAWN | {"block_km": 0.2}, images="{id}_{band}.tif", bands=["B02", "B03", "B04", "B05"])  # fmt: skip
+    squares = {"task": "segmentation", "labels": "masks", "size": 8, "stride": 8, "splits": DRAWN | {"block_km": 0.2}}
+    write_card(tmp_path, **squares, gsd=20, images="{id}_{band}.tif", bands=["B02", "B03", "B04", "B05"])
     for number, band in enumerate(("B02", "B03", "B04")):
         write_tiff(tmp_path / f"s_{band}.tif", image(number, 48, 1))
     coarse, grid = image(9, 24, 1), rasterio.Affine(20, 0, 5e5, 0, -20, 5e6)
