@@ -121,7 +121,12 @@ def other_shares(splits: Splits) -> None:
 FAULTS: list[tuple[Callable[[Splits], None], str, str, set[str]]] = [
     (near, "near-duplicates between splits", "an image of train: 1 image of val, 0 of them exact", set()),
     (exact, "near-duplicates between splits", "an image of val: 1 image of test, 1 of them exact", set()),
-    (relabelled, "copies within a split, and their labels", "different labels: 1, e.g. train3 and train4 (soil and plants)", set()),
+    (
+        relabelled,
+        "copies within a split, and their labels",
+        "different labels: 1, e.g. train3 and train4 (soil and plants)",
+        set(),
+    ),
     (swapped, "bands in the usual range of the sensor and order", "Bands B04 and B08 look swapped", set()),
     (copied, "bands that are copies of each other", "Bands B11 and B12 are nearly copies", set()),
     (saturated, "saturated pixels", "Band B08 is saturated", set()),
