@@ -43,8 +43,6 @@ COLUMNS = {name: name for name in ("study", "dataset", "task", "gfm", "method", 
     "store": "data.store_sha256",
     "weights": "weights.sha256",
 }
-#: Metrics of regressions in the unit of the target, not in percent.
-IN_UNITS = ("RMSE", "MAE")
 #: What must agree, and among which runs: column, reason to leave a run out, columns that such runs share.
 AGREEMENTS = (
     ("code", "another state of the code", ("study",)),
@@ -254,7 +252,7 @@ def joules(frame: pd.DataFrame) -> pd.Series:
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
     """Test metrics by name, the headline first; per-class values as ``IoU:{class}``; no losses.
 
-    All are fractions but those in the unit of a target, `IN_UNITS`.
+    All are fractions but those in the unit of a target, `settings.IN_UNITS`.
     """
     flat = {record["score"]["metric"]: record["score"]["value"]}
     for name, value in record["metrics"]["test"].items():

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from deflect.analysis.looks import ordered, place
-from deflect.analysis.records import CELL, IN_UNITS, StudyRuns, metrics_of
+from deflect.analysis.records import CELL, StudyRuns, metrics_of
+from deflect.settings import IN_UNITS
 
 PARAMETERS = ["tuned_params", "gfm_params", "tuned_percent", "head_params"]
 #: Columns of the tidy tables. Scores in percent, RMSE and MAE in the unit of the target; parameters are counts.
