@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import rasterio
@@ -14,6 +15,8 @@ from tiny_store import BANDS, tiny_spec, tiny_store
 import deflect
 from deflect.analysis import bootstrap, calibration, figures, paired, ranks, scores, summary, tables
 from deflect.analysis.comparison import load_references
+from deflect.analysis.figures.number_maps import Scale
+from deflect.analysis.figures.style import encode
 from deflect.analysis.records import StudyRuns, load_study
 from deflect.analysis.render import markdown
 from deflect.errors import ConfigError
@@ -237,6 +240,23 @@ def test_a_study_of_regressions_alone_has_all_tables_and_figures(root: Path, tmp
         if name not in ("save", "segmentation_maps"):
             extra = ["scale_mae"] if name == "inside_deflect_classes" else []
             getattr(figures, name)(study, *extra)
+
+
+def test_maps_of_a_pixel_regression_show_truth_prediction_and_error(root: Path, study: StudyRuns) -> None:
+    drawn = figures.segmentation_maps(study, "pixel_regression", "scale_mae", root / "stores/pixel_regression", 1)
+    encode(drawn, "png")
+    titles = [axes.get_title() for axes in drawn.axes]
+    assert titles[1:4] == ["truth", "DEFLECT", "Frozen\n(RGB)"]
+    assert {"biomass (t/ha)", "absolute error"} <= {axes.get_xlabel() for axes in drawn.axes}
+    found = np.load(run_of(root, "pixel_regression") / PREDICTIONS)
+    best = np.nanargmax([np.nanstd(one) for one in found["sample_labels"]])
+    truth, predicted = found["sample_labels"][best], found["sample_predictions"][best]
+    scale = Scale.of(truth)
+    shown = [axes.images[0].get_array() for axes in drawn.axes if axes.images]
+    assert any(np.array_equal(image, scale.paint(predicted)) for image in shown)
+    assert any(np.array_equal(image, scale.errors(truth, predicted)) for image in shown)
+    assert (scale.paint(truth)[:2] == 1).all()  # pixels without a number are white
+    np.testing.assert_allclose(scale.errors(truth, truth)[5, 5], mpl.colormaps["Reds"](0.0)[:3])
 
 
 def test_the_summary_says_how_other_tasks_are_averaged(study: StudyRuns) -> None:
