@@ -30,7 +30,7 @@ from deflect.data.card import (
 )
 from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.disk import lock
-from deflect.data.readers import read, sheet_for
+from deflect.data.readers import read_every, sheet_for
 from deflect.data.readers.base import RawDataset
 from deflect.data.shards import make_plan, write_shards
 from deflect.data.simulate import MARKER
@@ -68,7 +68,7 @@ def prepare(
     raw, out = Path(raw), Path(out)
     simulated = (simulated and dataset in DATASETS) or (raw / MARKER).is_file()
     sheet = sheet or sheet_for(dataset, raw)
-    splits = {split: read(dataset, raw, split, sheet) for split in SPLITS}
+    splits = read_every(dataset, raw, sheet)
     checks.check_ids({split: images.ids for split, images in splits.items()}, raw)
     _refuse_other_files(out)
     with lock(out.parent, out.name):
