@@ -16,7 +16,6 @@ from deflect.data import card
 from deflect.data.store import Store
 
 
-
 def page(folder: Path, task: str, labels: dict[str, np.ndarray], classes: list[str], **facts: Any) -> tuple[str, str]:
     """What is suspicious in good images with other labels, and the page."""
     store = write_store(folder / "store", good(), BANDS, CLASSES, gsd=10.0)
