@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from good_store import CLASSES, SIZE, good
 from tiny_store import BANDS, write_store
 
