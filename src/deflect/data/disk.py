@@ -29,8 +29,8 @@ def human(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Check that the disk of ``folder``, which need not exist yet, has room for ``needed`` bytes."""
+def require_space(folder: Path, needed: int) -> int:
+    """The free bytes of the disk of ``folder``, which need not exist yet; an error if fewer than ``needed``."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
@@ -39,6 +39,7 @@ def require_space(folder: Path, needed: int) -> None:
         raise DataError(
             f"{folder}: {human(needed + RESERVE)} of room needed, {human(free)} free; make room or use another disk"
         )
+    return free
 
 
 @contextmanager

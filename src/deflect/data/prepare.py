@@ -141,7 +141,7 @@ def _check(
     """All checks that need every image; returns the statistics of the training split."""
     sheet = splits["train"].sheet
     ids = {split: images.ids for split, images in splits.items()}
-    hashes = {split: [digest for note in shards for digest in note["hashes"]] for split, shards in notes.items()}
+    hashes = {split: np.concatenate([note["hashes"] for note in shards]) for split, shards in notes.items()}
     checks.check_copies(ids, hashes, raw, refuse_copies)
     checks.check_labels(sheet, {split: total(shards, "labelled") for split, shards in notes.items()}, raw)
     statistics = band_statistics(sheet, notes["train"], raw)

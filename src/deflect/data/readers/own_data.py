@@ -11,7 +11,9 @@ file names its bands as well, the two must agree.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -56,9 +58,19 @@ class OwnData(RawDataset):
     def label_path(self, index: int) -> Path:
         return self._masks.get(self.ids[index], self.path(index))
 
-    def files(self) -> list[Path]:
-        tables = [find(self.folder / self.card.labels)] if self.card.labels.endswith(".csv") else []
-        return [*super().files(), self.folder / CARD, *tables]
+    def files(self) -> Iterable[Path | str]:
+        yield from super().files()
+        yield self.folder / CARD
+        if self.card.labels.endswith(".csv"):
+            yield find(self.folder / self.card.labels)
+
+    def part(self, start: int, stop: int) -> Self:
+        part = super().part(start, stop)
+        part._split_of = {}
+        for name in ("_files", "_labels", "_masks"):
+            kept = getattr(self, name)
+            setattr(part, name, {key: kept[key] for key in part.ids if key in kept})
+        return part
 
     def _read(self, index: int) -> Sample:
         name, path = self.ids[index], self.path(index)
