@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deflect.config import load
 from deflect.errors import ConfigError
@@ -72,20 +72,22 @@ def simulate(args: Namespace) -> None:
 
 
 def prepare(args: Namespace) -> None:
-    from deflect.data import prepare
     from deflect.data.catalog import AS_PUBLISHED
+    from deflect.data.prepare import prepare, prepare_part
 
     study = load(args.config, args.study).study
     for name in _chosen(args, study):
-        prepare.prepare(
-            name,
-            study.raw(name),
-            study.prepared(name),
-            simulated=study.simulated,
-            check_published=not (args.no_check or name in study.unchecked),
-            jobs=args.jobs,
-            sheet=AS_PUBLISHED[name] if name in study.as_published else None,
-        )
+        places = (name, study.raw(name), study.prepared(name))
+        options: dict[str, Any] = {
+            "simulated": study.simulated,
+            "check_published": not (args.no_check or name in study.unchecked),
+            "jobs": args.jobs,
+            "sheet": AS_PUBLISHED[name] if name in study.as_published else None,
+        }
+        if args.part:
+            prepare_part(*places, *args.part, **options)
+        else:
+            prepare(*places, **options)
 
 
 def duplicates(args: Namespace) -> None:

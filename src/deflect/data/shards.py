@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
-import multiprocessing
 import os
-import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -24,6 +21,7 @@ import numpy as np
 from deflect.data.disk import human, naming_full_disk, require_space
 from deflect.data.readers.base import RawDataset
 from deflect.data.statistics import image_sums, total
+from deflect.data.workers import in_processes
 from deflect.errors import DataError, DeflectError
 from deflect.files import atomic_path, read_json, sha256_json, sha256_lines, write_json
 from deflect.progress import bar
@@ -88,30 +86,30 @@ def make_plan(raw: dict[str, RawDataset], out: Path) -> Plan:
     return Plan(raw, sizes, first.shape, str(first.dtype), work)
 
 
-def write_shards(plan: Plan, jobs: int) -> dict[str, list[dict[str, Any]]]:
-    """Write the missing shards; return the notes of all shards by split, in order, with hashes as 16 bytes each."""
+def create(plan: Plan) -> None:
+    """Create the arrays that do not exist yet, and log how many images there are and what disk they need."""
     plan.work.mkdir(parents=True, exist_ok=True)
     arrays = [array for split in plan.raw for array in plan.arrays(split) if not array[0].exists()]
     needed = sum(math.prod(shape) * np.dtype(dtype).itemsize for _, shape, dtype in arrays)
-    free, shards = require_space(plan.work, needed), plan.shards()
+    free = require_space(plan.work, needed)
+    images, image = sum(plan.sizes.values()), f"{' x '.join(map(str, plan.shape))} {plan.dtype}"
+    log.info("%s: %d images of %s; %s to write, %s free", plan.work.parent, images, image, human(needed), human(free))
     for array in arrays:
         _create(*array)
+
+
+def write_shards(plan: Plan, jobs: int, part: int = 1, parts: int = 1) -> None:
+    """Write the missing shards; with ``parts`` only every ``parts``-th, from number ``part`` (from 1) on."""
+    shards = plan.shards()[part - 1 :: parts]
     missing = _missing(plan, shards)
-    done = _images(shards) - _images(missing)
-    image = f"{' x '.join(map(str, plan.shape))} {plan.dtype}"
-    log.info(
-        "%s: %d images of %s%s; %s of disk needed, %s free",
-        plan.work.parent,
-        _images(shards),
-        image,
-        f", {done} of them prepared" if done else "",
-        human(needed),
-        human(free),
-    )
-    with bar("preparing", _images(shards), done=done, unit="images") as shown:
+    with bar("preparing", _images(shards), done=_images(shards) - _images(missing), unit="images") as shown:
         for shard in _written(plan, missing, jobs):
             shown.update(_images([shard]))
-    return {split: [_read_note(plan, *shard) for shard in shards if shard[0] == split] for split in plan.raw}
+
+
+def read_notes(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """The notes of all shards by split, in order, with each hash as 16 bytes."""
+    return {split: [_read_note(plan, *shard) for shard in plan.shards() if shard[0] == split] for split in plan.raw}
 
 
 def write_shard(plan: Plan, split: str, start: int, stop: int) -> None:
@@ -197,31 +195,8 @@ def _written(plan: Plan, missing: list[Shard], jobs: int) -> Iterator[Shard]:
         for shard in missing:
             write_shard(plan, *shard)
             yield shard
-        return
-    # not forked from this process: a fork would copy the locks of threads of torch or HDF5
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(min(jobs, len(missing)), context, _end_with_parent) as pool:
-        waiting: set[Future[Shard]] = set()
-        for shard in missing:
-            waiting.add(pool.submit(_write, plan.of(*shard), shard))
-            if len(waiting) > 2 * jobs:  # not all at once: each has the names of its images
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-
-
-def _end_with_parent() -> None:
-    """Runs once per process: end it when its parent is killed; it would wait for shards forever."""
-
-    def end() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end, daemon=True).start()
+    else:
+        yield from in_processes(_write, ((plan.of(*shard), shard) for shard in missing), min(jobs, len(missing)))
 
 
 def _write(plan: Plan, shard: Shard) -> Shard:
