@@ -47,7 +47,7 @@ STEPS = {
     "watch": ("from deflect.data.manifest import folder_sha256", f"folder_sha256(Path('{RAW}'))"),
     "first step": (
         """
-import torch
+import timm, torch
 from deflect.data.store import Store
 from deflect.gfms import load_gfm
 from deflect.settings.training import TrainSettings
@@ -188,6 +188,7 @@ def measure(images: int, folder: Path) -> dict[str, Measured]:
     store = folder / "data/prepared/mini/many"
     store.parent.mkdir(parents=True)
     store.symlink_to(folder / "store")
+    store.with_name("many.finished").touch()
     note("dry run with the store", dry_run(folder))
     note("first step", finished(start(*STEPS["first step"], folder)))
     return found
