@@ -4,10 +4,11 @@
 
 The images are real, different GeoTIFFs of 8 x 8 pixels and four bands with random pixels in ten class folders, so that
 the number of files counts and not their size: one is written by rasterio, the others are its bytes with other pixels.
-Each step is a process of its own; its seconds are those of the step without importing, its memory the peak of the
-process. "Dry run" is a whole ``snakemake -n``, imports included. "Interrupted" is killed when half of the images are
-prepared, and "resumed" prepares the rest. "First step" opens and verifies the store, builds a mini GFM with DEFLECT,
-calibrates it and makes one training step of 64 images.
+Each step is a process of its own. Its seconds are those of the processor, with the processes that it starts and without
+importing, since other processes change them less than the time that passes; its memory is the peak of a process. "Dry
+run" is a whole ``snakemake -n``, imports included. "Resumed" continues a preparation with two processes that was killed
+when half of the images were in finished shards. "First step" opens and verifies the store, builds a mini GFM with
+DEFLECT, calibrates it and makes one training step of 64 images.
 """
 
 from __future__ import annotations
@@ -68,17 +69,17 @@ cross_entropy_sum(model(images), labels)[0].backward()""",
 }
 # not ru_maxrss for the process itself: a child starts with that of the process that started it
 CHILD = """
-import resource, time
+import os, resource, time
 from pathlib import Path
 {imports}
-start = time.perf_counter()
+start, processor = time.perf_counter(), sum(os.times()[:4])
 {step}
-seconds = time.perf_counter() - start
+processor, seconds = sum(os.times()[:4]) - processor, time.perf_counter() - start
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(seconds, max(int(peak.split()[1]), workers) / 1024)
+print(processor, seconds, max(int(peak.split()[1]), workers) / 1024)
 """
-Measured = tuple[float, float]  # seconds and MB
+Measured = tuple[float, float, float]  # seconds of the processor, seconds that pass, and MB
 
 
 def write(folder: Path, images: int) -> None:
@@ -116,8 +117,8 @@ def start(imports: str, step: str, folder: Path) -> subprocess.Popen[str]:
 def finished(process: subprocess.Popen[str]) -> Measured:
     output, _ = process.communicate()
     assert process.returncode == 0, process.args
-    seconds, memory = output.split()[-2:]
-    return float(seconds), float(memory)
+    processor, seconds, memory = map(float, output.split()[-3:])
+    return processor, seconds, memory
 
 
 def dry_run(folder: Path) -> Measured:
@@ -137,15 +138,15 @@ def prepare(folder: Path, jobs: int) -> Measured:
     return finished(start(imports, step.format(jobs=jobs), folder))
 
 
-def interrupted(folder: Path, images: int) -> Measured:
+def interrupt(folder: Path, images: int) -> None:
     """Prepare, and kill the process when half of the images are in shards that are finished."""
     imports, step = PREPARE
-    began, process = time.perf_counter(), start(imports, step.format(jobs=2), folder)
+    process = start(imports, step.format(jobs=2), folder)
     while process.poll() is None and prepared(folder) < images // 2:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    return time.perf_counter() - began, float("nan")
+    print(f"killed with {prepared(folder)} of {images} images in finished shards", flush=True)
 
 
 def prepared(folder: Path) -> int:
@@ -160,7 +161,7 @@ def remove_store(folder: Path) -> None:
 
 
 def measure(images: int, folder: Path) -> dict[str, Measured]:
-    """Seconds and MB of every step."""
+    """Time and memory of every step."""
     began = time.perf_counter()
     write(folder / RAW, images)
     print(f"{images} files written in {time.perf_counter() - began:.0f} s", flush=True)
@@ -173,7 +174,7 @@ def measure(images: int, folder: Path) -> dict[str, Measured]:
 
     def note(name: str, measured: Measured) -> None:
         found[name] = measured
-        print(f"{images} images, {name}: {measured[0]:.2f} s, {measured[1]:.0f} MB", flush=True)
+        print(f"{images} images, {name}: {measured[0]:.2f} s of {measured[1]:.2f}, {measured[2]:.0f} MB", flush=True)
 
     for name in ("list", "watch"):
         note(name, finished(start(*STEPS[name], folder)))
@@ -183,7 +184,7 @@ def measure(images: int, folder: Path) -> dict[str, Measured]:
     remove_store(folder)
     note("prepare, 2 processes", prepare(folder, 2))
     remove_store(folder)
-    note("interrupted at half", interrupted(folder, images))
+    interrupt(folder, images)
     note("resumed", prepare(folder, 2))
     store = folder / "data/prepared/mini/many"
     store.parent.mkdir(parents=True)
@@ -210,13 +211,15 @@ def main() -> None:
             f"{small[step][0]:.2f}",
             f"{large[step][0]:.2f}",
             f"{large[step][0] / small[step][0]:.1f}",
-            f"{small[step][1]:.0f}",
-            f"{large[step][1]:.0f}",
+            f"{large[step][1]:.1f}",
+            f"{small[step][2]:.0f}",
+            f"{large[step][2]:.0f}",
         ]
         for step in small
     ]
     first, second = (f"{images:,}" for images in args.images)
-    print(pipe_table(["step", f"{first}, s", f"{second}, s", "ratio", f"{first}, MB", f"{second}, MB"], rows))
+    columns = ["step", f"{first}, s", f"{second}, s", "ratio", "in seconds that pass", f"{first}, MB", f"{second}, MB"]
+    print(pipe_table(columns, rows))
 
 
 if __name__ == "__main__":

@@ -93,7 +93,8 @@ def create(plan: Plan) -> None:
     needed = sum(math.prod(shape) * np.dtype(dtype).itemsize for _, shape, dtype in arrays)
     free = require_space(plan.work, needed)
     images, image = sum(plan.sizes.values()), f"{' x '.join(map(str, plan.shape))} {plan.dtype}"
-    log.info("%s: %d images of %s; %s to write, %s free", plan.work.parent, images, image, human(needed), human(free))
+    name = plan.raw["train"].sheet.name
+    log.info("%s: %d images of %s; %s to write, %s free", name, images, image, human(needed), human(free))
     for array in arrays:
         _create(*array)
 
