@@ -4,11 +4,11 @@
 
 The images are real, different GeoTIFFs of 8 x 8 pixels and four bands with random pixels in ten class folders, so that
 the number of files counts and not their size: one is written by rasterio, the others are its bytes with other pixels.
-Each step is a process of its own. Its seconds are those of the processor, with the processes that it starts and without
-importing, since other processes change them less than the time that passes; its memory is the peak of a process. "Dry
-run" is a whole ``snakemake -n``, imports included. "Resumed" continues a preparation with two processes that was killed
-when half of the images were in finished shards. "First step" opens and verifies the store, builds a mini GFM with
-DEFLECT, calibrates it and makes one training step of 64 images.
+Each step is a process of its own. Its seconds are those of the processor without importing, since other processes
+change them less than the time that passes (which is shown for two processes); its memory is the peak of a process. "Dry
+run" is a whole ``snakemake -n``, imports included. "Resumed" continues a preparation that was killed when half of the
+images were in finished shards. "First step" opens and verifies the store, builds a mini GFM with DEFLECT, calibrates it
+and makes one training step of 64 images.
 """
 
 from __future__ import annotations
@@ -69,16 +69,20 @@ cross_entropy_sum(model(images), labels)[0].backward()""",
 }
 # not ru_maxrss for the process itself: a child starts with that of the process that started it
 CHILD = """
-import os, resource, time
+import resource, time
 from pathlib import Path
+def processor():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(found.ru_utime + found.ru_stime for found in used)
 {imports}
-start, processor = time.perf_counter(), sum(os.times()[:4])
+start, used = time.perf_counter(), processor()
 {step}
-processor, seconds = sum(os.times()[:4]) - processor, time.perf_counter() - start
+used, passed = processor() - used, time.perf_counter() - start
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(processor, seconds, max(int(peak.split()[1]), workers) / 1024)
+print(used, passed, max(int(peak.split()[1]), workers) / 1024)
 """
+TWO = "prepare, 2 processes"
 Measured = tuple[float, float, float]  # seconds of the processor, seconds that pass, and MB
 
 
@@ -117,8 +121,8 @@ def start(imports: str, step: str, folder: Path) -> subprocess.Popen[str]:
 def finished(process: subprocess.Popen[str]) -> Measured:
     output, _ = process.communicate()
     assert process.returncode == 0, process.args
-    processor, seconds, memory = map(float, output.split()[-3:])
-    return processor, seconds, memory
+    used, passed, memory = map(float, output.split()[-3:])
+    return used, passed, memory
 
 
 def dry_run(folder: Path) -> Measured:
@@ -141,7 +145,7 @@ def prepare(folder: Path, jobs: int) -> Measured:
 def interrupt(folder: Path, images: int) -> None:
     """Prepare, and kill the process when half of the images are in shards that are finished."""
     imports, step = PREPARE
-    process = start(imports, step.format(jobs=2), folder)
+    process = start(imports, step.format(jobs=1), folder)
     while process.poll() is None and prepared(folder) < images // 2:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -182,10 +186,10 @@ def measure(images: int, folder: Path) -> dict[str, Measured]:
     note("prepare, 1 process", prepare(folder, 1))
     note("prepare again, nothing to do", prepare(folder, 1))
     remove_store(folder)
-    note("prepare, 2 processes", prepare(folder, 2))
+    note(TWO, prepare(folder, 2))
     remove_store(folder)
     interrupt(folder, images)
-    note("resumed", prepare(folder, 2))
+    note("resumed", prepare(folder, 1))
     store = folder / "data/prepared/mini/many"
     store.parent.mkdir(parents=True)
     store.symlink_to(folder / "store")
@@ -193,6 +197,14 @@ def measure(images: int, folder: Path) -> dict[str, Measured]:
     note("dry run with the store", dry_run(folder))
     note("first step", finished(start(*STEPS["first step"], folder)))
     return found
+
+
+def row(step: str, small: Measured, large: Measured) -> list[str]:
+    seconds = [measured[step == TWO] for measured in (small, large)]
+    memory = [measured[2] for measured in (small, large)]
+    step += " (seconds that pass)" if step == TWO else ""
+    cells = [step, *(f"{value:.2f}" for value in seconds), f"{seconds[1] / seconds[0]:.1f}"]
+    return [*cells, *(f"{value:.0f}" for value in memory), f"{memory[1] / memory[0]:.2f}"]
 
 
 def main() -> None:
@@ -204,21 +216,9 @@ def main() -> None:
     for images in args.images:
         with tempfile.TemporaryDirectory(dir=args.folder, prefix="size_") as name:
             found.append(measure(images, Path(name)))
-    small, large = found
-    rows = [
-        [
-            step,
-            f"{small[step][0]:.2f}",
-            f"{large[step][0]:.2f}",
-            f"{large[step][0] / small[step][0]:.1f}",
-            f"{large[step][1]:.1f}",
-            f"{small[step][2]:.0f}",
-            f"{large[step][2]:.0f}",
-        ]
-        for step in small
-    ]
-    first, second = (f"{images:,}" for images in args.images)
-    columns = ["step", f"{first}, s", f"{second}, s", "ratio", "in seconds that pass", f"{first}, MB", f"{second}, MB"]
+    rows = [row(step, *(each[step] for each in found)) for step in found[0]]
+    sizes = [f"{images:,} images" for images in args.images]
+    columns = ["step", *(f"{size}, s" for size in sizes), "ratio", *(f"{size}, MB" for size in sizes), "ratio"]
     print(pipe_table(columns, rows))
 
 
