@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from deflect.cli import main, parser
 from deflect.data import shards
+from deflect.data.disk import lock
 from deflect.data.prepare import prepare, prepare_part
 
 SCRIPT = """
@@ -84,3 +86,18 @@ def test_parts_are_counted_from_one(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(["data", "prepare", "fields", "--part", text])
         assert f"expected K/N with K from 1 to N, such as 2/8, found {text!r}" in capsys.readouterr().err
+
+
+def test_a_store_is_finished_by_one_process_while_no_part_is_written(tmp_path: Path) -> None:
+    entered = threading.Event()
+
+    def alone() -> None:
+        with lock(tmp_path, "store"):
+            entered.set()
+
+    finisher = threading.Thread(target=alone)
+    with lock(tmp_path, "store", shared=True), lock(tmp_path, "store", shared=True):
+        finisher.start()
+        assert not entered.wait(0.3)
+    assert entered.wait(10)
+    finisher.join()
