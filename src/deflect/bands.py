@@ -1,7 +1,7 @@
 """Spectral bands by identity: a band is known by its sensor and name, never by its position in an array.
 
 Wavelengths, widths and ground sampling distances (GSD) are from the data sheets of the sensors (ESA Sentinel-2 MSI,
-USGS Landsat-8 OLI, NASA HLS v1.4 S30). Roles are the letters that Spyndex uses in formulas.
+USGS Landsat-7 ETM+ and Landsat-8 OLI, NASA HLS v1.4 S30). Roles are the letters that Spyndex uses in formulas.
 """
 
 from __future__ import annotations
@@ -164,10 +164,22 @@ LANDSAT8 = BandSet(
     ),
 )
 
+LANDSAT7 = BandSet(
+    "landsat7",
+    (
+        Band("B1", "B", 485, 70, 30),
+        Band("B2", "G", 560, 80, 30),
+        Band("B3", "R", 660, 60, 30),
+        Band("B4", "N", 835, 130, 30),
+        Band("B5", "S1", 1650, 200, 30),
+        Band("B7", "S2", 2220, 260, 30),
+    ),
+)
+
 #: Harmonized Landsat Sentinel-2, the S30 product: every band resampled to 30 m.
 HLS_S30 = BandSet("hls_s30", tuple(Band(b.name, b.role, b.wavelength, b.width, 30) for b in SENTINEL2))
 
-SENSORS = {sensor.sensor: sensor for sensor in (SENTINEL2, LANDSAT8, HLS_S30)}
+SENSORS = {sensor.sensor: sensor for sensor in (SENTINEL2, LANDSAT7, LANDSAT8, HLS_S30)}
 
 
 def bandset(sensor: str, names: Sequence[str] | None = None) -> BandSet:

@@ -82,7 +82,7 @@ def _own(study: Study) -> dict[str, Any]:
     """The data sheets of a user's own datasets in a study."""
     names = [name for name in study.datasets if name not in DATASETS]
     if names:
-        from deflect.data.readers.own_data_card import sheet_of  # slow to import
+        from deflect.data.readers.own.sheet import sheet_of  # slow to import
 
         return {name: sheet_of(name, study.raw(name)) for name in names}
     return {}

@@ -167,4 +167,4 @@ def test_errors_name_the_file_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a card of this version"):
         Store(folder)
     with pytest.raises(DeflectError, match="task must be one of"):
-        replace(card, task="regression")
+        replace(card, task="detection")

@@ -20,13 +20,12 @@ from deflect.data.card import StoreCard, write_card
 from deflect.data.catalog import DATASETS, DatasetSheet
 from deflect.data.disk import lock
 from deflect.data.finish import finish_split, finished, refuse_other_files, take_final_name
-from deflect.data.readers import read, sheet_for
+from deflect.data.readers import read_every, sheet_for
 from deflect.data.readers.base import RawDataset
 from deflect.data.shards import Plan, create, make_plan, read_notes, write_shards
 from deflect.data.simulate import MARKER
 from deflect.data.statistics import band_statistics, image_sums, total
 from deflect.fingerprint import code_sha256
-from deflect.settings import SPLITS
 
 #: Training images that are compared with the published statistics before any is written.
 SAMPLE = 64
@@ -120,7 +119,7 @@ def _plan(
     """What is to be written, and what a store is made from."""
     simulated = (simulated and dataset in DATASETS) or (raw / MARKER).is_file()
     sheet = sheet or sheet_for(dataset, raw)
-    splits = {split: read(dataset, raw, split, sheet) for split in SPLITS}
+    splits = read_every(dataset, raw, sheet)
     checks.check_ids({split: images.ids for split, images in splits.items()}, raw)
     refuse_other_files(out)
     plan, code = make_plan(splits, out), code_sha256("prepare")

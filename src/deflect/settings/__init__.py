@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 GFM = Literal["scale_mae", "dino_mc", "cross_scale_mae"]
 Dataset = Literal["so2sat", "brick_kiln", "forestnet", "burn_scars", "mados"]
-Task = Literal["classification", "segmentation"]
+Task = Literal["classification", "segmentation", "multilabel", "regression", "pixel_regression"]
 Split = Literal["train", "val", "test"]
 WandbMode = Literal["disabled", "offline", "online"]
 #: Statistics of a set of pixels. ``std`` is of the population, ``qNN`` the linearly interpolated percentile.
@@ -28,8 +28,17 @@ TASKS: tuple[str, ...] = get_args(Task)
 SPLITS: tuple[str, ...] = get_args(Split)
 WANDB_MODES: tuple[str, ...] = get_args(WandbMode)
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
-#: The headline metric of each task.
-METRICS: dict[str, str] = {"classification": "f1_macro", "segmentation": "mIoU"}
+#: The headline metric of each task; higher is better.
+METRICS: dict[str, str] = {
+    "classification": "f1_macro",
+    "segmentation": "mIoU",
+    "multilabel": "mAP",
+    "regression": "R2",
+    "pixel_regression": "R2",
+}
+#: Tasks with a label for each pixel, and those whose label is a number instead of a class.
+PIXEL_TASKS = ("segmentation", "pixel_regression")
+REGRESSIONS = ("regression", "pixel_regression")
 
 
 def is_method(name: str) -> bool:

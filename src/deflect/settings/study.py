@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, StrictBool, ValidationInfo, create_model, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from deflect.settings import DATASETS, GFMS, METHODS, PEFT, TASKS, Dataset, WandbMode
+from deflect.settings import DATASETS, GFMS, METHODS, PEFT, PIXEL_TASKS, Dataset, WandbMode
 from deflect.settings.fields import Count, Distinct, Name, Natural, OneOrMore, Settings, Share, Some
 from deflect.settings.methods import CONFIGS, Method, read_settings
 from deflect.settings.own_gfm import OwnGFM
@@ -140,7 +140,7 @@ class StudySettings(Settings):
 
     @model_validator(mode="after")
     def _every_task_has_training(self) -> StudySettings:
-        for task in TASKS:
+        for task in ("classification", "segmentation"):
             if task not in self.training:
                 raise ValueError(f"training.{task} is missing; add it")
         return self
@@ -261,7 +261,9 @@ class Study(StudySettings):
 
     def training_of(self, dataset: str, task: str, changes: Mapping[str, Any] | None = None) -> TrainSettings:
         """Training settings of a dataset: those of its task, updated by its own and by a variant's ``changes``."""
-        return TrainSettings.from_dict(self.training[task] | self.training.get(dataset, {}) | dict(changes or {}))
+        kind = "segmentation" if task in PIXEL_TASKS else "classification"
+        own = self.training[kind] | self.training.get(task, {}) | self.training.get(dataset, {})
+        return TrainSettings.from_dict(own | dict(changes or {}))
 
     def run(self, dataset: str, gfm: str, method: str, seed: int) -> Path:
         """Folder of one run; ``method`` may be the name of an additional run."""

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from deflect.bands import BandSet
 from deflect.data.card import ImageCard
 from deflect.data.readers.band_names import agrees, meant
-from deflect.data.readers.own_data_metadata import BRIGHT, same_scale
+from deflect.data.readers.own.metadata import BRIGHT, same_scale
 from deflect.errors import DataError
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from deflect.data.checks import DARKEST
-from deflect.data.readers.own_data_metadata import GSD_RATIO
-from deflect.data.readers.tiff import metres
+from deflect.data.readers.own.metadata import GSD_RATIO
+from deflect.data.readers.raster import Grid, metres
 from deflect.errors import DataError, ModelError
 from deflect.trained.scene import Scene
 
@@ -41,7 +41,7 @@ def check_gsd(scene: Scene) -> None:
         DataError: it is less than 0.8 or more than 1.25 times as large.
     """
     gsd = scene.images.gsd
-    side = metres(scene.grid.crs, scene.grid.transform, (scene.height, scene.width))
+    side = metres(Grid((scene.height, scene.width), scene.grid.crs, scene.grid.transform))
     if side is None:
         log.info("%s: does not state the size of its pixels; it should be that of training, %g m", scene.path, gsd)
     elif not GSD_RATIO[0] <= side / gsd <= GSD_RATIO[1]:

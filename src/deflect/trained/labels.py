@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from deflect.data.readers.own_data_metadata import GSD_RATIO
+from deflect.data.readers.own.metadata import GSD_RATIO
 from deflect.errors import ConfigError, DataError
 from deflect.files import atomic_path
 from deflect.trained.model import TrainedModel

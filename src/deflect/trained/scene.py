@@ -12,7 +12,8 @@ import numpy as np
 
 from deflect.data.card import ImageCard
 from deflect.data.readers.checks import reading
-from deflect.data.readers.own_data_metadata import equal
+from deflect.data.readers.own.metadata import equal
+from deflect.data.readers.raster import hidden_pixels
 from deflect.trained.channels import Channel
 
 #: Bytes of files that GDAL keeps in memory; its own choice grows with the machine, and then with the scene.
@@ -75,7 +76,7 @@ class Scene:
             channels = [self.channels[place] for place in places]
             with reading(channels[0].path):
                 stored = channels[0].file.read([channel.index for channel in channels], window=window)
-                hidden = _mask(channels[0].file, window)
+                hidden = hidden_pixels(channels[0].file, window)
             gaps = equal(stored, self._nodata(channels[0]))
             if stored.dtype.kind == "f":
                 gaps |= ~np.isfinite(stored)
@@ -99,12 +100,3 @@ class Scene:
     def _nodata(self, channel: Channel) -> tuple[float, ...]:
         own = () if channel.nodata is None else (channel.nodata,)
         return tuple(value for value in {*own, *self.images.nodata} if np.isfinite(value))
-
-
-def _mask(file: Any, window: Any) -> np.ndarray | None:
-    """Where a mask or the transparency of a file hides its pixels (h, w)."""
-    from rasterio.enums import ColorInterp, MaskFlags
-
-    if ColorInterp.alpha in file.colorinterp:  # GDAL makes a mask of it only after one or three bands
-        return file.read(file.colorinterp.index(ColorInterp.alpha) + 1, window=window) == 0
-    return file.read_masks(1, window=window) == 0 if MaskFlags.per_dataset in file.mask_flag_enums[0] else None

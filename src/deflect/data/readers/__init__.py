@@ -13,12 +13,13 @@ from deflect.data.readers.base import RawDataset
 from deflect.data.readers.burn_scars import BurnScars
 from deflect.data.readers.geobench import GeoBench
 from deflect.data.readers.mados import Mados
-from deflect.data.readers.own_data import OwnData
-from deflect.data.readers.own_data_card import CARD, sheet_of
+from deflect.data.readers.own.card import CARD
+from deflect.data.readers.own.reader import OwnData
+from deflect.data.readers.own.sheet import sheet_of
 from deflect.errors import DataError
 from deflect.settings import SPLITS
 
-__all__ = ["RawDataset", "read", "sheet_for"]
+__all__ = ["RawDataset", "read", "read_every", "sheet_for"]
 
 READERS: dict[str, type[RawDataset]] = {
     "so2sat": GeoBench,
@@ -39,6 +40,11 @@ def sheet_for(name: str, folder: Path) -> DatasetSheet:
             f"{folder / CARD}: missing; {name!r} is none of {known}; describe it (docs/your_own_dataset.md)"
         )
     return sheet_of(name, folder)
+
+
+def read_every(name: str, folder: Path, sheet: DatasetSheet) -> dict[str, RawDataset]:
+    """All splits of a dataset in its published files."""
+    return dict(READERS.get(name, OwnData).every(folder, sheet))
 
 
 def read(name: str, folder: Path | str, split: str, sheet: DatasetSheet | None = None) -> RawDataset:

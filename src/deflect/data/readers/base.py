@@ -19,6 +19,7 @@ import numpy as np
 from deflect.data.catalog import DatasetSheet
 from deflect.data.readers.checks import IGNORE, check_class, check_mask, find_root, narrow, reading, refuse_repeated
 from deflect.errors import DataError
+from deflect.settings import SPLITS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,6 +50,11 @@ class RawDataset(ABC):
             raise DataError(f"{self.folder}: split {split} of {sheet.name} has no images; fetch or place them again")
         refuse_repeated(self.ids, f"{self.folder}: split {split}")
 
+    @classmethod
+    def every(cls, folder: Path, sheet: DatasetSheet) -> dict[str, Self]:
+        """All splits by name; a reader that lists files for all of them does so once."""
+        return {split: cls(folder, split, sheet) for split in SPLITS}
+
     @abstractmethod
     def _list_ids(self) -> list[str]:
         """The published id of every image of this split, in a fixed order."""
@@ -60,6 +66,10 @@ class RawDataset(ABC):
     def label_path(self, index: int) -> Path:
         """The file that contains the label of an image."""
         return self.path(index)
+
+    def footprint(self, index: int) -> tuple[float, float, float, float] | None:
+        """West, south, east and north of an image in degrees; None if its files do not state a place."""
+        return None
 
     @abstractmethod
     def _read(self, index: int) -> Sample:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.tiff import read_tiff
+from deflect.data.readers.raster import read_raster
 from deflect.errors import DataError
 
 IMAGE, MASK = "_merged.tif", ".mask.tif"
@@ -48,10 +48,10 @@ class BurnScars(RawDataset):
         return self.path(index).with_name(f"{self.ids[index]}{MASK}")
 
     def _read(self, index: int) -> Sample:
-        labels = read_tiff(self.label_path(index)).pixels
+        labels = read_raster(self.label_path(index)).pixels
         if len(labels) != 1:
             raise DataError(f"{self.label_path(index)}: expected one band, found {len(labels)}; fetch the file again")
-        return read_tiff(self.path(index)).pixels, labels[0]
+        return read_raster(self.path(index)).pixels, labels[0]
 
 
 def validation_indices(n: int) -> list[int]:

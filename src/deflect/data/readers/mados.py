@@ -17,7 +17,7 @@ import numpy as np
 
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.checks import refuse_paths
-from deflect.data.readers.tiff import read_tiff
+from deflect.data.readers.raster import read_raster
 from deflect.errors import DataError
 from deflect.files import read_text
 
@@ -49,7 +49,7 @@ class Mados(RawDataset):
         yield from (path for index in range(len(self)) for path in self._bands(index))
 
     def _read(self, index: int) -> Sample:
-        labels, sheet = read_tiff(self.path(index)).pixels[0], self.sheet
+        labels, sheet = read_raster(self.path(index)).pixels[0], self.sheet
         image = np.stack([_plane(path, labels.shape) for path in self._bands(index)])
         classes = labels.astype(np.int16) + sheet.label_shift
         return image, np.where(labels == sheet.unlabelled, sheet.ignore_index, classes)
@@ -77,7 +77,7 @@ class Mados(RawDataset):
 
 def _plane(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A band at 10 m, the pixels of a coarser file repeated."""
-    pixels = read_tiff(path).pixels[0]
+    pixels = read_raster(path).pixels[0]
     factor = int(path.parent.name) // GSDS[0]
     if tuple(side * factor for side in pixels.shape) != shape:
         raise DataError(f"{path}: {pixels.shape} pixels do not fit a label image of {shape}; fetch the file again")

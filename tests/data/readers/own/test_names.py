@@ -32,11 +32,14 @@ def ids(folder: Path) -> dict[str, list[str]]:
 
 
 LEFT_OUT: dict[str, tuple[Change, str]] = {
-    "deeper folder": (lambda f: write_tiff(f / "field/2020/a.tif", image(50)), "1 in other folders (field/2020/a.tif)"),
-    "another ending": (lambda f: (f / "forest/b.jp2").write_bytes(b""), "1 not named .tif or .tiff (forest/b.jp2)"),
-    "next to the classes": (lambda f: write_tiff(f / "c.TIFF", image(50)), "1 in other folders (c.TIFF)"),
+    "deeper folder": (
+        lambda f: write_tiff(f / "field/2020/a.tif", image(50)),
+        "1 with other names or folders (field/2020/a.tif)",
+    ),
+    "another ending": (lambda f: (f / "forest/b.jp2").write_bytes(b""), "1 with other names or folders (forest/b.jp2)"),
+    "next to the classes": (lambda f: write_tiff(f / "c.TIFF", image(50)), "1 with other names or folders (c.TIFF)"),
     "hidden": (lambda f: (f / "field/._d.tif").write_bytes(b""), "1 hidden (field/._d.tif)"),
-    "many": (lambda f: [(f / f"field/{i}.nc").touch() for i in range(5)], "5 not named .tif or .tiff (field/0.nc, "),
+    "many": (lambda f: [(f / f"field/{i}.nc").touch() for i in range(5)], "5 with other endings (field/0.nc, "),
 }
 
 
@@ -216,13 +219,13 @@ WRONG_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "UTF-16": (lambda path: path.write_bytes(path.read_text().encode("utf-16")), "found bytes of UTF-16 in line 1"),
     "comma in a cell": (
         rewritten(lambda text: text.replace("tile_0.tif,field", "tile_0.tif,field, wet")),
-        "has 4 cells and the header 3; put a cell that contains ',' in quotes",
+        "has 4 cells and the header 3; put a cell that contains the separator in quotes",
     ),
     "column twice": (rewritten(lambda text: text.replace("image,label,", "image,label,label,")), "have one name"),
     "open quote": (rewritten(lambda text: text.replace("tile_6", '"tile_6')), "no table of text"),
     "no row": (
         rewritten(lambda text: "\n".join(text.split("\n")[:4])),
-        r"5 images have no row \(tile_3.tif, tile_4.tif, tile_5.tif, ...\)",
+        r"5 images have no row \(tile_3, tile_4, tile_5, ...\)",
     ),
 }
 
@@ -309,6 +312,6 @@ def test_braces_in_a_name_do_not_stop_the_workflow_and_warnings_reach_its_end(tm
     assert "Nothing to be done" in snakemake(tmp_path, "-n", target)
     write_tiff(raw / "field/{site}_0.tif", image(77))
     assert "prepare fields" in snakemake(tmp_path, "-n", target)
-    assert "warning: data/raw/fields: files that are not read: 1 not named .tif" in text
+    assert "warning: data/raw/fields: files that are not read: 1 with other" in text
     (tmp_path / "config.yaml").write_text(config + "study: paper\n")
     assert "key 'study' is given twice" in snakemake(tmp_path, "-n", target)

@@ -1,0 +1,1 @@
+"""The reader of users' own datasets, which a card describes."""
