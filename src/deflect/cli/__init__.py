@@ -84,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
         if name == "prepare":
             step.add_argument("--jobs", type=int, default=0, help="processes (default: one per core)")
             step.add_argument("--no-check", action="store_true", help="take sizes and statistics as they are")
+            text = "only part K of N, on a machine of its own; `prepare` without it does the rest"
+            step.add_argument("--part", type=_part, metavar="K/N", help=text)
         if name == "check":
             text = "of one dataset (default: results/STUDY/checks/NAME.html)"
             step.add_argument("--out", type=Path, metavar="FILE", help=text)
@@ -127,6 +129,14 @@ def parser() -> argparse.ArgumentParser:
         _add(commands, name, f"report.{name}", text)
     _add(commands, "doctor", "doctor.doctor", "check the environment, configuration and DVC for known problems")
     return top
+
+
+def _part(text: str) -> tuple[int, int]:
+    """``2/8`` as (2, 8)."""
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 0 < int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"expected K/N with K from 1 to N, such as 2/8, found {text!r}")
+    return int(part), int(parts)
 
 
 def _add_trained(commands: Any) -> None:
