@@ -67,4 +67,5 @@ def read(name: str, folder: Path | str, split: str, sheet: DatasetSheet | None =
     if split not in SPLITS:
         raise DataError(f"split must be train, val or test, found {split!r}")
     folder = Path(folder)
-    return _reader(name, folder)(folder, split, sheet or sheet_for(name, folder))
+    sheet = sheet or sheet_for(name, folder)
+    return _reader(name, folder)(folder, split, sheet)
