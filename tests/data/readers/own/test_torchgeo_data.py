@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import yaml
 from torchgeo_files import (
+    EIGHT_BIT,
     WRITERS,
+    pixels,
     write_bigearthnet,
     write_card,
     write_clouds,
     write_eurosat,
     write_loveda,
+    write_picture,
     write_so2sat,
 )
 
@@ -125,6 +128,20 @@ def test_random_splits_are_drawn_class_by_class(tmp_path: Path) -> None:
     assert {id_ for part in parts.values() for id_ in part.ids} == set(written["val"])
 
 
+def test_a_class_without_splits(tmp_path: Path) -> None:
+    drawn = {"seed": 0, "fractions": [0.5, 0.25, 0.25]}
+    keys = EIGHT_BIT | {"torchgeo": "NonGeoClassificationDataset", "task": "classification", "splits": drawn}
+    write_card(tmp_path, **keys)
+    for number in range(8):
+        write_picture(tmp_path / f"{'ab'[number % 2]}/{number}.png", pixels(number, 3, 16, "uint8"))
+    dataset = read("own", tmp_path, "train")
+    assert (len(dataset), sheet_for("own", tmp_path).classes) == (4, ("a", "b"))
+    for index, name in enumerate(dataset.ids):
+        image, label = dataset.load(index)
+        np.testing.assert_array_equal(image, pixels(int(Path(name).stem), 3, 16, "uint8"))
+        assert name.startswith("ab"[label])
+
+
 def test_a_copy_in_another_split_of_torchgeo_is_refused(tmp_path: Path) -> None:
     write_so2sat(tmp_path)
     shutil.copy(tmp_path / "training.h5", tmp_path / "testing.h5")
@@ -178,7 +195,12 @@ def test_8_bits_with_a_scale_for_16_are_noted(tmp_path: Path, caplog: pytest.Log
         ({"classes": ["only", "these", "two"], "target": "x"}, "target: expected classes alone"),
         ({"torchgeo": "PatternNet", "splits": "torchgeo"}, "splits: PatternNet of torchgeo has no splits; write {seed"),
         ({"torchgeo": "SKIPPD"}, r"AssertionError: .*\), with split='train'; for another name, see `splits` in docs"),
-        ({"torchgeo": "LandCoverAI"}, "LandCoverAI cannot be opened .DatasetNotFoundError: Dataset not found in `root"),
+        (
+            {"torchgeo": "LandCoverAI"},
+            r"LandCoverAI, split 'train', does not find its files here; place them as its "
+            r"documentation says, or add download: true to arguments in card\.yaml$",
+        ),
+        ({"torchgeo": "DFC2022"}, r"DFC2022, split 'train', does not find its files here; .* documentation says$"),
     ],
 )
 def test_errors_are_one_line(keys: dict[str, Any], message: str, tmp_path: Path) -> None:

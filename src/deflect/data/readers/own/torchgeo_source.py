@@ -37,8 +37,13 @@ class Source:
         if name not in self._opened:
             arguments = self.card.arguments | ({} if name is None else {"split": name})
             _check_arguments(self._kind, arguments, self.folder / CARD)
-            with one_line(f"{self.folder}: torchgeo.datasets.{self.card.torchgeo} cannot be opened"):
-                self._opened[name] = self._kind(root=str(self.folder), **arguments)
+            try:
+                with one_line(f"{self.folder}: torchgeo.datasets.{self.card.torchgeo} cannot be opened"):
+                    self._opened[name] = self._kind(root=str(self.folder), **arguments)
+            except DataError as error:
+                if type(error.__cause__).__name__ == "DatasetNotFoundError":
+                    raise self._not_found(name) from error.__cause__
+                raise
         return self._opened[name]
 
     def places(self, split: str) -> dict[str, Place]:
@@ -64,6 +69,14 @@ class Source:
         split = inspect.signature(self._kind).parameters.get("split")
         return None if split is None else split.default
 
+    def _not_found(self, name: str | None) -> DataError:
+        """torchgeo's own message names neither the card nor the files."""
+        where = f"torchgeo.datasets.{self.card.torchgeo}{'' if name is None else f', split {name!r},'}"
+        fetching = "download" in inspect.signature(self._kind).parameters
+        remedy = f", or add download: true to arguments in {CARD}" if fetching else ""
+        return DataError(f"{self.folder}: {where} does not find its files here; place them as its documentation says"
+                         f"{remedy}")  # fmt: skip
+
     def _name(self, split: str) -> str:
         """What the class calls our ``split``."""
         failed = None
@@ -88,15 +101,14 @@ class Source:
 
     def _paths(self, dataset: Any) -> list[str] | None:
         """Paths of the images' files in the folder, if the dataset lists a different one for each image."""
-        listed = getattr(dataset, "samples", None) or getattr(dataset, "files", None)
-        if not isinstance(listed, list) or len(listed) != len(dataset):
-            return None
-        first = [_path(entry) for entry in listed]
-        paths = [Path(path) for path in first if isinstance(path, str | Path)]
-        if len(set(paths)) < len(listed) or not all(path.is_relative_to(self.folder) for path in paths):
-            return None
-        names = [path.relative_to(self.folder).as_posix() for path in paths]
-        return names if all(map(is_line, names)) else None
+        for listed in (getattr(dataset, "samples", None), getattr(dataset, "files", None)):
+            if not isinstance(listed, list) or len(listed) != len(dataset):
+                continue
+            paths = [Path(path) for path in map(_path, listed) if isinstance(path, str | Path)]
+            if len(set(paths)) == len(listed) and all(path.is_relative_to(self.folder) for path in paths):
+                names = [path.relative_to(self.folder).as_posix() for path in paths]
+                return names if all(map(is_line, names)) else None
+        return None
 
 
 def dataset_class(name: str, card: Path) -> Any:
