@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from tiny_store import tiny_spec
 from torchgeo_files import (
     EIGHT_BIT,
     WRITERS,
@@ -29,6 +30,7 @@ from deflect.data.prepare import prepare
 from deflect.data.readers import read, read_every, sheet_for
 from deflect.data.store import Store
 from deflect.errors import DataError
+from deflect.training.run import train
 
 #: torchgeo's splits that our train, val and test are of.
 SPLITS = dict.fromkeys(WRITERS, ("train", "val", "test")) | {
@@ -47,13 +49,14 @@ def change(folder: Path, **keys: Any) -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_the_store_has_what_other_libraries_read(name: str, tmp_path: Path) -> None:
+def test_a_run_is_trained_on_what_other_libraries_read(name: str, tmp_path: Path) -> None:
     written = WRITERS[name](tmp_path / "raw")
-    prepare("own", tmp_path / "raw", tmp_path / "store")
+    task = sheet_for("own", tmp_path / "raw").task
+    card = prepare("own", tmp_path / "raw", tmp_path / "stores" / task)
     scale = 1 / 255 if name in RGB_8_BIT else 1 if name == "So2Sat" else 0.0001
     seen = []
     for split, theirs in zip(("train", "val", "test"), SPLITS[name], strict=True):
-        part = Store(tmp_path / "store").split(split)
+        part = Store(tmp_path / "stores" / task).split(split)
         images, labels = part.batch(list(range(len(part.ids))))
         for id_, image, label in zip(part.ids, images.numpy(), labels.numpy(), strict=True):
             pixels, expected = written[theirs][id_]
@@ -61,6 +64,9 @@ def test_the_store_has_what_other_libraries_read(name: str, tmp_path: Path) -> N
             np.testing.assert_array_equal(label, np.asarray(expected).astype(label.dtype))
             seen.append(id_)
     assert sorted(seen) == sorted(id_ for theirs in set(SPLITS[name]) for id_ in written[theirs])
+    record = train(tiny_spec(tmp_path, task, epochs=1))
+    assert (record["task"], record["classes"]) == (task, list(card.classes))
+    assert np.isfinite(record["score"]["value"])
 
 
 def test_another_process_opens_the_dataset_itself(tmp_path: Path) -> None:
