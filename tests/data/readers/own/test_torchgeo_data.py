@@ -18,6 +18,7 @@ from torchgeo_files import (
     WRITERS,
     pixels,
     write_bigearthnet,
+    write_biomassters,
     write_card,
     write_clouds,
     write_eurosat,
@@ -246,4 +247,48 @@ def test_a_label_of_another_type_is_refused(tmp_path: Path) -> None:
         read("own", tmp_path, "train").load(0)
     change(tmp_path, task="classification", classes=["clear", "cloud"], label="mask", label_offset=0)
     with pytest.raises(DataError, match=r"found mask of shape \(16, 16\) and type int64; it fits task segmentation or"):
+        read("own", tmp_path, "train").load(0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"arguments": {"sensors": ["S2"], "as_time_series": True}},
+            r"found shape \(1, 11, 16, 16\); a time series is not",
+        ),
+        (
+            {"image": "image"},
+            "needs 'image' in the sample, found image_S2, label; correct task, image, label or splits",
+        ),
+        (
+            {"task": "segmentation", "classes": ["a", "b"], "target": None},
+            r"per pixel, found \d+\.\d+; it fits task pixel",
+        ),
+        (
+            {"task": "regression"},
+            r"needs a number, found label of shape \(16, 16\) and type float32; it fits task",
+        ),
+        (
+            {"bands": ["B02", "B03", "B04"]},
+            "expected 3 channels, as bands lists, found 11; correct bands, or arguments",
+        ),
+        ({"size": 20}, "16 x 16 pixels; crop it, or set size: 16 or less"),
+        ({"splits": "torchgeo"}, r"Please choose one of the valid splits: .*, with split='val'; for another name, see"),
+        ({"splits": {"seed": 0, "fractions": [0.5, 0.5], "test": "train"}}, "train and test share 4 images"),
+    ],
+)
+def test_samples_that_do_not_fit_are_one_line(keys: dict[str, Any], message: str, tmp_path: Path) -> None:
+    write_biomassters(tmp_path, **keys)
+    with pytest.raises(DataError, match=message) as caught:
+        prepare("own", tmp_path, tmp_path.parent / "store")
+    assert str(caught.value).startswith(str(tmp_path))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
+    write_loveda(tmp_path, size=8)
+    for path in tmp_path.glob("Train/*/masks_png/*.png"):
+        write_picture(path, np.ones((24, 24), np.uint8))
+    with pytest.raises(DataError, match=r"png: image of \(16, 16\) pixels but mask of \(24, 24\)"):
         read("own", tmp_path, "train").load(0)

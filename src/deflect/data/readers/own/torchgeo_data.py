@@ -136,8 +136,8 @@ class TorchgeoData(RawDataset):
         default = "mask" if card.task in PIXEL_TASKS and "mask" in sample else "label"
         key = card.label or default
         label = self._value(sample, key, path)
-        if label.ndim == dimensions + 1 and len(label) == 1 and card.task != "multilabel":
-            label = label[0]  # (1, H, W) or (1,)
+        if label.ndim in (1, 3) and len(label) == 1:
+            label = label[0]  # of (1,) or (1, H, W)
         if label.ndim != dimensions or label.dtype.kind not in kinds:
             found = f"{key} of shape {label.shape} and type {label.dtype}"
             fitting = [
