@@ -243,7 +243,12 @@ def test_classes_that_torchgeo_does_not_state_have_to_be_given(tmp_path: Path) -
 
 def test_a_label_of_another_type_is_refused(tmp_path: Path) -> None:
     write_clouds(tmp_path, ignore=None, label_offset=1)
-    with pytest.raises(DataError, match="expected classes 0 to 1 in the mask, found"):
+    with pytest.raises(
+        DataError, match="expected classes from 1 in the mask, found 0; if it means no label, set ignore"
+    ):
+        read("own", tmp_path, "train").load(0)
+    change(tmp_path, label_offset=0)
+    with pytest.raises(DataError, match="expected classes 0 to 1 in the mask, found 255"):
         read("own", tmp_path, "train").load(0)
     change(tmp_path, task="classification", classes=["clear", "cloud"], label="mask", label_offset=0)
     with pytest.raises(DataError, match=r"found mask of shape \(16, 16\) and type int64; it fits task segmentation or"):

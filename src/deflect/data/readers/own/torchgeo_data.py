@@ -14,12 +14,12 @@ import numpy as np
 
 from deflect.data.catalog import DatasetSheet
 from deflect.data.readers.base import RawDataset, Sample
-from deflect.data.readers.checks import IGNORE
 from deflect.data.readers.own.card import CARD, TorchgeoCard, read_card
 from deflect.data.readers.own.files import is_hidden, walk
 from deflect.data.readers.own.image import middle
 from deflect.data.readers.own.metadata import BRIGHT, equal
 from deflect.data.readers.own.sheet import channels_of
+from deflect.data.readers.own.torchgeo_labels import key_of, label_of
 from deflect.data.readers.own.torchgeo_source import Source, one_line
 from deflect.errors import DataError
 from deflect.settings import PIXEL_TASKS, SPLITS
@@ -30,14 +30,6 @@ log = logging.getLogger(__name__)
 SHORT = (np.uint8, np.int8, np.uint16, np.int16)
 #: The largest value of 8 bits.
 BITS_8 = 255
-#: Kinds of values and dimensions of the labels of each task, and how messages call them.
-LABELS = {
-    "classification": ("biu", 0, "a whole number"),
-    "regression": ("fiu", 0, "a number"),
-    "multilabel": ("fbiu", 1, "one 0 or 1 per class"),
-    "segmentation": ("biuf", 2, "a whole number per pixel"),
-    "pixel_regression": ("fiu", 2, "a number per pixel"),
-}
 
 
 class TorchgeoData(RawDataset):
@@ -78,13 +70,15 @@ class TorchgeoData(RawDataset):
 
     def _read(self, index: int) -> Sample:
         sample, path = self._sample(index), self.path(index)
-        stored, label = self._stored(sample, path), self._label(sample, path)
+        stored, key = self._stored(sample, path), key_of(self.card, sample)
+        label = label_of(self._value(sample, key, path), key, self.card, path)
+        image = middle(self._pixels(stored), self.card.size, path)
         if self.card.task not in PIXEL_TASKS:
-            return middle(self._pixels(stored), self.card.size, path), label
+            return image, label
         if label.shape != stored.shape[1:]:
             raise DataError(f"{path}: image of {stored.shape[1:]} pixels but mask of {label.shape}; torchgeo's sample "
                             "cannot be used for this task")  # fmt: skip
-        return middle(self._pixels(stored), self.card.size, path), middle(label, self.card.size, path)
+        return image, middle(label, self.card.size, path)
 
     def _sample(self, index: int) -> dict[str, Any]:
         """What torchgeo returns for an image."""
@@ -129,34 +123,3 @@ class TorchgeoData(RawDataset):
         elif self.sheet.offset:
             pixels = stored.astype(np.float32) + np.float32(self.sheet.offset)
         return np.ma.MaskedArray(pixels, missing)
-
-    def _label(self, sample: dict[str, Any], path: Path) -> Any:
-        """The label as the task has it: classes from 0, with -1 for none, or numbers, with NaN for none."""
-        card, (kinds, dimensions, words) = self.card, LABELS[self.card.task]
-        default = "mask" if card.task in PIXEL_TASKS and "mask" in sample else "label"
-        key = card.label or default
-        label = self._value(sample, key, path)
-        if label.ndim in (1, 3) and len(label) == 1:
-            label = label[0]  # of (1,) or (1, H, W)
-        if label.ndim != dimensions or label.dtype.kind not in kinds:
-            found = f"{key} of shape {label.shape} and type {label.dtype}"
-            fitting = [
-                task
-                for task, (kind, size, _) in LABELS.items()
-                if (label.ndim, label.dtype.kind in kind) == (size, True)
-            ]
-            remedy = f"it fits task {' or '.join(fitting)}" if fitting else "it fits no task"
-            raise DataError(f"{path}: task {card.task} needs {words}, found {found}; {remedy}")
-        if card.task == "classification":
-            return int(label) - card.label_offset
-        if card.task not in PIXEL_TASKS:
-            return label
-        unlabelled = equal(label, () if card.ignore is None else (card.ignore,))
-        if card.task == "pixel_regression":
-            return np.where(unlabelled, np.float32(np.nan), label.astype(np.float32))
-        unlabelled |= ~np.isfinite(label)
-        whole = np.where(unlabelled, 0, label)
-        if (whole != np.rint(whole)).any():
-            raise DataError(f"{path}: task segmentation needs {words}, found {whole[whole != np.rint(whole)][0]:g}; "
-                            "it fits task pixel_regression")  # fmt: skip
-        return np.where(unlabelled, IGNORE, whole.astype(np.int64) - card.label_offset)
