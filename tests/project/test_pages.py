@@ -33,6 +33,8 @@ COVERED = {
     "deflect --config tutorial.yaml gfm verify my_vit": "test_the_tutorial_ends_in_a_map",
     "deflect --config tutorial.yaml train": "test_the_tutorial_ends_in_a_map",
     "pip install 'deflect-gfm[export]'": "installs packages; test_missing_packages_are_named",
+    "deflect data check fields": "test_the_command_prepares_and_writes_a_page_of_a_users_data",
+    "deflect data check NAME": "test_the_command_prepares_and_writes_a_page_of_a_users_data",
     "deflect data duplicates NAME": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect data fetch NAME": "downloads; test_fetch_dataset.py has a server of its own",
     "deflect data prepare fields": "test_own_dataset_joins_the_study_as_the_page_says",

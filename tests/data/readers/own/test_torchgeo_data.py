@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from paths import REAL, needs_real
 from tiny_store import tiny_spec
 from torchgeo_files import (
     EIGHT_BIT,
     WRITERS,
     pixels,
+    stored,
     write_bigearthnet,
     write_biomassters,
     write_card,
@@ -68,6 +70,29 @@ def test_a_run_is_trained_on_what_other_libraries_read(name: str, tmp_path: Path
     record = train(tiny_spec(tmp_path, task, epochs=1))
     assert (record["task"], record["classes"]) == (task, list(card.classes))
     assert np.isfinite(record["score"]["value"])
+
+
+@needs_real
+def test_real_eurosat(tmp_path: Path) -> None:
+    """Published files in the published layout; vegetation is bright in the near infrared."""
+    write_eurosat(tmp_path, per_class=0)
+    for number, split in enumerate(("train", "val", "test"), 1):
+        names = [f"{title}_{number}" for title in ("AnnualCrop", "Forest")]
+        (tmp_path / f"eurosat-{split}.txt").write_text("".join(f"{name}.jpg\n" for name in names))
+        for name in names:
+            file = tmp_path / f"ds/images/remote_sensing/otherDatasets/sentinel_2/tif/{name.split('_')[0]}/{name}.tif"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REAL / "eurosat_ms" / name.split("_")[0] / file.name, file)
+    prepare("own", tmp_path, tmp_path / "store")
+    train = Store(tmp_path / "store").split("train")
+    images, labels = train.batch([0, 1])
+    assert labels.tolist() == [0, 1]
+    for id_, image in zip(train.ids, images.numpy(), strict=True):
+        np.testing.assert_allclose(image, stored(tmp_path / id_) * 1e-4, rtol=1e-6)
+    names = sheet_for("own", tmp_path).bands.names
+    red, near_infrared, narrow = (images[1, names.index(name)].mean() for name in ("B04", "B08", "B8A"))
+    assert near_infrared > 2 * red
+    assert abs(narrow - near_infrared) < 0.2 * near_infrared
 
 
 def test_another_process_opens_the_dataset_itself(tmp_path: Path) -> None:

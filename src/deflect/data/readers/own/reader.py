@@ -47,7 +47,7 @@ class OwnData(RawDataset):
         channels = channels_of(self.card, self.folder / CARD)
         units = self.sheet.calibration or ((self.sheet.scale, self.sheet.offset),) * len(channels.used)
         self.images = ImageReader(self.card, channels, units)
-        self.listing = self._listing or Listing(self.folder, self.card, channels.files if card.per_file else ())
+        self.listing = self._listing or Listing(self.folder, self.card, self.images)
         if self.split == SPLITS[0]:
             self.listing.note()
             self._note(self.listing.image(self.listing.members[self.split][0]).paths[0])

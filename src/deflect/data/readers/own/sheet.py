@@ -41,7 +41,7 @@ def units_of(card: OwnCard | TorchgeoCard, channels: Channels, folder: Path) -> 
 
 
 def _tags(card: OwnCard, channels: Channels, folder: Path) -> dict[int, Unit]:
-    paths = first_image(folder, card, channels.files if card.per_file else ())
+    paths = first_image(folder, card, channels)
     if paths is None:
         raise DataError(
             f"{folder / CARD}: scale: missing; add it (there is no image {card.image_pattern} to take it from)"
