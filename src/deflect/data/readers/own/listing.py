@@ -304,7 +304,7 @@ def corners_of(grid: Grid) -> np.ndarray | None:
 
 def words_of(card: OwnCard, channels: Channels) -> tuple[str, ...]:
     """What stands for ``{band}`` in the names of the files of an image; nothing if one file has all bands."""
-    return channels.files if "band" in Pattern(card.image_pattern).parts else ()
+    return channels.files if card.per_file else ()
 
 
 def first_image(folder: Path, card: OwnCard, channels: Channels) -> list[Path] | None:
