@@ -101,6 +101,9 @@ def test_another_process_opens_the_dataset_itself(tmp_path: Path) -> None:
     sent = pickle.dumps(dataset)
     assert b"torchgeo.datasets" not in sent
     np.testing.assert_array_equal(pickle.loads(sent).load(3)[0], dataset.load(3)[0])
+    part = pickle.loads(pickle.dumps(dataset.part(1, len(dataset))))
+    for index, name in enumerate(part.ids):
+        np.testing.assert_array_equal(part.load(index)[0], dataset.load(dataset.ids.index(name))[0])
 
 
 def test_offset_nodata_scales_and_bands_in_use(tmp_path: Path) -> None:

@@ -53,20 +53,24 @@ class TorchgeoData(RawDataset):
         assert isinstance(card, TorchgeoCard)
         self.card, self.channels = card, channels_of(card, self.folder / CARD)
         self.source = self._source or Source(self.folder, card)
-        found = self.source.places(self.split)
-        self.places = list(found.values())
-        return list(found)
+        self.places = self.source.places(self.split)
+        return list(self.places)
 
     def path(self, index: int) -> Path:
         """The image's file or, if torchgeo does not state it, a name for messages."""
         named = self.folder / self.ids[index]
-        name, number = self.places[index]
+        name, number = self.places[self.ids[index]]
         opened = f"{self.card.torchgeo}({'' if name is None else f'split={name!r}'})"
         return named if named.is_file() else self.folder / f"torchgeo.datasets.{opened}[{number}]"
 
     def files(self) -> list[Path]:
         """All files of the folder: torchgeo does not state which of them a split is read from."""
         return [self.folder / path for path in walk(self.folder) if not is_hidden(path)]
+
+    def part(self, start: int, stop: int) -> Self:
+        part = super().part(start, stop)
+        part.places = {name: self.places[name] for name in part.ids}
+        return part
 
     def _read(self, index: int) -> Sample:
         sample, path = self._sample(index), self.path(index)
@@ -82,7 +86,7 @@ class TorchgeoData(RawDataset):
 
     def _sample(self, index: int) -> dict[str, Any]:
         """What torchgeo returns for an image."""
-        name, number = self.places[index]
+        name, number = self.places[self.ids[index]]
         dataset = self.source.open(name)
         with one_line(f"{self.path(index)}: torchgeo cannot read the sample"):
             return dict(dataset[number])
