@@ -58,44 +58,51 @@ class Raster:
     palette: dict[int, tuple[int, int, int]]  # colours of the values of an image with a palette
 
 
-def read_raster(path: Path, window: Window | None = None, channels: Sequence[int] | None = None) -> Raster:
-    """Read a file, or a ``window`` of it.
+@dataclass(frozen=True)
+class OpenRaster:
+    """An open file."""
 
-    Args:
-        channels: those to read, counted from 0; all by default.
-    """
-    from rasterio.enums import ColorInterp
-    from rasterio.windows import Window as Area
+    path: Path
+    file: Any
 
-    with _open(path) as file:
-        whole = Grid((file.height, file.width), file.crs, file.transform)
-        top, left, height, width = window or (0, 0, *whole.shape)
+    @property
+    def grid(self) -> Grid:
+        return Grid((self.file.height, self.file.width), self.file.crs, self.file.transform)
+
+    def read(self, window: Window | None = None, channels: Sequence[int] | None = None) -> Raster:
+        """Read ``channels``, counted from 0, of a window; all by default."""
+        from rasterio.enums import ColorInterp
+        from rasterio.windows import Window as Area
+
+        file = self.file
+        top, left, height, width = window or (0, 0, *self.grid.shape)
         area = Area(left, top, width, height)
         indexes = [channel + 1 for channel in (range(file.count) if channels is None else channels)]
-        refuse_large((len(indexes), height, width), file.dtypes[0], path)
+        refuse_large((len(indexes), height, width), file.dtypes[0], self.path)
         palette = file.colormap(1) if file.colorinterp[0] == ColorInterp.palette else {}
-        return Raster(
-            pixels=file.read(indexes, window=area) if indexes else np.empty((0, height, width), file.dtypes[0]),
-            hidden=hidden_pixels(file, area),
-            grid=whole.window((top, left, height, width)),
-            whole=whole,
-            names=tuple(name or "" for name in file.descriptions),
-            colours=tuple(colour.name for colour in file.colorinterp),
-            scales=file.scales,
-            offsets=file.offsets,
-            nodata=file.nodata,
-            palette={value: colour[:3] for value, colour in palette.items()},
-        )
+        with reading(self.path):
+            return Raster(
+                pixels=file.read(indexes, window=area) if indexes else np.empty((0, height, width), file.dtypes[0]),
+                hidden=hidden_pixels(file, area),
+                grid=self.grid.window((top, left, height, width)),
+                whole=self.grid,
+                names=tuple(name or "" for name in file.descriptions),
+                colours=tuple(colour.name for colour in file.colorinterp),
+                scales=file.scales,
+                offsets=file.offsets,
+                nodata=file.nodata,
+                palette={value: colour[:3] for value, colour in palette.items()},
+            )
 
 
-def read_grid(path: Path) -> Grid:
-    """Size and place of a file; its pixels are not read."""
-    with _open(path) as file:
-        return Grid((file.height, file.width), file.crs, file.transform)
+def read_raster(path: Path, window: Window | None = None, channels: Sequence[int] | None = None) -> Raster:
+    """Read a file, see ``OpenRaster.read``."""
+    with open_raster(path) as file:
+        return file.read(window, channels)
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def open_raster(path: Path) -> Iterator[OpenRaster]:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
@@ -105,8 +112,9 @@ def _open(path: Path) -> Iterator[Any]:
     with reading(path), warnings.catch_warnings():
         require_file(path)
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, driver=driver, sharing=False) as file:
-            yield file
+        file = rasterio.open(path, driver=driver, sharing=False)
+    with file:
+        yield OpenRaster(path, file)
 
 
 def hidden_pixels(file: Any, window: Any) -> np.ndarray | None:

@@ -81,6 +81,25 @@ def test_squares_of_bands_with_larger_pixels(tmp_path: Path) -> None:
             assert np.abs(pixels[3].astype(int) - pixels[0])[inner].max() <= 2
 
 
+def test_squares_lie_on_the_grid_of_the_cards_gsd(tmp_path: Path) -> None:
+    squares = {"task": "segmentation", "labels": "masks", "size": 8, "stride": 8, "splits": DRAWN | {"block_km": 0.2}}
+    write_card(tmp_path, **squares, gsd=20, images="{id}_{band}.tif", bands=["B02", "B03", "B04", "B05"])
+    for number, band in enumerate(("B02", "B03", "B04")):
+        write_tiff(tmp_path / f"s_{band}.tif", image(number, 48, 1))
+    coarse, grid = image(9, 24, 1), rasterio.Affine(20, 0, 5e5, 0, -20, 5e6)
+    write_tiff(tmp_path / "s_B05.tif", coarse, transform=grid)
+    write_tiff(tmp_path / "masks/s.tif", (coarse % 2).astype(np.uint8), transform=grid)
+    names = set()
+    for dataset in every(tmp_path).values():
+        for row, name in enumerate(dataset.ids):
+            top, left = map(int, name.removeprefix("s/").split("_"))
+            names.add((top, left))
+            pixels, label = dataset.load(row)
+            np.testing.assert_array_equal(pixels[3], coarse[0, top : top + 8, left : left + 8])
+            np.testing.assert_array_equal(label, pixels[3] % 2)
+    assert names == {(top, left) for top in (0, 8, 16) for left in (0, 8, 16)}
+
+
 def test_size_alone_says_what_it_leaves_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_card(tmp_path, task="segmentation", labels="masks", size=16, splits=DRAWN)
     for index in range(4):

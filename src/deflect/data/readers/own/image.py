@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,33 @@ from deflect.data.readers.own.metadata import (
     is_gsd,
     shift,
 )
-from deflect.data.readers.raster import Grid, Raster, Window, metres, read_grid, read_raster
+from deflect.data.readers.raster import Grid, OpenRaster, Raster, Window, metres, open_raster
 from deflect.errors import DataError
 
 #: Pixels around a window of a file with larger pixels, which the interpolation needs.
 MARGIN = 2
 Bands = dict[int, np.ma.MaskedArray]
+
+
+def base_of(files: Sequence[OpenRaster], gsd: float) -> OpenRaster:
+    """The file on whose grid an image is read: the first with pixels of ``gsd``, or the finest if they state no size.
+
+    Raises:
+        DataError: the pixels of the file have another size.
+    """
+    fitting = files
+    if len({file.grid.shape for file in files}) > 1:
+        sides = [(file, metres(file.grid)) for file in files]
+        fitting = [file for file, side in sides if side is not None and is_gsd(side, gsd)] or files
+    best = max(fitting, key=lambda file: file.grid.shape)
+    check_gsd(best.grid, gsd, best.path)
+    return best
+
+
+def grid_of(paths: Sequence[Path], gsd: float) -> Grid:
+    """The grid on which an image is read; no pixels are."""
+    with ExitStack() as stack:
+        return base_of([stack.enter_context(open_raster(path)) for path in paths], gsd).grid
 
 
 class ImageReader:
@@ -52,49 +74,37 @@ class ImageReader:
         Raises:
             DataError: a file contradicts the card, or the files are of different places.
         """
-        bands, whole = self._one(paths[0], window) if len(paths) == 1 else self._several(paths, window)
+        with ExitStack() as stack:
+            files = [stack.enter_context(open_raster(path)) for path in paths]
+            base = base_of(files, self.card.gsd)
+            whole = base.grid
+            bands: Bands = {}
+            for file, word in zip(files, self.channels.files, strict=True):
+                bands |= self._on_grid(file, word, base, window)
         found = [bands[number] for number in self.channels.used]
         kind = np.result_type(*found)
         if kind.kind not in "iu" or kind.itemsize > 2:
             kind = np.dtype(np.float32)
         return np.ma.stack([band.astype(kind, copy=False) for band in found]), whole
 
-    def _one(self, path: Path, window: Window | None) -> tuple[Bands, Grid]:
-        raster, bands = self._file(path, self.channels.files[0], window)
-        check_gsd(raster.whole, self.card.gsd, path)
-        return bands, raster.whole
+    def _on_grid(self, file: OpenRaster, word: str, base: OpenRaster, window: Window | None) -> Bands:
+        """The bands in use of a file, resampled to the grid of the base."""
+        if file is base:
+            return self._bands(file, word, window)
+        to_base = _to_base(file, base)
+        if file.grid.shape == base.grid.shape:
+            return self._bands(file, word, window)
+        target = window or (0, 0, *base.grid.shape)
+        area = _around(target, to_base, file.grid)
+        placed = to_base @ type(to_base).translation(area[1], area[0])
+        return {number: _resampled(band, placed, target) for number, band in self._bands(file, word, area).items()}
 
-    def _several(self, paths: Sequence[Path], window: Window | None) -> tuple[Bands, Grid]:
-        """The bands of several files, resampled to the grid of those with the card's ``gsd``."""
-        grids = [read_grid(path) for path in paths]
-        whole, first = self._base(grids, paths)
-        target = window or (0, 0, *whole.shape)
-        bands: Bands = {}
-        for path, word, grid in zip(paths, self.channels.files, grids, strict=True):
-            to_base = _to_base(grid, whole, path, first)
-            if grid.shape == whole.shape:
-                bands |= self._file(path, word, window)[1]
-                continue
-            area = _around(target, to_base, grid)
-            placed = to_base @ type(to_base).translation(area[1], area[0])
-            found = self._file(path, word, area)[1]
-            bands |= {number: _resampled(band, placed, target) for number, band in found.items()}
-        return bands, whole
-
-    def _base(self, grids: Sequence[Grid], paths: Sequence[Path]) -> tuple[Grid, Path]:
-        """The grid with the card's ``gsd``, and the first file that has it; the finest where files state no size."""
-        sides = [metres(grid) for grid in grids]
-        fitting = [place for place, side in enumerate(sides) if side is not None and is_gsd(side, self.card.gsd)]
-        best = max(fitting or range(len(grids)), key=lambda place: grids[place].shape)
-        check_gsd(grids[best], self.card.gsd, paths[best])
-        return grids[best], paths[best]
-
-    def _file(self, path: Path, word: str, window: Window | None) -> tuple[Raster, Bands]:
-        """A file and its bands in use (H, W), by the number of their channel."""
-        channels = self.channels
+    def _bands(self, file: OpenRaster, word: str, window: Window | None) -> Bands:
+        """The bands in use of a file (H, W), by the number of their channel."""
+        channels, path = self.channels, file.path
         of_file = [number for number, channel in enumerate(channels.all) if channel.file == word]
         used = [number for number in channels.used if number in of_file]
-        raster = read_raster(path, window, [of_file.index(number) for number in used])
+        raster = file.read(window, [of_file.index(number) for number in used])
         check_names(raster, [channels.all[number].band for number in of_file], channels.stored, path)
         missing = equal(raster.pixels, self._nodata(raster, path))
         if raster.hidden is not None:
@@ -105,7 +115,7 @@ class ImageReader:
             check_scale((raster.scales[place], raster.offsets[place]), scale, offset, path)
             check_type(pixels.dtype, scale, offset, path)
             bands[number] = np.ma.MaskedArray(self._values(pixels, scale, offset), gaps)
-        return raster, bands
+        return bands
 
     def _nodata(self, raster: Raster, path: Path) -> tuple[float, ...]:
         """The card's values without a measurement or, if it has none, the file's."""
@@ -120,7 +130,7 @@ class ImageReader:
         return pixels * np.float32(scale) if self.as_reflectance else pixels
 
 
-def _to_base(grid: Grid, base: Grid, path: Path, first: Path) -> Any:
+def _to_base(file: OpenRaster, first: OpenRaster) -> Any:
     """The transform from pixels of a file to those of the base, whose extent it must have.
 
     Raises:
@@ -128,15 +138,16 @@ def _to_base(grid: Grid, base: Grid, path: Path, first: Path) -> Any:
     """
     from rasterio import Affine
 
+    path, grid, base = file.path, file.grid, first.grid
     size = [own / wanted for own, wanted in zip(base.shape, grid.shape, strict=True)]
     if grid.crs and base.crs and grid.crs != base.crs:
-        raise DataError(f"{path}: coordinate system differs from that of {first.name}; warp it to one grid")
+        raise DataError(f"{path}: coordinate system differs from that of {first.path.name}; warp it to one grid")
     distance = shift(grid, base)
     limit = SHIFT if grid.shape == base.shape else max(1.0, *size)
     if not (distance or 0) <= limit:
         raise DataError(
-            f"{path}: a corner is {distance:.3g} pixels from that of {first.name}; cut the files of an image to the "
-            "same place"
+            f"{path}: a corner is {distance:.3g} pixels from that of {first.path.name}; cut the files of an image to "
+            "the same place"
         )
     if distance is None:
         return Affine.scale(size[1], size[0])

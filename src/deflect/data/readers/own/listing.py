@@ -13,10 +13,11 @@ import numpy as np
 
 from deflect.data.readers.own.card import CARD, OwnCard
 from deflect.data.readers.own.files import Found, LeftOut, few, is_hidden, walk
+from deflect.data.readers.own.image import grid_of
 from deflect.data.readers.own.pattern import Pattern
 from deflect.data.readers.own.splits import Members, block, drawn, drawn_groups, without_overlaps
 from deflect.data.readers.own.tables import Table, read_ids, read_table
-from deflect.data.readers.raster import Grid, Window, degrees, read_grid
+from deflect.data.readers.raster import Grid, Window, degrees
 from deflect.errors import DataError
 from deflect.progress import bar
 from deflect.settings import SPLITS
@@ -72,7 +73,7 @@ class Listing:
     def corners(self, name: str) -> np.ndarray | None:
         """Longitude and latitude of the corners of an image in order around it, (4, 2); None without a place."""
         base, window = self.windows.get(name, (name, None))
-        grid = self._grids[base] if base in self._grids else read_grid(self.folder / self.images.paths[base][0])
+        grid = self._grids.get(base) or self._grid(base)
         return corners_of(grid.window(window) if window else grid)
 
     # ------------------------------------------------------------------ files
@@ -161,13 +162,12 @@ class Listing:
         with bar("reading sizes and places", len(names), unit="images") as shown:
             grids = {}
             for name in names:
-                grids[name] = self._finest(name)
+                grids[name] = self._grid(name)
                 shown.update(1)
         return grids
 
-    def _finest(self, name: str) -> Grid:
-        grids = [read_grid(self.folder / path) for path in self.images.paths[name]]
-        return max(grids, key=lambda grid: grid.shape[0])
+    def _grid(self, name: str) -> Grid:
+        return grid_of([self.folder / path for path in self.images.paths[name]], self.card.gsd)
 
     def _windows(self) -> dict[str, tuple[str, Window]]:
         """The squares of ``size``, every ``stride`` pixels; the last ones lie at the image's edges."""
