@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from deflect.settings import METRICS
+from deflect.training.metrics import Scores
 from deflect.training.outcomes import confusions
-from deflect.training.scoring import Scores
 
 CLASSES = ("water", "sand", "reef", "ship")
 
