@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -430,7 +430,7 @@ def _several(index: int) -> np.ndarray:
 
 
 def _yield(index: int) -> float:
-    return float(np.random.default_rng(index).normal(4.5, 1))
+    return round(np.random.default_rng(index).normal(4.5), 2)
 
 
 TARGET = {"classes": None, "target": "biomass (t/ha)"}
@@ -537,10 +537,7 @@ LAYOUTS: dict[str, Layout] = {
     "no coordinates": compressed(crs=None, transform=rasterio.Affine.identity()),
     "links to folders": partial(linked, files=False),
     "links to files": partial(linked, files=True),
-}  # fmt: skip
-
-#: Those of other tasks.
-TASKS: dict[str, Layout] = {
+    # tasks
     "several classes in a cell": partial(
         table, task="multilabel", label=_several,
         cells=lambda index: {"label": "|".join(np.array(CLASSES)[_several(index) > 0])},
@@ -560,8 +557,3 @@ TASKS: dict[str, Layout] = {
         task="pixel_regression", ignore=None, **TARGET,
     ),
 }  # fmt: skip
-
-
-def paths(layouts: Iterable[str]) -> dict[str, str]:
-    """The name of each layout's dataset: letters, digits and underscores."""
-    return {name: "".join(c if c.isalnum() else "_" for c in name.lower()) for name in layouts}

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from layouts import LAYOUTS, Written
+from own_vit import TIMM, own_study, save_half, trained
 
 from deflect.data.prepare import prepare
 from deflect.data.store import Store, StoreCard
+from deflect.gfms.own import convert_own
+from deflect.settings import METRICS
+from deflect.training import grid
+from deflect.training.run import train
 
 SPLITS = ("train", "val", "test")
 #: Of float32.
@@ -38,7 +46,7 @@ def compare(written: Written, card: StoreCard, store: Store) -> None:
             of[name] = split
             reflectance, truth = written.samples[name]
             np.testing.assert_allclose(image, np.nan_to_num(reflectance), ROUNDING, ROUNDING, err_msg=name)
-            np.testing.assert_array_equal(label, expected_label(reflectance, truth), err_msg=name)
+            np.testing.assert_array_equal(label, expected_label(reflectance, truth).astype(label.dtype), err_msg=name)
     assert of.keys() == written.samples.keys()
     assert written.splits in ({}, of)
     for group in set(written.groups.values()):
@@ -53,3 +61,52 @@ def test_pixels_and_labels_are_those_that_were_written(layout: str, tmp_path: Pa
     written = LAYOUTS[layout](tmp_path / "raw")
     card = prepare("own", tmp_path / "raw", tmp_path / "store")
     compare(written, card, Store(tmp_path / "store"))
+
+
+#: Layouts whose runs are quick tests as well: files of several bands, masks of colours, units of their own per band.
+QUICK = ("files of several bands at 20 m", "palette, PNG", "scale, offset, type and nodata per band")
+TRAINING = {"image_size": 32, "epochs": 1, "checkpoint_every": 0, "calibration_images": 8, "upernet_channels": 8}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the weights of a study with one GFM."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_half(trained(TIMM), folder / "mine.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        study = own_study("mine.safetensors").study
+        convert_own("my_vit", study.own_gfms["my_vit"], study.gfm_weights("my_vit"))
+    return folder
+
+
+def run(layout: str, folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Written, dict[str, Any]]:
+    """A study in ``folder`` with the layout as its only dataset, from raw files to the record."""
+    monkeypatch.chdir(folder)
+    shutil.copytree(weights, folder, dirs_exist_ok=True)
+    name = re.sub("[^a-z0-9]+", "_", layout.lower())
+    written = LAYOUTS[layout](Path("data/raw") / name)
+    training = dict.fromkeys(("classification", "segmentation"), TRAINING)
+    config = own_study(
+        "mine.safetensors", datasets=[name], gfms=["my_vit"], methods=["deflect"], seeds=[0], training=training
+    )
+    prepare(name, config.study.raw(name), config.study.prepared(name))
+    (spec,) = grid.grid(config, {}, "cpu", 1)
+    return written, train(spec)
+
+
+@pytest.mark.parametrize(
+    "layout", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in LAYOUTS]
+)
+def test_a_study_trains_to_a_record(
+    layout: str, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, record = run(layout, tmp_path, weights, monkeypatch)
+    images = record["images"]
+    assert record["dataset"] == images["name"] == Path(record["paths"]["store"]).name
+    assert record["bands"] == written.bands
+    np.testing.assert_allclose(images["scale"], written.scale, rtol=1e-9)
+    np.testing.assert_allclose(images["offset"], written.offset, rtol=1e-9)
+    assert (tuple(images["nodata"]), images["gsd"]) == (written.nodata, written.gsd)
+    assert record["score"]["metric"] == METRICS[record["task"]]
+    assert np.isfinite(record["score"]["value"])
