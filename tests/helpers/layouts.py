@@ -386,7 +386,7 @@ AT_ZERO = "+proj=tmerc +lat_0=0 +lon_0=9 +k=0.9996 +x_0=0 +y_0=0 +datum=WGS84 +u
 
 def linked(folder: Path, files: bool) -> Written:
     """The images on another disk, by links to folders or to files."""
-    disk = folder.with_name(f"{folder.name}_disk")
+    disk = folder.absolute().with_name(f"{folder.name}_disk")
     written = class_folders(disk)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.move(disk / "card.yaml", folder)

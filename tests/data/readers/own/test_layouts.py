@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from deflect.data.prepare import prepare
 from deflect.data.store import Store, StoreCard
 from deflect.gfms.own import convert_own
 from deflect.settings import METRICS
+from deflect.trained.model import load_run
+from deflect.trained.opening import Files
 from deflect.training import grid
 from deflect.training.run import train
 
@@ -110,3 +114,53 @@ def test_a_study_trains_to_a_record(
     assert (tuple(images["nodata"]), images["gsd"]) == (written.nodata, written.gsd)
     assert record["score"]["metric"] == METRICS[record["task"]]
     assert np.isfinite(record["score"]["value"])
+
+
+def alone(raw: Path, name: str) -> Files:
+    return raw / f"{name}.tif"
+
+
+def per_band(pattern: str, words: dict[str, str]) -> Callable[[Path, str], Files]:
+    """A file per band: ``words`` are those of the bands in the names of files."""
+    return lambda raw, name: {
+        band: raw / pattern.format(folder=name.partition("/")[0], id=name.partition("/")[2], word=word)
+        for band, word in words.items()
+    }
+
+
+WORDS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
+#: Layouts whose files a trained model opens as they are -> the files of an image. All with metadata of their own.
+OPENED: dict[str, Callable[[Path, str], Files]] = {
+    "class folders": alone,
+    "13 channels of floats": alone,
+    "8 bits": alone,
+    "16 bits with a sign": alone,
+    "scale and offset tags": alone,
+    "scale and offset tags that differ": alone,
+    "nodata tag": alone,
+    "several nodata values": alone,
+    "internal mask": alone,
+    "mask in a file .msk": alone,
+    "transparency": alone,
+    "degrees": alone,
+    "LERC with zstd": alone,
+    "a file per band": per_band("{folder}/{id}_{word}.tif", {band: band for band in WORDS}),
+    "scale, offset, type and nodata per band": per_band("{folder}/{word}/{id}.tif", WORDS),
+}
+
+
+@pytest.mark.parametrize(
+    "layout", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in OPENED]
+)
+def test_predictions_from_raw_files_are_those_of_the_test(
+    layout: str, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of a trained model agrees with what training stored for its test split."""
+    _, record = run(layout, tmp_path, weights, monkeypatch)
+    out = Path("results/mini/runs") / record["dataset"] / "my_vit/deflect/seed0"
+    tested = np.load(out / "predictions.npz")
+    files = [OPENED[layout](Path("data/raw") / record["dataset"], name) for name in tested["ids"]]
+    with open(load_run(out).label_files(files, tmp_path / "found.csv")) as file:
+        found = [[float(row[title]) for title in record["classes"]] for row in csv.DictReader(file)]
+    np.testing.assert_allclose(found, tested["probabilities"].astype(float), atol=1e-3)
+    assert np.ptp(np.array(found), axis=0).max() > 2e-3, "the images differ"
