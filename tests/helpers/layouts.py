@@ -217,7 +217,8 @@ def write_bands(
     for (band, gsd), fine in zip(gsds.items(), numbers, strict=True):
         stored = fine[:: gsd // 10, :: gsd // 10] // WHOLE * WHOLE
         write(path(band), stored[None], transform=at(gsd))
-        found.append(resampled(stored, gsd, wanted) * SCALE)
+        height, width = (side * 10 // wanted for side in fine.shape)  # larger pixels may reach beyond the image
+        found.append(resampled(stored, gsd, wanted)[:height, :width] * SCALE)
     return np.stack(found)
 
 
@@ -344,13 +345,15 @@ def safe(folder: Path) -> Written:
     for index, day in enumerate(("20240105", "20240110", "20240115", "20240120")):
         product = f"S2A_MSIL2A_{day}T102401_N0510_R065_T32TMT"
         data = folder / f"{product}.SAFE/GRANULE/L2A_T32TMT_A{index}/IMG_DATA"
-        numbers, classes = scene(index, len(COARSE), 32, 48)
+        numbers, classes = scene(index, len(COARSE), 31, 47)
         numbers += 1000
+        numbers[1, 3:6, 2:9] = 0
 
         def path(band: str, data: Path = data, day: str = day) -> Path:
             return data / f"R{COARSE[band]}m/T32TMT_{day}T102401_{band}_{COARSE[band]}m.jp2"
 
         reflectance = write_bands(numbers, COARSE, path, 10, formats.jpeg2000) - 0.1
+        reflectance[1, 3:6, 2:9] = np.nan
         formats.jpeg2000(data / f"R20m/T32TMT_{day}T102401_SCL_20m.jp2", numbers[:1, ::2, ::2], transform=at(20))
         (folder / f"{product}.SAFE/manifest.safe").write_text("<xml/>")
         mask(folder / f"labels/{product}.tif", classes)
@@ -379,6 +382,36 @@ def sites(folder: Path) -> Written:
 
 #: UTM zone 32N without its false easting of 500 km.
 AT_ZERO = "+proj=tmerc +lat_0=0 +lon_0=9 +k=0.9996 +x_0=0 +y_0=0 +datum=WGS84 +units=m"
+
+
+def dates(folder: Path) -> Written:
+    """Images of two dates, of a file per band, with one mask for both; a place stays in one split."""
+    card = {"task": "segmentation", "labels": "masks", "ignore": 255, "splits": DRAWN | {"group": "place"}}
+    write_card(folder, images="{date}/{place}_{band}.tif", masks="truth/{place}.tif", **card)
+    written = Written(BANDS, {})
+    for place in range(4):
+        mask(folder / f"truth/p{place}.tif", classes_of(place))
+        for date in ("2020-01", "2020-07"):
+            path = f"{date}/p{place}"
+            numbers = numbers_of(10 * place + len(written.samples))
+            found = write_bands(numbers, FINE, lambda band, path=path: folder / f"{path}_{band}.tif", 10)
+            written.samples[path] = found, classes_of(place)
+            written.groups[path] = f"p{place}"
+    return written
+
+
+def table_of_bands(folder: Path) -> Written:
+    """A table with the parts of the names of images, which have a file per band."""
+    write_card(folder, images="{region}/{id}_{date}_{band}.tif", labels="labels.csv", splits="column")
+    written, rows = Written(BANDS, {}), []
+    for index in range(8):
+        parts = f"r{index % 3}", f"tile-{index}", "2020"
+        path, name = f"{parts[0]}/{parts[1]}_{parts[2]}", "/".join(parts)
+        found = write_bands(numbers_of(index), FINE, lambda band, path=path: folder / f"{path}_{band}.tif", 10)
+        written.samples[name], written.splits[name] = (found, index % 2), SPLITS[index % 4]
+        rows.append(f"{name};{CLASSES[index % 2]};{SPLITS[index % 4]}")
+    (folder / "labels.csv").write_text("image;label;split\n" + "\n".join(rows))
+    return written
 
 
 # ---------------------------------------------------------------------- links
@@ -464,6 +497,12 @@ LAYOUTS: dict[str, Layout] = {
         masks, image_path="north/{name}_image.tif", mask_path="north/{name}_truth.tif", name="north/{name}",
         images="{region}/{id}_image.tif", masks="{region}/{id}_truth.tif",
     ),
+    "masks for several dates": dates,
+    "table of names with several parts": table_of_bands,
+    "classes below other folders": partial(
+        class_folders, path="north/{title}/x/{title}_{index}.tif", name="north/{title}/{title}_{index}",
+        images="{region}/{class}/*/{id}.tif",
+    ),
     "groups in names": partial(
         class_folders, path="{title}/{farm}-{index}.tif", name="{title}/{farm}/{index}", n=8,
         images="{class}/{farm}-{id}.tif", splits=DRAWN | {"group": "farm"},
@@ -471,6 +510,11 @@ LAYOUTS: dict[str, Layout] = {
     "blocks": sites,
     # masks
     "masks from 1": partial(masks, write_mask=partial(mask, first=1, none=0), label_offset=1, ignore=0),
+    "masks with a sign": partial(masks, write_mask=partial(mask, none=-1, dtype="int16"), ignore=-1),
+    "masks of one bit": partial(
+        masks, write_mask=partial(mask, nbits=1), label=lambda index: np.maximum(classes_of(index), 0), ignore=None
+    ),
+    "masks, PNG": partial(masks, write_mask=formats.grey_png, mask_path="masks/{name}.png", masks="masks/{id}.png"),
     "masks of floats": partial(masks, write_mask=formats.float_mask, ignore=None),
     "masks with a mask of their own": partial(masks, write_mask=formats.masked_mask, ignore=None),
     "palette, GeoTIFF": partial(masks, write_mask=formats.palette_geotiff, **COLOURED),
@@ -480,6 +524,10 @@ LAYOUTS: dict[str, Layout] = {
     "colours, GeoTIFF": partial(masks, write_mask=formats.colour_geotiff, **COLOURED),
     "colours, PNG": partial(
         masks, write_mask=formats.colour_png, mask_path="masks/{name}.png", masks="masks/{id}.png", **COLOURED
+    ),
+    "colours and transparency, PNG": partial(
+        masks, write_mask=formats.transparent_colour_png, mask_path="masks/{name}.png", masks="masks/{id}.png",
+        colours=formats.COLOURS, ignore=None,
     ),
     "masks in another coordinate system": partial(
         masks, write_mask=partial(mask, crs=AT_ZERO, transform=rasterio.Affine(10, 0, 0, 0, -10, 5e6))
@@ -517,6 +565,8 @@ LAYOUTS: dict[str, Layout] = {
     "transparency": pixels(formats.transparent),
     "8 bits": pixels(formats.bytes_of, scale=1 / 255),
     "16 bits with a sign": pixels(formats.signed),
+    "32 bits": pixels(partial(formats.whole_numbers, dtype="int32")),
+    "floats of 64 bits": pixels(partial(formats.whole_numbers, dtype="float64")),
     "floats": pixels(formats.floats, scale=1),
     "13 channels of 8 bits": pixels(formats.bytes_of, bands=SENTINEL2, scale=1 / 255),
     "13 channels of 16 bits": pixels(geotiff, bands=SENTINEL2),
@@ -533,6 +583,10 @@ LAYOUTS: dict[str, Layout] = {
     "LERC with zstd": compressed(compress="LERC_ZSTD", max_z_error=0),
     "JPEG 2000": pixels(formats.jpeg2000, ending="jp2"),
     "PNG": pixels(formats.png, "png", bands=["B04", "B03", "B02"], scale=1 / 255),
+    "PNG with transparency": pixels(
+        formats.transparent_png, "png", bands=["B04", "B03", "B02"], scale=1 / 255
+    ),
+    "endings .TIF": partial(class_folders, path="{title}/{title}_{index}.TIF"),
     "degrees": compressed(crs="EPSG:4326", transform=rasterio.Affine(9e-5, 0, 9, 0, -9e-5, 45)),
     "no coordinates": compressed(crs=None, transform=rasterio.Affine.identity()),
     "links to folders": partial(linked, files=False),

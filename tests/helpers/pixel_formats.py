@@ -61,6 +61,21 @@ def png(path: Path, numbers: np.ndarray) -> np.ndarray:
     return pixels / 255
 
 
+def transparent_png(path: Path, numbers: np.ndarray) -> np.ndarray:
+    """Red, green, blue and transparency."""
+    found = png(path, numbers)
+    hidden = _hidden(numbers)
+    colours = np.moveaxis((found * 255).round().astype(np.uint8), 0, -1)
+    Image.fromarray(np.dstack([colours, np.where(hidden, 0, 255).astype(np.uint8)])).save(path)
+    return np.where(hidden, np.nan, found)
+
+
+def whole_numbers(path: Path, numbers: np.ndarray, dtype: str) -> np.ndarray:
+    """Digital numbers in a type with more bits than they need."""
+    write_tiff(path, numbers.astype(dtype))
+    return numbers * SCALE
+
+
 def signed(path: Path, numbers: np.ndarray) -> np.ndarray:
     """int16 with some reflectance below 0."""
     pixels = numbers.astype(np.int16) - 600
@@ -120,8 +135,15 @@ def transparent(path: Path, numbers: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------------- masks
 
 
-def mask(path: Path, classes: np.ndarray, first: int = 0, none: int = 255, **profile: Any) -> None:
-    write_tiff(path, np.where(classes < 0, none, classes + first).astype(np.uint8)[None], **profile)
+def mask(
+    path: Path, classes: np.ndarray, first: int = 0, none: int = 255, dtype: str = "uint8", **profile: Any
+) -> None:
+    write_tiff(path, np.where(classes < 0, none, classes + first).astype(dtype)[None], **profile)
+
+
+def grey_png(path: Path, classes: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.where(classes < 0, 255, classes).astype(np.uint8)).save(path)
 
 
 def float_mask(path: Path, classes: np.ndarray) -> None:
@@ -136,6 +158,13 @@ def _coloured(classes: np.ndarray) -> np.ndarray:
 def colour_png(path: Path, classes: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(_coloured(classes)).save(path)
+
+
+def transparent_colour_png(path: Path, classes: np.ndarray) -> None:
+    """Transparent where there is no class."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    alpha = np.where(classes < 0, 0, 255).astype(np.uint8)
+    Image.fromarray(np.dstack([_coloured(np.maximum(classes, 0)), alpha])).save(path)
 
 
 def colour_geotiff(path: Path, classes: np.ndarray) -> None:
