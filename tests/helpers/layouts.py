@@ -259,13 +259,13 @@ def band_groups(folder: Path, gsd: int) -> Written:
 def units_per_band(folder: Path) -> Written:
     """A file per band, each of another type, scale, offset and nodata value."""
     bands = [
-        {"name": "B02", "scale": 1 / 255, "file": "blue"},  # uint8
+        {"name": "B02", "scale": formats.BYTE, "file": "blue"},  # uint8
         {"name": "B03", "scale": 0.0001, "offset": -1000, "file": "green"},  # uint16
         {"name": "B04", "scale": 0.00002, "offset": 100, "file": "red"},  # int16
         {"name": "B08", "scale": 1, "file": "nir"},  # float32
     ]
     write_card(folder, images="{class}/{band}/{id}.tif", bands=bands, scale=None)
-    scales, offsets = (1 / 255, 1e-4, 2e-5, 1.0), (0.0, -1000.0, 100.0, 0.0)
+    scales, offsets = (formats.BYTE, 1e-4, 2e-5, 1.0), (0.0, -1000.0, 100.0, 0.0)
     written = Written(BANDS, {}, scale=scales, offset=offsets)
     types = {"blue": (np.uint8, 0), "green": (np.uint16, 65535), "red": (np.int16, -9999), "nir": (np.float32, -1)}
     for label, title in enumerate(CLASSES):
@@ -510,7 +510,7 @@ LAYOUTS: dict[str, Layout] = {
     "blocks": sites,
     # masks
     "masks from 1": partial(masks, write_mask=partial(mask, first=1, none=0), label_offset=1, ignore=0),
-    "masks with a sign": partial(masks, write_mask=partial(mask, none=-1, dtype="int16"), ignore=-1),
+    "masks of 16 bits": partial(masks, write_mask=partial(mask, none=-1, dtype="int16"), ignore=-1),
     "masks of one bit": partial(
         masks, write_mask=partial(mask, nbits=1), label=lambda index: np.maximum(classes_of(index), 0), ignore=None
     ),
@@ -563,12 +563,12 @@ LAYOUTS: dict[str, Layout] = {
     "internal mask": pixels(partial(formats.masked, internal=True)),
     "mask in a file .msk": pixels(partial(formats.masked, internal=False)),
     "transparency": pixels(formats.transparent),
-    "8 bits": pixels(formats.bytes_of, scale=1 / 255),
+    "8 bits": pixels(formats.bytes_of, scale=formats.BYTE),
     "16 bits with a sign": pixels(formats.signed),
     "32 bits": pixels(partial(formats.whole_numbers, dtype="int32")),
     "floats of 64 bits": pixels(partial(formats.whole_numbers, dtype="float64")),
     "floats": pixels(formats.floats, scale=1),
-    "13 channels of 8 bits": pixels(formats.bytes_of, bands=SENTINEL2, scale=1 / 255),
+    "13 channels of 8 bits": pixels(formats.bytes_of, bands=SENTINEL2, scale=formats.BYTE),
     "13 channels of 16 bits": pixels(geotiff, bands=SENTINEL2),
     "13 channels of 16 bits with a sign": pixels(formats.signed, bands=SENTINEL2),
     "13 channels of floats": pixels(formats.floats, bands=SENTINEL2, scale=1),
@@ -582,9 +582,9 @@ LAYOUTS: dict[str, Layout] = {
     "LERC with deflate": compressed(compress="LERC_DEFLATE", max_z_error=0),
     "LERC with zstd": compressed(compress="LERC_ZSTD", max_z_error=0),
     "JPEG 2000": pixels(formats.jpeg2000, ending="jp2"),
-    "PNG": pixels(formats.png, "png", bands=["B04", "B03", "B02"], scale=1 / 255),
+    "PNG": pixels(formats.png, "png", bands=["B04", "B03", "B02"], scale=formats.BYTE),
     "PNG with transparency": pixels(
-        formats.transparent_png, "png", bands=["B04", "B03", "B02"], scale=1 / 255
+        formats.transparent_png, "png", bands=["B04", "B03", "B02"], scale=formats.BYTE
     ),
     "endings .TIF": partial(class_folders, path="{title}/{title}_{index}.TIF"),
     "degrees": compressed(crs="EPSG:4326", transform=rasterio.Affine(9e-5, 0, 9, 0, -9e-5, 45)),

@@ -19,6 +19,7 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 
 SCALE = 1e-4
+BYTE = 0.00392157  # of reflectance in 8 bits, 1 / 255
 #: Colours of classes, and of no class.
 COLOURS = {"field": [255, 200, 0], "forest": [0, 100, 0]}
 NO_CLASS = [20, 20, 20]
@@ -47,10 +48,10 @@ jpeg2000 = partial(lossless, "JP2OpenJPEG", {"quality": 100, "reversible": "yes"
 
 
 def bytes_of(path: Path, numbers: np.ndarray) -> np.ndarray:
-    """8 bits, as reflectance times 255."""
+    """Reflectance in 8 bits."""
     pixels = (numbers // 16).astype(np.uint8)
     write_tiff(path, pixels, photometric="minisblack")  # GDAL would call the channels red, green, blue and alpha
-    return pixels / 255
+    return pixels * BYTE
 
 
 def png(path: Path, numbers: np.ndarray) -> np.ndarray:
@@ -58,14 +59,14 @@ def png(path: Path, numbers: np.ndarray) -> np.ndarray:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = (numbers[:3] // 16).astype(np.uint8)
     Image.fromarray(np.moveaxis(pixels, 0, -1)).save(path)
-    return pixels / 255
+    return pixels * BYTE
 
 
 def transparent_png(path: Path, numbers: np.ndarray) -> np.ndarray:
     """Red, green, blue and transparency."""
     found = png(path, numbers)
     hidden = _hidden(numbers)
-    colours = np.moveaxis((found * 255).round().astype(np.uint8), 0, -1)
+    colours = np.moveaxis((found / BYTE).round().astype(np.uint8), 0, -1)
     Image.fromarray(np.dstack([colours, np.where(hidden, 0, 255).astype(np.uint8)])).save(path)
     return np.where(hidden, np.nan, found)
 

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import yaml
 from layouts import LAYOUTS, Written
+from own_data import CARD
 from own_vit import TIMM, own_study, save_half, trained
+from paths import ROOT
 
 from deflect.data.prepare import prepare
 from deflect.data.store import Store, StoreCard
@@ -159,3 +162,29 @@ def test_a_study_trains_to_a_record(
         files = [files_of(layout, Path("data/raw") / record["dataset"], name) for name in tested[f"{prefix}ids"]]
         found, expected = predicted(load_run(out), files, tmp_path), tested[prefix + key].astype(float)
         np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-3)
+
+
+def described(folder: Path) -> str:
+    """What the card has beyond that of class folders or, with masks, `ignore` 255; long values are left out."""
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    usual = CARD | ({"task": "segmentation", "ignore": 255} if card["labels"] == "masks" else {})
+    texts = []
+    for key in dict.fromkeys((*card, *usual)):
+        value = card.get(key)
+        if value == usual.get(key):
+            continue
+        if key == "splits" and "seed" in value:
+            value = {name: option for name, option in value.items() if name not in ("seed", "fractions")}
+        text = yaml.safe_dump({key: value}, default_flow_style=True, width=1000, sort_keys=False).strip()[1:-1]
+        texts.append(f"no `{key}`" if value is None else f"`{text}`" if len(text) <= 64 else f"`{key}`")
+    return ", ".join(texts) or "nothing"
+
+
+def test_the_table_in_the_docs_has_every_layout_with_its_keys(tmp_path: Path) -> None:
+    page = (ROOT / "docs/your_own_dataset.md").read_text().partition("## Every layout that is tested")[2]
+    rows = [line.strip("| ").split(" | ") for line in page.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    listed = {name: keys for name, keys, *_ in rows if name != "layout"}
+    assert list(listed) == list(LAYOUTS)
+    for number, (name, write) in enumerate(LAYOUTS.items()):
+        write(tmp_path / str(number))
+        assert listed[name] == described(tmp_path / str(number)), name
