@@ -63,11 +63,39 @@ def compare(written: Written, card: StoreCard, store: Store) -> None:
     np.testing.assert_allclose(card.statistics.std, np.nanstd(train, (0, 2, 3)), rtol=1e-3)
 
 
+def described(folder: Path) -> str:
+    """What the card has beyond that of class folders or, with masks, `ignore` 255; long values are left out."""
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    usual = CARD | ({"task": "segmentation", "ignore": 255} if card["labels"] == "masks" else {})
+    texts = []
+    for key in dict.fromkeys((*card, *usual)):
+        value = card.get(key)
+        if value == usual.get(key):
+            continue
+        if key == "splits" and "seed" in value:
+            value = {name: option for name, option in value.items() if name not in ("seed", "fractions")}
+        text = yaml.safe_dump({key: value}, default_flow_style=True, width=1000, sort_keys=False).strip()[1:-1]
+        texts.append(f"no `{key}`" if value is None else f"`{text}`" if len(text) <= 64 else f"`{key}`")
+    return ", ".join(texts) or "nothing"
+
+
+def table() -> dict[str, str]:
+    """The layouts of the page and what it says of their cards."""
+    page = (ROOT / "docs/your_own_dataset.md").read_text().partition("## Every layout that is tested")[2]
+    rows = [line.strip("| ").split(" | ") for line in page.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    return {name: keys for name, keys, *_ in rows if name != "layout"}
+
+
+def test_the_page_has_every_layout() -> None:
+    assert list(table()) == list(LAYOUTS)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_pixels_and_labels_are_those_that_were_written(layout: str, tmp_path: Path) -> None:
     written = LAYOUTS[layout](tmp_path / "raw")
     card = prepare("own", tmp_path / "raw", tmp_path / "store")
     compare(written, card, Store(tmp_path / "store"))
+    assert described(tmp_path / "raw") == table()[layout]
 
 
 #: Layouts whose runs are quick tests as well: files of several bands, masks of colours, units of their own per band.
@@ -114,6 +142,8 @@ OPENED = dict.fromkeys(
     ("table", "masks", "several classes in a cell", "a number per image", "a number per pixel with NaN"),
     "images/{name}.tif",
 ) | {
+    "JPEG 2000": "{name}.jp2",
+    "PNG": "{name}.png",
     "a file per band": "{name}_{band}.tif",
     "scale, offset, type and nodata per band": "{title}/{word}/{index}.tif",
 }  # fmt: skip
@@ -162,29 +192,3 @@ def test_a_study_trains_to_a_record(
         files = [files_of(layout, Path("data/raw") / record["dataset"], name) for name in tested[f"{prefix}ids"]]
         found, expected = predicted(load_run(out), files, tmp_path), tested[prefix + key].astype(float)
         np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-3)
-
-
-def described(folder: Path) -> str:
-    """What the card has beyond that of class folders or, with masks, `ignore` 255; long values are left out."""
-    card = yaml.safe_load((folder / "card.yaml").read_text())
-    usual = CARD | ({"task": "segmentation", "ignore": 255} if card["labels"] == "masks" else {})
-    texts = []
-    for key in dict.fromkeys((*card, *usual)):
-        value = card.get(key)
-        if value == usual.get(key):
-            continue
-        if key == "splits" and "seed" in value:
-            value = {name: option for name, option in value.items() if name not in ("seed", "fractions")}
-        text = yaml.safe_dump({key: value}, default_flow_style=True, width=1000, sort_keys=False).strip()[1:-1]
-        texts.append(f"no `{key}`" if value is None else f"`{text}`" if len(text) <= 64 else f"`{key}`")
-    return ", ".join(texts) or "nothing"
-
-
-def test_the_table_in_the_docs_has_every_layout_with_its_keys(tmp_path: Path) -> None:
-    page = (ROOT / "docs/your_own_dataset.md").read_text().partition("## Every layout that is tested")[2]
-    rows = [line.strip("| ").split(" | ") for line in page.partition("\n## ")[0].splitlines() if line.startswith("| ")]
-    listed = {name: keys for name, keys, *_ in rows if name != "layout"}
-    assert list(listed) == list(LAYOUTS)
-    for number, (name, write) in enumerate(LAYOUTS.items()):
-        write(tmp_path / str(number))
-        assert listed[name] == described(tmp_path / str(number)), name
