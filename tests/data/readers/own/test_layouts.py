@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
-from layouts import LAYOUTS, Written
+from labelled_folders import Written
+from layouts import LAYOUTS
 from own_data import CARD
 from own_vit import TIMM, own_study, save_half, trained
 from paths import ROOT
