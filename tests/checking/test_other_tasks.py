@@ -15,7 +15,6 @@ from deflect.checking.check import check
 from deflect.data import card
 from deflect.data.store import Store
 
-pytestmark = pytest.mark.skipif(not hasattr(card, "label_shape"), reason="stores of these tasks cannot be read yet")
 
 
 def page(folder: Path, task: str, labels: dict[str, np.ndarray], classes: list[str], **facts: Any) -> tuple[str, str]:
