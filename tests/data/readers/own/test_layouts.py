@@ -145,6 +145,7 @@ OPENED = dict.fromkeys(
 ) | {
     "JPEG 2000": "{name}.jp2",
     "PNG": "{name}.png",
+    "PNG with transparency": "{name}.png",
     "a file per band": "{name}_{band}.tif",
     "scale, offset, type and nodata per band": "{title}/{word}/{index}.tif",
 }  # fmt: skip
