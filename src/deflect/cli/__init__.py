@@ -143,7 +143,8 @@ def _add_trained(commands: Any) -> None:
     """The commands that use a finished run."""
     predict = _add(commands, "predict", "trained.predict", "map a scene of any size with a finished run")
     predict.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json and the weights")
-    predict.add_argument("scenes", nargs="+", metavar="SCENE", help="a GeoTIFF or VRT, or NAME=FILE for each band")
+    scene = "a GeoTIFF, JPEG 2000, PNG or VRT, or NAME=FILE for each band"
+    predict.add_argument("scenes", nargs="+", metavar="SCENE", help=scene)
     text = (
         "a GeoTIFF (default: SCENE_map.tif in this folder), or a .csv with the class or number of each of several files"
     )
