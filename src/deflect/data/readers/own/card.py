@@ -116,7 +116,7 @@ class OwnCard(Settings):
             except ConfigError as error:
                 raise ValueError(str(error)) from None
             if Path(text).suffix.lower() not in DRIVERS:
-                raise ValueError(f"expected names that end in {', '.join(DRIVERS)}, found {text!r}")
+                raise ValueError(f"expected names that end in {', '.join(DRIVERS)}, found {text!r}; convert others")
             if info.field_name == "masks" and info.data.get("labels") != "masks":
                 raise ValueError(f"{SHOULD}be left out unless labels is masks")
         return text
@@ -140,9 +140,9 @@ class OwnCard(Settings):
     def _check_colours(cls, colours: dict[Any, Any] | None, info: ValidationInfo) -> Any:
         if colours is None:
             return None
-        names, given = info.data.get("classes") or [], {str(name): _colour(value) for name, value in colours.items()}
-        if list(given) != names:
-            raise ValueError(f"expected a colour for each class, {', '.join(names)}, in this order; found "
+        names, given = info.data.get("classes"), {str(name): _colour(value) for name, value in colours.items()}
+        if names is not None and list(given) != names:
+            raise ValueError(f"expected a colour for each class, {', '.join(names)}, in this order, found "
                              f"{', '.join(given)}")  # fmt: skip
         if len(set(given.values())) < len(given):
             raise ValueError(f"{SHOULD}be different colours")
@@ -153,6 +153,8 @@ class OwnCard(Settings):
     def _check_stride(cls, stride: int | None, info: ValidationInfo) -> int | None:
         if stride is not None and info.data.get("size") is None:
             raise ValueError("expected `size` as well, the side of each square")
+        if stride is not None and stride > info.data.get("size", 0):
+            raise ValueError(f"{SHOULD}be at most size, {info.data.get('size')}: larger ones leave gaps")
         if stride is not None and info.data.get("task") not in PIXEL_TASKS:
             raise ValueError(f"{SHOULD}be left out (task {info.data.get('task')}): the label is of the whole image")
         return stride
@@ -222,12 +224,13 @@ def read_card(path: Path) -> OwnCard:
         raise DataError(f"{path}: cannot be read as YAML ({flat(error)}); correct the card") from error
     if not isinstance(content, dict):
         found = type(content).__name__
-        raise DataError(f"{path}: expected keys and values, found {found}; see docs/your_own_dataset.md")
+        raise DataError(f"{path}: expected keys and values, found {found}; write them (docs/your_own_dataset.md)")
     try:
         card = read(OwnCard, content)
         _check_together(card)
     except ConfigError as error:
-        raise DataError(f"{path}: {error}; see docs/your_own_dataset.md") from error
+        remedy = "" if "; " in str(error) else "; correct it"
+        raise DataError(f"{path}: {error}{remedy} (docs/your_own_dataset.md)") from error
     return card
 
 
@@ -238,14 +241,18 @@ def _check_together(card: OwnCard) -> None:
         raise ConfigError(f"{key}: missing; add it (task {card.task})")
     if getattr(card, other) is not None:
         raise ConfigError(f"{other}: expected {key} alone (task {card.task}); remove it")
-    if card.colours is not None and card.task != "segmentation":
-        raise ConfigError(f"colours: expected only with the masks of a segmentation (task {card.task}); remove it")
+    of_masks, numbered = card.labels == "masks", card.labels != "folders" and card.task not in REGRESSIONS
+    for key, used in (("colours", card.task == "segmentation"), ("ignore", of_masks), ("label_offset", numbered)):
+        if getattr(card, key) and not used:
+            raise ConfigError(f"{key}: has no meaning with task {card.task} and labels {card.labels}; remove it")
     parts = Pattern(card.image_pattern).parts
     if card.labels == "folders" and "class" not in parts:
         raise ConfigError(f"images: expected {{class}} in {card.image_pattern!r}, since labels is folders")
     if card.splits == "folders" and "split" not in parts:
         raise ConfigError(f"images: expected {{split}} in {card.image_pattern!r}, since splits is folders")
-    if card.labels == "masks" and (unknown := set(Pattern(card.mask_pattern).parts) - set(parts)):
+    if of_masks and card.mask_pattern == card.image_pattern:
+        raise ConfigError(f"masks: expected other files than images, {card.image_pattern!r}")
+    if of_masks and (unknown := set(Pattern(card.mask_pattern).parts) - set(parts)):
         raise ConfigError(
             f"masks: {{{min(unknown)}}} is no part of images, {card.image_pattern!r}; correct one of them"
         )
