@@ -39,7 +39,7 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataError(f"{error.filename or path}: no such file; fetch or place the dataset again") from error
     except OSError as error:
-        if not os.access(path, os.R_OK):
+        if path.exists() and not os.access(path, os.R_OK):
             raise DataError(f"{path}: permission denied; change its permissions") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: damaged or cut short ({reason}); fetch or place the file again") from error

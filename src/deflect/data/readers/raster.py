@@ -124,7 +124,8 @@ def open_raster(path: Path) -> Iterator[OpenRaster]:
     with file:
         if pages := len(file.subdatasets):
             raise DataError(
-                f"{path}: has {pages} images; split them into files, e.g. `gdal_translate GTIFF_DIR:2:{path.name} NEW.tif`"
+                f"{path}: has {pages} images; split them into files, e.g. "
+                f"`gdal_translate GTIFF_DIR:2:{path.name} NEW.tif`"
             )
         yield OpenRaster(path, file)
 

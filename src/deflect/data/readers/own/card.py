@@ -243,7 +243,7 @@ def _check_together(card: OwnCard) -> None:
         raise ConfigError(f"{other}: expected {key} alone (task {card.task}); remove it")
     of_masks, numbered = card.labels == "masks", card.labels != "folders" and card.task not in REGRESSIONS
     for key, used in (("colours", card.task == "segmentation"), ("ignore", of_masks), ("label_offset", numbered)):
-        if getattr(card, key) and not used:
+        if getattr(card, key) != OwnCard.model_fields[key].default and not used:
             raise ConfigError(f"{key}: has no meaning with task {card.task} and labels {card.labels}; remove it")
     parts = Pattern(card.image_pattern).parts
     if card.labels == "folders" and "class" not in parts:

@@ -121,8 +121,8 @@ def _band(sensor: str, facts: dict[str, Any]) -> Band:
     if sensor not in SENSORS:
         if missing := [fact for fact in FACTS if fact not in facts]:
             raise ConfigError(
-                f"{facts['name']}: sensor {sensor!r} is not one of {', '.join(SENSORS)}{near(sensor, SENSORS)}; each band of "
-                f"another sensor needs all its facts, and {', '.join(missing)} are missing"
+                f"{facts['name']}: sensor {sensor!r} is not one of {', '.join(SENSORS)}{near(sensor, SENSORS)}; each "
+                f"band of another sensor needs all its facts, and {', '.join(missing)} are missing"
             )
         return Band(**facts)
     if set(facts) == set(FACTS):

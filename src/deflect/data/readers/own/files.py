@@ -73,7 +73,9 @@ class Found:
         place = place_in(self.words, parts["band"]) if self.words else 0
         paths = self.paths.setdefault(name, [""] * max(1, len(self.words)))
         if paths[place]:
-            remedy = f"put {{id}} for * in {self.pattern.text!r}" if "*" in self.pattern.text else "rename or remove one"
+            remedy = (
+                f"put {{id}} for * in {self.pattern.text!r}" if "*" in self.pattern.text else "rename or remove one"
+            )
             raise DataError(f"{self.folder}: {paths[place]} and {path} have one name, {name}; {remedy}")
         paths[place] = path
         return name

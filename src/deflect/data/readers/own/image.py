@@ -154,8 +154,8 @@ def _to_base(file: OpenRaster, first: OpenRaster) -> Any:
         if any(max(sides) % min(sides) for sides in zip(base.shape, grid.shape, strict=True)):
             shapes = [" x ".join(map(str, shape)) for shape in (grid.shape, base.shape)]
             raise DataError(
-                f"{path}: {shapes[0]} pixels do not fit {shapes[1]} of {first.path.name}, and the files state no place; "
-                "cut them to the same place"
+                f"{path}: {shapes[0]} pixels do not fit {shapes[1]} of {first.path.name}, and the files state no "
+                "place; cut them to the same place"
             )
         return Affine.scale(size[1], size[0])
     return ~base.transform @ grid.transform

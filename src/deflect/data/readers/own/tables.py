@@ -42,8 +42,14 @@ class Table:
 def read_table(path: Path, images: Collection[str], card: OwnCard, group: str | None) -> Table:
     """Label, split and ``group`` (another column) of every image; a split is "" if the table has no such column."""
     with_split = card.splits == "column"
-    per_class = card.task == "multilabel" and set(map(str.lower, card.names)) <= set(_header(path))
-    wanted = ["image", *([] if per_class else ["label"]), *["split"] * with_split, *([group.lower()] if group else [])]
+    titles, header = [name.lower() for name in card.names], _header(path)
+    per_class = card.task == "multilabel" and ("label" not in header or set(titles) <= set(header))
+    wanted = [
+        "image",
+        *(titles if per_class else ["label"]),
+        *["split"] * with_split,
+        *([group.lower()] if group else []),
+    ]
     table, names = Table(), []
     for row in _rows(path, wanted):
         name = without_ending(row["image"])
@@ -61,7 +67,7 @@ def read_table(path: Path, images: Collection[str], card: OwnCard, group: str | 
             table.groups[name] = row[group.lower()]
             if not table.groups[name]:
                 raise DataError(f"{path}: {name}: column {group} is empty; write the group of the image")
-        cells = [row[title.lower()] for title in card.names] if per_class else row["label"]
+        cells = [row[title] for title in titles] if per_class else row["label"]
         table.labels[name] = _label(cells, card, f"{path}: {name}")
     refuse_repeated(names, str(path))
     without = sorted(set(images) - set(names))
