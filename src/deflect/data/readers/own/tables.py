@@ -42,8 +42,9 @@ class Table:
 def read_table(path: Path, images: Collection[str], card: OwnCard, group: str | None) -> Table:
     """Label, split and ``group`` (another column) of every image; a split is "" if the table has no such column."""
     with_split = card.splits == "column"
-    titles, header = [name.lower() for name in card.names], _header(path)
-    per_class = card.task == "multilabel" and ("label" not in header or set(titles) <= set(header))
+    titles = [name.lower() for name in card.names]
+    header = set(_header(path)) if card.task == "multilabel" else set()
+    per_class = bool(header) and ("label" not in header or header.issuperset(titles))
     wanted = [
         "image",
         *(titles if per_class else ["label"]),
