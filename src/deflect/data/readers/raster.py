@@ -122,6 +122,10 @@ def open_raster(path: Path) -> Iterator[OpenRaster]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         file = rasterio.open(path, driver=driver, sharing=False)
     with file:
+        if any(kind.startswith("complex") for kind in file.dtypes):
+            raise DataError(
+                f"{path}: pixels of type {file.dtypes[0]} are not read; store real numbers, e.g. amplitudes"
+            )
         if pages := len(file.subdatasets):
             raise DataError(
                 f"{path}: has {pages} images; split them into files, e.g. "

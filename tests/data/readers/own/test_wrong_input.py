@@ -372,9 +372,18 @@ BAD: dict[str, tuple[Fault, str]] = {
     ),
     "block_km in text": (card(splits=DRAWN | {"block_km": "5 km"}), "splits: .*in km as block_km, found '5 km'"),
     "split folders without {split}": (names("{class}/{id}.tif", splits="folders"), r"images: expected {split}.*"),
+    "{split} with drawn splits": (
+        names("{split}/{class}/{id}.tif"),
+        "images: {split} is read with `splits: folders` alone; write",
+    ),
     "class folders without {class}": (names("all/{id}.tif"), "images: expected {class}"),
     # pixels
     "complex": (tiff(image(0).astype(np.complex64)), "pixels of type complex64 are not read; store"),
+    "complex integers": (
+        first(lambda path: write_tiff(path, image(0).astype(np.complex64), dtype="complex_int16")),
+        "pixels of type complex_int16 are not read; store",
+    ),
+    "complex mask": (mask(TWO.astype(np.complex64)), "pixels of type complex64 are not read; store"),
     "uint32": (tiff(image(0).astype(np.uint32)), "pixels of type uint32 are not read; store"),
     "all nodata": (tiff(image(0) * 0, nodata=0), r"_0\.tif: every pixel is nodata or not finite; remove"),
     "not a number": (tiff(np.full((4, 16, 16), np.nan, np.float32)), r"_0\.tif: every pixel is nodata or not finite; "),

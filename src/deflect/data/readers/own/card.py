@@ -250,6 +250,8 @@ def _check_together(card: OwnCard) -> None:
         raise ConfigError(f"images: expected {{class}} in {card.image_pattern!r}, since labels is folders")
     if card.splits == "folders" and "split" not in parts:
         raise ConfigError(f"images: expected {{split}} in {card.image_pattern!r}, since splits is folders")
+    if card.splits != "folders" and "split" in parts:
+        raise ConfigError("images: {split} is read with `splits: folders` alone; write this, or rename the part")
     if of_masks and card.mask_pattern == card.image_pattern:
         raise ConfigError(f"masks: expected other files than images, {card.image_pattern!r}")
     if of_masks and (unknown := set(Pattern(card.mask_pattern).parts) - set(parts)):

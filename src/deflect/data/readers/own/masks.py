@@ -59,7 +59,7 @@ def _classes(mask: Raster, card: OwnCard, path: Path) -> np.ndarray:
     check_nodata(mask, ignored, "ignore", path)
     labels, unlabelled = mask.pixels[0], equal(mask.pixels[0], ignored)
     if labels.dtype.kind == "f":
-        unlabelled |= np.isnan(labels)
+        unlabelled |= ~np.isfinite(labels)
         whole = np.where(unlabelled, 0, labels)
         if not (whole == np.rint(whole)).all():
             raise DataError(f"{path}: expected a mask of whole numbers, found {whole[whole != np.rint(whole)][0]:g}; "
