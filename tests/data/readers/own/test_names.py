@@ -289,6 +289,13 @@ def test_names_in_a_card_are_lines_of_text(tmp_path: Path, changes: dict[str, ob
         sheet_for("own", tmp_path)
 
 
+def test_the_source_may_be_a_date(tmp_path: Path) -> None:
+    write_folders(tmp_path / "raw")
+    with open(tmp_path / "raw/card.yaml", "a") as file:
+        file.write("source: 2024-05-01\nlicence: 4.0\n")
+    assert prepare("own", tmp_path / "raw", tmp_path / "store").source == "2024-05-01"
+
+
 def test_a_key_given_twice_is_refused_in_card_and_configuration(tmp_path: Path) -> None:
     write_card(tmp_path)
     card, config = tmp_path / "card.yaml", tmp_path / "config.yaml"

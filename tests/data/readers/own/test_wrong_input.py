@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import yaml
 from own_data import BANDS, CARD, image, write_card, write_folders, write_masks, write_tiff
 from paths import ROOT
 from rasterio import Affine
@@ -18,6 +20,8 @@ from rasterio.shutil import copy
 
 from deflect.cli import main
 from deflect.data.prepare import prepare
+from deflect.data.readers import read
+from deflect.data.readers.own.card import OwnCard
 from deflect.errors import DeflectError
 
 Fault = Callable[[Path], object]
@@ -427,6 +431,9 @@ BAD: dict[str, tuple[Fault, str]] = {
     "stride without size": (mask_card(stride=8), "stride: expected `size` as well"),
     "stride larger than size": (mask_card(size=4, stride=8), "stride: .*at most"),
     "size larger than the image": (mask_card(size=32, stride=32), "16 x 16 pixels; set size: 16 or less"),
+    "colour to ignore of numbers": (mask_card(ignore=[0, 0, 0]), "ignore: expected a whole number, .*; correct"),
+    "number to ignore of colours": (mask_card(colours=COLOURS), "ignore: expected a colour, .*found 255; correct"),
+    "size without end": (card(size=10**60), "size: .*; correct it"),
     "size in part pixels": (mask_card(size=12.5), "size: .*found 12.5"),
     "label_offset of folders": (card(label_offset=1), "label_offset: .*remove"),
     "ignore of folders": (card(ignore=0), "ignore: .*remove"),
@@ -468,6 +475,23 @@ def test_bad_input_is_one_line_with_place_and_remedy(kind: str, tmp_path: Path) 
     assert re.search(expected, message)
     assert REMEDY.search(message)
     assert not store.exists()
+
+
+ODD: list[Any] = [[], {}, "", "x", 0, -1, 1.5, True, float("nan"), 10**400, [None], [[]], {"a": 1}, {1: None}]
+ODD += [date(2020, 1, 1), "{", "a\0b.tif", [1, 2, 3], [{"name": "B02", "scale": "x"}], {"seed": None, "fractions": 1}]
+
+
+@pytest.mark.parametrize("key", OwnCard.model_fields)
+def test_no_value_of_a_key_ends_in_a_traceback(key: str, tmp_path: Path) -> None:
+    mask_card()(tmp_path)
+    good = yaml.safe_load((tmp_path / "card.yaml").read_text())
+    for value in ODD:
+        (tmp_path / "card.yaml").write_text(yaml.safe_dump(good | {key: value}))
+        try:
+            read("own", tmp_path, "train").load(0)
+        except DeflectError as error:
+            assert str(error).startswith(str(tmp_path)), value
+            assert len(str(error).splitlines()) == 1, value
 
 
 def test_the_command_ends_with_the_line_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from deflect.settings.fields import SHOULD, Count, Positive, Settings
 from deflect.settings.reading import read
 
 CARD = "card.yaml"
+LARGEST_SIZE = 1 << 15
 MASK_CLASSES = 128  # stores keep masks as int8, with -1 for none
 QUOTE = "(YAML reads yes, no, on, off, numbers and dates as values; put a name in quotes to keep it as it is)"
 Number = Annotated[float, Field(strict=True, allow_inf_nan=True)]
@@ -46,7 +47,9 @@ class OwnCard(Settings):
     ignore: Any = None  # value (or colour) of masks that means "no label"
     label_offset: StrictInt = 0  # the label of the first class
     colours: dict[Any, Any] | None = None  # of the classes in masks that are pictures: {name: [red, green, blue]}
-    size: Count | None = None  # pixels along the square cut from each image; else all must be square and equal
+    size: Annotated[Count, Field(le=LARGEST_SIZE)] | None = (
+        None  # pixels along the square cut from each image; else all must be square and equal
+    )
     stride: Count | None = None  # pixels between the squares; else only the middle one is cut
     title: Any = ""  # name in tables and figures
     source: Any = "own data"  # kept in the prepared store
@@ -77,6 +80,11 @@ class OwnCard(Settings):
         if title is not None and not _is_line(title):
             raise ValueError(f"expected one line of text, found {title!r} {QUOTE}")
         return title
+
+    @field_validator("source", "licence")
+    @classmethod
+    def _to_text(cls, value: Any) -> str:
+        return str(value)  # YAML has dates and numbers
 
     @field_validator("labels")
     @classmethod
@@ -245,6 +253,9 @@ def _check_together(card: OwnCard) -> None:
     for key, used in (("colours", card.task == "segmentation"), ("ignore", of_masks), ("label_offset", numbered)):
         if getattr(card, key) != OwnCard.model_fields[key].default and not used:
             raise ConfigError(f"{key}: has no meaning with task {card.task} and labels {card.labels}; remove it")
+    if card.ignore is not None and isinstance(card.ignore, tuple) != (card.colours is not None):
+        kind = "whole number, since masks have numbers" if card.colours is None else "colour, since masks have colours"
+        raise ConfigError(f"ignore: expected a {kind}, found {card.ignore}")
     parts = Pattern(card.image_pattern).parts
     if card.labels == "folders" and "class" not in parts:
         raise ConfigError(f"images: expected {{class}} in {card.image_pattern!r}, since labels is folders")
