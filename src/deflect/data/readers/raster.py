@@ -117,21 +117,24 @@ def open_raster(path: Path) -> Iterator[OpenRaster]:
     driver = DRIVERS.get(path.suffix.lower())
     if driver is None:
         raise DataError(f"{path}: expected a file that ends in {', '.join(DRIVERS)}; convert it to GeoTIFF")
-    with reading(path), warnings.catch_warnings():
-        require_file(path)
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        file = rasterio.open(path, driver=driver, sharing=False)
-    with file:
-        if any(kind.startswith("complex") for kind in file.dtypes):
-            raise DataError(
-                f"{path}: pixels of type {file.dtypes[0]} are not read; store real numbers, e.g. amplitudes"
-            )
-        if pages := len(file.subdatasets):
-            raise DataError(
-                f"{path}: has {pages} images; split them into files, e.g. "
-                f"`gdal_translate GTIFF_DIR:2:{path.name} NEW.tif`"
-            )
-        yield OpenRaster(path, file)
+    # GDAL would list the folder of each file that it opens; so it only looks for masks and metadata next to the file
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
+        with reading(path), warnings.catch_warnings():
+            require_file(path)
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            file = rasterio.open(path, driver=driver, sharing=False)
+        with file:
+            _check(file, path)
+            yield OpenRaster(path, file)
+
+
+def _check(file: Any, path: Path) -> None:
+    """Refuse files of which only a part would be read."""
+    if any(kind.startswith("complex") for kind in file.dtypes):
+        raise DataError(f"{path}: pixels of type {file.dtypes[0]} are not read; store real numbers, e.g. amplitudes")
+    if pages := len(file.subdatasets):
+        remedy = f"split them into files, e.g. `gdal_translate GTIFF_DIR:2:{path.name} NEW.tif`"
+        raise DataError(f"{path}: has {pages} images; {remedy}")
 
 
 def hidden_pixels(file: Any, window: Any) -> np.ndarray | None:

@@ -7,6 +7,7 @@ itself, such as names of bands or its place, must agree with the card.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -61,13 +62,20 @@ class OwnData(RawDataset):
         image = self.listing.image(self.ids[index])
         return image.mask or image.paths[0]
 
-    def files(self) -> list[Path]:
-        tables = [find(self.folder / self.card.labels)] if self.card.labels.endswith(".csv") else []
-        images = [self.listing.image(name) for name in self.ids]
-        paths = dict.fromkeys(
-            path for image in images for path in (*image.paths, *([image.mask] if image.mask else []))
-        )
-        return [*paths, self.folder / CARD, *tables]
+    def files(self) -> Iterable[Path | str]:
+        seen = ""  # squares of a scene follow each other
+        for name in self.ids:
+            if (base := self.listing.base(name)) != seen:
+                image, seen = self.listing.image(name), base
+                yield from (*image.paths, *([image.mask] if image.mask else []))
+        yield self.folder / CARD
+        if self.card.labels.endswith(".csv"):
+            yield find(self.folder / self.card.labels)
+
+    def part(self, start: int, stop: int) -> Self:
+        part = super().part(start, stop)
+        part.listing = part._listing = self.listing.part(part.ids)
+        return part
 
     def footprint(self, index: int) -> tuple[float, float, float, float] | None:
         corners = self.listing.corners(self.ids[index])
