@@ -31,7 +31,7 @@ def write_tiff(path: Path, pixels: np.ndarray, names: list[str] | None = None, *
     count, height, width = pixels.shape
     grid = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)} | profile
     kind = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype}
-    with rasterio.open(path, "w", **kind, **grid) as file:
+    with rasterio.open(path, "w", **kind | grid) as file:
         file.write(pixels)
         if names is not None:
             file.descriptions = names

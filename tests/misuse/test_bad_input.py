@@ -155,8 +155,13 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "Scene_0",
         "do not fit",
     ),
-    "unknown class folder": ("folders", lambda f: (f / "water").mkdir(), "water", "rename the folder or add the class"),
-    "empty class folder": ("folders", lambda f: shutil.rmtree(f / "forest"), "forest", "put the images there"),
+    "unknown class folder": (
+        "folders",
+        lambda f: write_tiff(f / "water/a.tif", image(9)),
+        "water",
+        "rename the folder or add the class",
+    ),
+    "empty class folder": ("folders", lambda f: shutil.rmtree(f / "forest"), "forest", "put them there"),
     "unequal sizes": (
         "folders",
         lambda f: write_tiff(f / "field/field_3.tif", image(3, 24)),
@@ -198,17 +203,17 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "B08",
         "leave the band out",
     ),
-    "integers of 32 bits": (
+    "a file with integers of 32 bits": (
         "folders",
         lambda f: write_tiff(f / "field/field_3.tif", image(3).astype(np.int32)),
         "field_3.tif",
-        "store them as",
+        "store all files in one type",
     ),
     "row without image": ("table", lambda f: (f / "images/tile_3.tif").unlink(), "tile_3", "add the image or remove"),
     "image without row": (
         "table",
         lambda f: write_tiff(f / "images/more.tif", image(99)),
-        "more.tif",
+        "(more)",
         "add their labels",
     ),
     "table without column": (
@@ -227,7 +232,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "table",
         lambda f: (f / "labels.csv").write_text((f / "labels.csv").read_text().replace("forest", "2")),
         "labels.csv: tile_1",
-        "below 2",
+        "from 0 to 1",
     ),
     "table not in UTF-8": (
         "table",

@@ -92,5 +92,10 @@ def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 def hint(found: Any, known: Iterable[Any]) -> str:
     """The nearest known name, or all of them."""
     names = [str(name) for name in known]
-    near = difflib.get_close_matches(str(found), names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
+    return near(found, names) or f"; known: {', '.join(names)}"
+
+
+def near(found: Any, known: Iterable[str]) -> str:
+    """The nearest known name, or nothing."""
+    names = difflib.get_close_matches(str(found), list(known), n=1)
+    return f"; did you mean {names[0]!r}?" if names else ""

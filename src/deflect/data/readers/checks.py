@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataError(f"{error.filename or path}: no such file; fetch or place the dataset again") from error
     except OSError as error:
+        if path.exists() and not os.access(path, os.R_OK):
+            raise DataError(f"{path}: permission denied; change its permissions") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: damaged or cut short ({reason}); fetch or place the file again") from error
 

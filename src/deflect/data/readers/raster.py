@@ -50,8 +50,7 @@ class Raster:
     hidden: np.ndarray | None  # (H, W), True where a mask in or next to the file, or transparency, excludes the pixel
     grid: Grid  # of these pixels
     whole: Grid  # of the file
-    names: tuple[str, ...]  # of all channels: descriptions, "" where there is none
-    colours: tuple[str, ...]  # of all channels: colour interpretations, e.g. "red", "gray", "undefined", "alpha"
+    names: tuple[str, ...]  # of all channels, see OpenRaster
     scales: tuple[float, ...]  # of all channels: stored value * scale + offset is physical; 1 and 0 without such tags
     offsets: tuple[float, ...]
     nodata: float | None  # stored value of pixels without a measurement
@@ -68,6 +67,16 @@ class OpenRaster:
     @property
     def grid(self) -> Grid:
         return Grid((self.file.height, self.file.width), self.file.crs, self.file.transform)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Descriptions of the channels, "" where there is none."""
+        return tuple(name or "" for name in self.file.descriptions)
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """Colour interpretations of the channels, e.g. "red", "gray", "undefined", "alpha"."""
+        return tuple(colour.name for colour in self.file.colorinterp)
 
     def read(self, window: Window | None = None, channels: Sequence[int] | None = None) -> Raster:
         """Read ``channels``, counted from 0, of a window; all by default."""
@@ -86,8 +95,7 @@ class OpenRaster:
                 hidden=hidden_pixels(file, area),
                 grid=self.grid.window((top, left, height, width)),
                 whole=self.grid,
-                names=tuple(name or "" for name in file.descriptions),
-                colours=tuple(colour.name for colour in file.colorinterp),
+                names=self.names,
                 scales=file.scales,
                 offsets=file.offsets,
                 nodata=file.nodata,
@@ -116,7 +124,17 @@ def open_raster(path: Path) -> Iterator[OpenRaster]:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             file = rasterio.open(path, driver=driver, sharing=False)
         with file:
+            _check(file, path)
             yield OpenRaster(path, file)
+
+
+def _check(file: Any, path: Path) -> None:
+    """Refuse files of which only a part would be read."""
+    if any(kind.startswith("complex") for kind in file.dtypes):
+        raise DataError(f"{path}: pixels of type {file.dtypes[0]} are not read; store real numbers, e.g. amplitudes")
+    if pages := len(file.subdatasets):
+        remedy = f"split them into files, e.g. `gdal_translate GTIFF_DIR:2:{path.name} NEW.tif`"
+        raise DataError(f"{path}: has {pages} images; {remedy}")
 
 
 def hidden_pixels(file: Any, window: Any) -> np.ndarray | None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 import pytest
@@ -21,6 +22,7 @@ from deflect.data.store import Store
 from deflect.errors import ConfigError, DataError
 
 DRAWN = {"seed": 0, "fractions": [0.5, 0.25, 0.25]}
+MASKS: dict[str, Any] = {"task": "segmentation", "labels": "masks", "ignore": 255, "nodata": 0, "splits": DRAWN}
 Change = Callable[[Path], object]
 
 
@@ -248,6 +250,17 @@ def test_images_without_mask_are_counted(tmp_path: Path) -> None:
         ids(tmp_path)
 
 
+@pytest.mark.parametrize(("images", "masks"), [("{id}.tif", "{id}_mask.tif"), ("{id}_x.tif", "{id}.tif")])
+def test_images_and_masks_in_one_folder(tmp_path: Path, images: str, masks: str) -> None:
+    write_masks(tmp_path, n=4)
+    write_card(tmp_path, **MASKS, images=images, masks=masks)
+    for path in list(tmp_path.glob("*/*.tif")):
+        pattern = images if path.parent.name == "images" else masks
+        path.rename(tmp_path / pattern.replace("{id}", path.stem))
+    assert sorted(name for names in ids(tmp_path).values() for name in names) == [f"tile_{n}" for n in range(4)]
+    assert read("own", tmp_path, "train").load(0)[1][5, 5] == -1
+
+
 # ---------------------------------------------------------------------- cards
 
 
@@ -274,6 +287,13 @@ def test_names_in_a_card_are_lines_of_text(tmp_path: Path, changes: dict[str, ob
     write_card(tmp_path, **changes)
     with pytest.raises(DataError, match=message):
         sheet_for("own", tmp_path)
+
+
+def test_the_source_may_be_a_date(tmp_path: Path) -> None:
+    write_folders(tmp_path / "raw")
+    with open(tmp_path / "raw/card.yaml", "a") as file:
+        file.write("source: 2024-05-01\nlicence: 4.0\n")
+    assert prepare("own", tmp_path / "raw", tmp_path / "store").source == "2024-05-01"
 
 
 def test_a_key_given_twice_is_refused_in_card_and_configuration(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from deflect.data.readers.own.torchgeo_card import TorchgeoCard
 from deflect.data.readers.raster import DRIVERS
 from deflect.errors import ConfigError, DataError, flat
 from deflect.files import LONGEST_YAML, parse_yaml, read_text
-from deflect.settings import PIXEL_TASKS, SPLITS
+from deflect.settings import PIXEL_TASKS, REGRESSIONS, SPLITS
 from deflect.settings.fields import SHOULD, Count
 from deflect.settings.reading import read
 
@@ -75,7 +75,7 @@ class OwnCard(CommonKeys):
             except ConfigError as error:
                 raise ValueError(str(error)) from None
             if Path(text).suffix.lower() not in DRIVERS:
-                raise ValueError(f"expected names that end in {', '.join(DRIVERS)}, found {text!r}")
+                raise ValueError(f"expected names that end in {', '.join(DRIVERS)}, found {text!r}; convert others")
             if info.field_name == "masks" and info.data.get("labels") != "masks":
                 raise ValueError(f"{SHOULD}be left out unless labels is masks")
         return text
@@ -90,9 +90,9 @@ class OwnCard(CommonKeys):
     def _check_colours(cls, colours: dict[Any, Any] | None, info: ValidationInfo) -> Any:
         if colours is None:
             return None
-        names, given = info.data.get("classes") or [], {str(name): _colour(value) for name, value in colours.items()}
-        if list(given) != names:
-            raise ValueError(f"expected a colour for each class, {', '.join(names)}, in this order; found "
+        names, given = info.data.get("classes"), {str(name): _colour(value) for name, value in colours.items()}
+        if names is not None and list(given) != names:
+            raise ValueError(f"expected a colour for each class, {', '.join(names)}, in this order, found "
                              f"{', '.join(given)}")  # fmt: skip
         if len(set(given.values())) < len(given):
             raise ValueError(f"{SHOULD}be different colours")
@@ -103,6 +103,8 @@ class OwnCard(CommonKeys):
     def _check_stride(cls, stride: int | None, info: ValidationInfo) -> int | None:
         if stride is not None and info.data.get("size") is None:
             raise ValueError("expected `size` as well, the side of each square")
+        if stride is not None and stride > info.data.get("size", 0):
+            raise ValueError(f"{SHOULD}be at most size, {info.data.get('size')}: larger ones leave gaps")
         if stride is not None and info.data.get("task") not in PIXEL_TASKS:
             raise ValueError(f"{SHOULD}be left out (task {info.data.get('task')}): the label is of the whole image")
         return stride
@@ -125,14 +127,25 @@ class OwnCard(CommonKeys):
 
     def check_together(self) -> None:
         super().check_together()
-        if self.colours is not None and self.task != "segmentation":
-            raise ConfigError(f"colours: expected only with the masks of a segmentation (task {self.task}); remove it")
+        of_masks, numbered = self.labels == "masks", self.labels != "folders" and self.task not in REGRESSIONS
+        for key, used in (("colours", self.task == "segmentation"), ("ignore", of_masks), ("label_offset", numbered)):
+            if getattr(self, key) != OwnCard.model_fields[key].default and not used:
+                raise ConfigError(f"{key}: has no meaning with task {self.task} and labels {self.labels}; remove it")
+        if self.ignore is not None and isinstance(self.ignore, tuple) != (self.colours is not None):
+            kind = "whole number, since masks have numbers"
+            if self.colours is not None:
+                kind = "colour, since masks have colours"
+            raise ConfigError(f"ignore: expected a {kind}, found {self.ignore}")
         parts = Pattern(self.image_pattern).parts
         if self.labels == "folders" and "class" not in parts:
             raise ConfigError(f"images: expected {{class}} in {self.image_pattern!r}, since labels is folders")
         if self.splits == "folders" and "split" not in parts:
             raise ConfigError(f"images: expected {{split}} in {self.image_pattern!r}, since splits is folders")
-        if self.labels == "masks" and (unknown := set(Pattern(self.mask_pattern).parts) - set(parts)):
+        if self.splits != "folders" and "split" in parts:
+            raise ConfigError("images: {split} is read with `splits: folders` alone; write this, or rename the part")
+        if of_masks and self.mask_pattern == self.image_pattern:
+            raise ConfigError(f"masks: expected other files than images, {self.image_pattern!r}")
+        if of_masks and (unknown := set(Pattern(self.mask_pattern).parts) - set(parts)):
             what = f"{{{min(unknown)}}} is no part of images, {self.image_pattern!r}"
             raise ConfigError(f"masks: {what}; correct one of them")
         group = self.splits.get("group") if isinstance(self.splits, dict) else None
@@ -175,12 +188,13 @@ def read_card(path: Path) -> OwnCard | TorchgeoCard:
         raise DataError(f"{path}: cannot be read as YAML ({flat(error)}); correct the card") from error
     if not isinstance(content, dict):
         found = type(content).__name__
-        raise DataError(f"{path}: expected keys and values, found {found}; see docs/your_own_dataset.md")
+        raise DataError(f"{path}: expected keys and values, found {found}; write them (docs/your_own_dataset.md)")
     try:
         card = _card(content)
         card.check_together()
     except ConfigError as error:
-        raise DataError(f"{path}: {error}; see docs/your_own_dataset.md") from error
+        remedy = "" if "; " in str(error) else "; correct it"
+        raise DataError(f"{path}: {error}{remedy} (docs/your_own_dataset.md)") from error
     return card
 
 

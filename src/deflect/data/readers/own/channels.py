@@ -8,6 +8,7 @@ from typing import Any
 
 from deflect.bands import SENSORS, Band, BandSet
 from deflect.errors import ConfigError
+from deflect.settings.reading import near
 
 #: Keys of an entry of ``bands`` besides the facts of `Band`.
 OWN_KEYS = ("file", "scale", "offset")
@@ -90,6 +91,8 @@ def _channel(
     own: dict[str, Any] = {key: facts.pop(key) for key in OWN_KEYS if key in facts}
     _check(own, facts)
     name = facts["name"]
+    if "file" in own and not per_file:
+        raise ConfigError(f"{name}: file: expected only for bands in files of their own; put {{band}} into images")
     no_band = use is not None and name not in use and set(facts) == {"name"} and not _is_known(sensor, name)
     band = None if name is None or no_band else _band(sensor, facts)
     word = str(own.get("file", name)) if per_file else ""
@@ -118,8 +121,8 @@ def _band(sensor: str, facts: dict[str, Any]) -> Band:
     if sensor not in SENSORS:
         if missing := [fact for fact in FACTS if fact not in facts]:
             raise ConfigError(
-                f"{facts['name']}: sensor {sensor!r} is not one of {', '.join(SENSORS)}, so each band needs all its "
-                f"facts; {', '.join(missing)} missing"
+                f"{facts['name']}: sensor {sensor!r} is not one of {', '.join(SENSORS)}{near(sensor, SENSORS)}; each "
+                f"band of another sensor needs all its facts, and {', '.join(missing)} are missing"
             )
         return Band(**facts)
     if set(facts) == set(FACTS):
@@ -128,7 +131,7 @@ def _band(sensor: str, facts: dict[str, Any]) -> Band:
     if not _is_known(sensor, facts["name"]):
         raise ConfigError(
             f"{sensor}: no band {facts['name']!r}; this set has {', '.join(known.names)}; write null for a channel "
-            "that is no band, or list those to keep in `use`"
+            "that is no band, or list only bands to keep in `use`"
         )
     band: Band = known[known.channel(facts["name"])]
     return replace(band, **facts)

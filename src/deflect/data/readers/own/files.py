@@ -11,7 +11,7 @@ from pathlib import Path
 from deflect.data.readers.own.card import CARD
 from deflect.data.readers.own.pattern import Matcher, Pattern, composed, place_in
 from deflect.data.readers.raster import DRIVERS
-from deflect.errors import DataError
+from deflect.errors import DataError, one_line
 
 #: Endings of files that accompany images or document them; files with other endings may be images.
 COMPANIONS = {".xml", ".ovr", ".msk", ".tfw", ".wld", ".prj", ".txt", ".md", ".rst", ".pdf", ".html", ".csv", ".tsv"}
@@ -36,11 +36,20 @@ def find(path: Path) -> Path:
 
 
 def walk(folder: Path) -> Iterator[str]:
-    """Paths of all files below a folder, relative to it; links to folders are followed."""
+    """Paths of all files below a folder, relative to it; links to folders are followed, except to one above."""
     start = len(str(folder)) + 1
-    for base, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
+    for base, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        folders[:] = sorted(name for name in folders if not _is_above(Path(base, name)))
         yield from (os.path.join(base[start:], name) for name in sorted(names))
+
+
+def _refuse(error: OSError) -> None:
+    """Files of a folder that cannot be read would be missed without a word."""
+    raise DataError(one_line(error)) from error
+
+
+def _is_above(folder: Path) -> bool:
+    return folder.is_symlink() and folder.resolve() in {parent.resolve() for parent in folder.parents}
 
 
 def is_hidden(path: str) -> bool:
@@ -65,7 +74,10 @@ class Found:
         place = place_in(self.words, parts["band"]) if self.words else 0
         paths = self.paths.setdefault(name, [""] * max(1, len(self.words)))
         if paths[place]:
-            raise DataError(f"{self.folder}: {paths[place]} and {path} are one image, {name}; rename or remove one")
+            remedy = (
+                f"put {{id}} for * in {self.pattern.text!r}" if "*" in self.pattern.text else "rename or remove one"
+            )
+            raise DataError(f"{self.folder}: {paths[place]} and {path} have one name, {name}; {remedy}")
         paths[place] = path
         return name
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from deflect.data.readers.checks import narrow
 from deflect.data.readers.own.card import CARD, OwnCard
 from deflect.data.readers.own.channels import Channels
 from deflect.data.readers.own.metadata import (
@@ -115,13 +116,15 @@ class ImageReader:
         channels, path = self.channels, file.path
         of_file = [number for number, channel in enumerate(channels.all) if channel.file == word]
         used = [number for number in channels.used if number in of_file]
+        check_names(file, [channels.all[number].band for number in of_file], channels.stored)
         raster = file.read(window, [of_file.index(number) for number in used])
-        check_names(raster, [channels.all[number].band for number in of_file], channels.stored, path)
         missing = equal(raster.pixels, self._nodata(raster, path))
         if raster.hidden is not None:
             missing |= raster.hidden
-        bands = {}
-        for number, pixels, gaps in zip(used, raster.pixels, missing, strict=True):
+        stored, bands = raster.pixels, {}
+        if stored.dtype.kind in "iu" and stored.itemsize > 2:  # stores have integers of at most 16 bits
+            stored = stored.astype(np.float32)
+        for number, pixels, gaps in zip(used, narrow(stored, path), missing, strict=True):
             place, (scale, offset) = of_file.index(number), self.units[number]
             check_scale((raster.scales[place], raster.offsets[place]), scale, offset, path)
             check_type(pixels.dtype, scale, offset, path)
@@ -161,6 +164,12 @@ def _to_base(file: OpenRaster, first: OpenRaster) -> Any:
             "the same place"
         )
     if distance is None:
+        if any(max(sides) % min(sides) for sides in zip(base.shape, grid.shape, strict=True)):
+            shapes = [" x ".join(map(str, shape)) for shape in (grid.shape, base.shape)]
+            raise DataError(
+                f"{path}: {shapes[0]} pixels do not fit {shapes[1]} of {first.path.name}, and the files state no "
+                "place; cut them to the same place"
+            )
         return Affine.scale(size[1], size[0])
     return ~base.transform @ grid.transform
 

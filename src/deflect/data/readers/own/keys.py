@@ -13,6 +13,7 @@ from deflect.settings import REGRESSIONS, Task
 from deflect.settings.fields import SHOULD, Count, Positive, Settings
 
 CARD = "card.yaml"
+LARGEST_SIZE = 1 << 15
 MASK_CLASSES = 128  # stores keep masks as int8, with -1 for none
 QUOTE = "(YAML reads yes, no, on, off, numbers and dates as values; put a name in quotes to keep it as it is)"
 Number = Annotated[float, Field(strict=True, allow_inf_nan=True)]
@@ -32,7 +33,8 @@ class CommonKeys(Settings):
     offset: Number | None = None  # e.g. -1000 for Sentinel-2 from processing baseline 04.00 on
     nodata: Number | list[Number] | None = None  # stored values that mean "no measurement"; else the files' tags
     label_offset: StrictInt = 0  # the label of the first class
-    size: Count | None = None  # pixels along the square cut from each image; else all must be square and equal
+    #: Pixels along the square cut from each image; else all must be square and equal.
+    size: Annotated[Count, Field(le=LARGEST_SIZE)] | None = None
     title: Any = ""  # name in tables and figures
     source: Any = "own data"  # kept in the prepared store
     licence: Any = ""
@@ -62,6 +64,11 @@ class CommonKeys(Settings):
         if title is not None and not is_line(title):
             raise ValueError(f"expected one line of text, found {title!r} {QUOTE}")
         return title
+
+    @field_validator("source", "licence")
+    @classmethod
+    def _to_text(cls, value: Any) -> str:
+        return str(value)  # YAML has dates and numbers
 
     @field_validator("offset")
     @classmethod

@@ -55,9 +55,9 @@ class Listing:
         self.masks = Found(folder, Pattern(card.mask_pattern)) if card.labels == "masks" else None
         self.left_out = LeftOut()
         self._refuse_other_folders()
-        for path in walk(folder):
-            kinds = [self.images, *([self.masks] if self.masks else [])]
-            if is_hidden(path) or [found.add(path) for found in kinds].count(None) == len(kinds):
+        kinds = sorted(filter(None, (self.images, self.masks)), key=lambda found: -found.pattern.letters)
+        for path in walk(folder):  # a file that both patterns describe is of the one with more letters
+            if is_hidden(path) or not any(found.add(path) for found in kinds):
                 self.left_out.add(path)
         self._require_images()
         self.images.require_all()

@@ -59,13 +59,26 @@ def _classes(mask: Raster, card: OwnCard, path: Path) -> np.ndarray:
     check_nodata(mask, ignored, "ignore", path)
     labels, unlabelled = mask.pixels[0], equal(mask.pixels[0], ignored)
     if labels.dtype.kind == "f":
-        unlabelled |= np.isnan(labels)
+        unlabelled |= ~np.isfinite(labels)
         whole = np.where(unlabelled, 0, labels)
         if not (whole == np.rint(whole)).all():
             raise DataError(f"{path}: expected a mask of whole numbers, found {whole[whole != np.rint(whole)][0]:g}; "
                             "write classes as integers")  # fmt: skip
         labels = whole
+    _check_range(labels[~unlabelled], card, path)
     return np.where(unlabelled, IGNORE, labels.astype(np.int32) - card.label_offset)
+
+
+def _check_range(labels: np.ndarray, card: OwnCard, path: Path) -> None:
+    """Refuse labels that are no class, with what is mostly behind it."""
+    low, high = card.label_offset, card.label_offset + len(card.names) - 1
+    if not labels.size or (labels.min() >= low and labels.max() <= high):
+        return
+    found = int(labels.min() if labels.min() < low else labels.max())
+    remedy = f"set ignore: {found} in {CARD} if it means no label, else correct the mask or classes"
+    if labels.min() > low and found == high + 1:
+        remedy = f"set label_offset: {low + 1} in {CARD} if classes count from {low + 1}, else correct the mask"
+    raise DataError(f"{path}: expected classes {low} to {high} in the mask, found {found}; {remedy}")
 
 
 def _classes_of_colours(mask: Raster, card: OwnCard, path: Path) -> np.ndarray:
@@ -88,7 +101,7 @@ def _classes_of_colours(mask: Raster, card: OwnCard, path: Path) -> np.ndarray:
         other = pixels[labels < IGNORE][0].tolist()
         share = 100 * (labels < IGNORE).mean()
         raise DataError(
-            f"{path}: {share:.2g} % of the pixels have a colour that {CARD} does not list, e.g. {other}; add it to "
+            f"{path}: {share:.3g} % of the pixels have a colour that {CARD} does not list, e.g. {other}; add it to "
             "colours, or set ignore to it (JPEG changes colours)"
         )
     return labels

@@ -10,7 +10,7 @@ import numpy as np
 from deflect.bands import Band, BandSet
 from deflect.data.readers.band_names import agrees, names_a_band, stated
 from deflect.data.readers.own.card import CARD
-from deflect.data.readers.raster import Grid, Raster, metres
+from deflect.data.readers.raster import Grid, OpenRaster, Raster, metres
 from deflect.errors import DataError
 
 #: Allowed ratio of the pixel size on the ground to the card's ``gsd``; degrees and projections distort it a little.
@@ -22,19 +22,21 @@ SHIFT = 0.1
 UNTAGGED = "(gdal_edit.py changes the metadata of a file)"
 
 
-def check_names(image: Raster, bands: Sequence[Band | None], stored: BandSet, path: Path) -> None:
+def check_names(file: OpenRaster, bands: Sequence[Band | None], stored: BandSet) -> None:
     """Compare the number of channels, and their names or, in a file without names, their colours.
 
     Args:
         bands: of all channels of the file; None for one that is no band.
         stored: all bands of the dataset's files.
     """
-    names, colours = image.names, image.colours
+    path, names, colours = file.path, file.names, file.colours
     if "alpha" in colours and len(colours) == len(bands) + 1:  # transparency besides the bands is a mask
         channel = colours.index("alpha")
         names, colours = (values[:channel] + values[channel + 1 :] for values in (names, colours))
     if len(names) != len(bands):
-        raise DataError(f"{path}: {CARD} lists {len(bands)} bands, the file has {len(names)}; correct either")
+        remedy = " (if each band has a file of its own, put {band} into images)" if len(names) == 1 else ""
+        listed = f"{len(bands)} band{'s' * (len(bands) > 1)}"
+        raise DataError(f"{path}: {CARD} lists {listed}, the file has {len(names)}; correct either{remedy}")
     if not any(names) and "alpha" in colours:
         channel = colours.index("alpha")
         band = bands[channel]

@@ -33,11 +33,18 @@ class Pattern:
         if not all(part.isidentifier() for part in self.parts) or "{" in PART.sub("", self.text):
             raise ConfigError(f"expected parts such as {{id}} or {{band}}, found {self.text!r}; correct the braces")
         if self.text.startswith("/") or ".." in self.text.split("/") or not self.text:
-            raise ConfigError(f"expected files in the dataset's folder, found {self.text!r}")
+            raise ConfigError(f"expected files in the dataset's folder, found {self.text!r}; link others into it")
+        if "\\" in self.text:
+            raise ConfigError(f"expected / between folders, found {self.text!r}; write / for each backslash")
 
     @cached_property
     def parts(self) -> list[str]:
         return list(dict.fromkeys(PART.findall(self.text)))
+
+    @property
+    def letters(self) -> int:
+        """The number of letters besides the parts."""
+        return len(PART.sub("", self.text))
 
     def name(self, parts: Mapping[str, str]) -> str:
         """The id of an image: the parts of its path but the band, in their order; without any, the text around them."""

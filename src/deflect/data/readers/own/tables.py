@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import csv
+import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
@@ -20,6 +22,7 @@ from deflect.data.readers.raster import DRIVERS
 from deflect.errors import DataError
 from deflect.files import require_file
 from deflect.settings import SPLITS
+from deflect.settings.reading import near
 
 #: Bytes of the longest table; a million rows have about 50 MB.
 LONGEST = 1 << 30
@@ -39,14 +42,23 @@ class Table:
 def read_table(path: Path, images: Collection[str], card: OwnCard, group: str | None) -> Table:
     """Label, split and ``group`` (another column) of every image; a split is "" if the table has no such column."""
     with_split = card.splits == "column"
-    per_class = card.task == "multilabel" and set(map(str.lower, card.names)) <= set(_header(path))
-    wanted = ["image", *([] if per_class else ["label"]), *["split"] * with_split, *([group.lower()] if group else [])]
+    titles = [name.lower() for name in card.names]
+    header = set(_header(path)) if card.task == "multilabel" else set()
+    per_class = bool(header) and ("label" not in header or header.issuperset(titles))
+    wanted = [
+        "image",
+        *(titles if per_class else ["label"]),
+        *["split"] * with_split,
+        *([group.lower()] if group else []),
+    ]
     table, names = Table(), []
     for row in _rows(path, wanted):
         name = without_ending(row["image"])
         names.append(name)
         if name not in images:
-            raise DataError(f"{path}: no file images/{name}.tif; add the image or remove its row")
+            alone = re.sub(r"^.*/|\.\w+$", "", name)
+            remedy = f"write {alone!r}" if alone in images else "add the image or remove its row"
+            raise DataError(f"{path}: no image {name!r}; {remedy}")
         split = row.get("split", "")
         if with_split and split not in SPLITS:
             raise DataError(f"{path}: split of {name} must be train, val or test, found {split!r}; correct it")
@@ -54,7 +66,9 @@ def read_table(path: Path, images: Collection[str], card: OwnCard, group: str | 
             table.splits[name] = split
         if group:
             table.groups[name] = row[group.lower()]
-        cells = [row[title.lower()] for title in card.names] if per_class else row["label"]
+            if not table.groups[name]:
+                raise DataError(f"{path}: {name}: column {group} is empty; write the group of the image")
+        cells = [row[title] for title in titles] if per_class else row["label"]
         table.labels[name] = _label(cells, card, f"{path}: {name}")
     refuse_repeated(names, str(path))
     without = sorted(set(images) - set(names))
@@ -66,10 +80,11 @@ def read_table(path: Path, images: Collection[str], card: OwnCard, group: str | 
 def _label(cell: str | list[str], card: OwnCard, where: str) -> Any:
     """The label of an image for the card's task."""
     if card.task == "regression":
-        try:
-            value = float(str(cell))
-        except ValueError:
-            raise DataError(f"{where}: expected a number as label, found {cell!r}; correct it") from None
+        value = _number(str(cell))
+        if value is None:
+            comma = _number(str(cell).replace(",", ".")) is not None
+            remedy = "write a point for the comma" if comma else "correct it, or remove the row and its image"
+            raise DataError(f"{where}: expected a number as label, found {cell!r}; {remedy}")
         return value
     if card.task == "classification":
         return _class_of(str(cell), card, where)
@@ -83,6 +98,15 @@ def _label(cell: str | list[str], card: OwnCard, where: str) -> Any:
     return label
 
 
+def _number(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
 def _class_of(label: str, card: OwnCard, where: str) -> int:
     """The class of a label in a table: its name, or its number if no class name is a number."""
     classes, first = card.names, card.label_offset
@@ -93,7 +117,10 @@ def _class_of(label: str, card: OwnCard, where: str) -> int:
         if 0 <= number < len(classes):
             return number
     numbers = f"a whole number from {first} to {first + len(classes) - 1}"
-    raise DataError(f"{where}: label must be a class of {CARD} or {numbers}, found {label!r}")
+    remedy = near(label, classes) or "; correct it"
+    if card.task == "multilabel" and set(re.split(r"\s*[;,/]\s*", label)) <= set(classes):
+        remedy = f"; write {BETWEEN} between classes"
+    raise DataError(f"{where}: label must be a class of {CARD} or {numbers}, found {label!r}{remedy}")
 
 
 def read_ids(path: Path, images: Collection[str]) -> list[str]:
@@ -124,6 +151,8 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         likely = "UTF-16" if utf16 else "Windows-1252 (cp1252) or another 8-bit encoding"
+        if content.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+            likely = "an Excel file"
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}: expected text in UTF-8, found bytes of {likely} in line {line}; "
