@@ -11,7 +11,7 @@
 runs = "results/mini/runs"
 grid = {}  # the runs that should exist; empty: the smallest full grid around those found
 prepared = "data/prepared/mini"
-datasets = ["burn_scars", "mados"]  # segmentation datasets to show maps of
+datasets = ["burn_scars", "mados"]  # datasets with labels of pixels to show maps of
 gfm = "scale_mae"  # whose runs the maps show
 samples = 3  # test images per dataset
 figures = "results/mini/figures"

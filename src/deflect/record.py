@@ -19,6 +19,8 @@ HISTORY, PREDICTIONS, DEFLECTION, HEAD = "history.csv", "predictions.npz", "defl
 #: Equal bins of confidence from 0 to 1 in the predictions (Guo et al. 2017).
 CONFIDENCE_BINS = 15
 SCHEMA = 1
+#: Tasks with one class per label, which have a confusion matrix.
+MATRIX_TASKS = ("classification", "segmentation")
 REMEDY = "delete the run's folder and train it again"
 
 
@@ -42,7 +44,7 @@ FIELDS = {
         str, "`main` grid, or why the run was added to it: `ablation`, `decisions`, `labels` or `tuned`", needed=False
     ),
     "seed": Field(int, "seed of initialisation, order and augmentation"),
-    "task": Field(str, "`classification` or `segmentation`"),
+    "task": Field(str, "`classification`, `segmentation`, `multilabel`, `regression` or `pixel_regression`"),
     "band_setting": Field(str, "`all` or `rgb`"),
     "bands": Field(list, "names of the bands that the model sees", needed=False),
     "images": Field(
@@ -53,20 +55,23 @@ FIELDS = {
     ),
     "simulated": Field(bool, "whether the images are simulated"),
     "score.metric": Field(
-        str, "the headline metric: `f1_macro` or `f1_micro` for classification, `mIoU` for segmentation"
+        str,
+        "the headline metric: `f1_macro` or `f1_micro` for classification, `mIoU` for segmentation, `mAP` for "
+        "multilabel, `R2` for regressions",
     ),
-    "score.value": Field(int | float, "its value on the test split, a fraction"),
+    "score.value": Field(int | float, "its value on the test split, a fraction; `R2` may be negative"),
     "score.val": Field(int | float, "its value on the validation split"),
     "metrics.test": Field(
         dict,
         "`f1_macro`, `accuracy`, `loss`; for classification `f1_micro`; for segmentation `mIoU` and `IoU` by class "
-        "(null where a class occurs neither in truth nor in prediction)",
+        "(null where a class occurs neither in truth nor in prediction); for multilabel `mAP`, and `AP` and `F1` by "
+        "class; for regressions `loss`, `R2`, and `RMSE` and `MAE` in the unit of the target",
     ),
     "metrics.val": Field(dict, "the same on the validation split"),
     "best_epoch": Field(int, "epoch whose weights were selected and are in the run's files, from 1; 0: untrained"),
     "epochs": Field(int, "epochs trained"),
-    "confusion": Field(list, "confusion matrix on the test split, rows: truth"),
-    "classes": Field(list, "names of the classes"),
+    "confusion": Field(list, "confusion matrix on the test split, rows: truth; empty for multilabel and regressions"),
+    "classes": Field(list, "names of the classes; of a regression the target"),
     "parameters.gfm_params": Field(int, "parameters of the GFM before adaptation, positions included"),
     "parameters.tuned_params": Field(int, "trained parameters of the adapted GFM"),
     "parameters.tuned_percent": Field(int | float, "their share of `gfm_params` in percent"),
@@ -175,10 +180,11 @@ def check(record: Any, path: Path, complete: bool = False) -> None:
     _require(record["schema"] == SCHEMA, path, "schema", SCHEMA, record["schema"])
     _require(record["task"] in TASKS, path, "task", "a known task", record["task"])
     metric, value = record["score"]["metric"], record["score"]["value"]
-    _require(0 <= value <= 1, path, "score.value", "a fraction from 0 to 1", value)
+    _require(value <= 1, path, "score.value", "a fraction from 0 to 1", value)
+    _require(value >= 0 or metric == "R2", path, "score.value", "a fraction from 0 to 1", value)
     found = record["metrics"]["test"].get(metric)
     _require(found == value, path, f"metrics.test.{metric}", f"the score {value}", found)
-    classes, rows = len(record["classes"]), record["confusion"]
+    classes, rows = len(record["classes"]) * (record["task"] in MATRIX_TASKS), record["confusion"]
     square = len(rows) == classes and all(len(row) == classes for row in rows)
     _require(square, path, "confusion", f"{classes} x {classes} counts", f"{len(rows)} rows")
 

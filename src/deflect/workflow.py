@@ -14,7 +14,7 @@ import yaml
 
 from deflect.config import CHECKOUT, read
 from deflect.files import sha256_file, sha256_json, write_text
-from deflect.settings import DATASETS
+from deflect.settings import DATASETS, PIXEL_TASKS
 
 if TYPE_CHECKING:
     from deflect.settings.study import Study
@@ -68,14 +68,14 @@ def prepared_datasets(study: Study) -> list[str]:
 
 
 def segmentation_datasets(study: Study) -> list[str]:
-    """The study's segmentation datasets, of which maps are shown.
+    """The study's datasets with labels of pixels, of which maps are shown.
 
     Raises:
         DeflectError: the card of a user's own dataset, which has its task, is not valid.
     """
     tasks = dict.fromkeys(("burn_scars", "mados"), "segmentation")
     tasks |= {name: sheet.task for name, sheet in _own(study).items()}
-    return [name for name in prepared_datasets(study) if tasks.get(name) == "segmentation"]
+    return [name for name in prepared_datasets(study) if tasks.get(name) in PIXEL_TASKS]
 
 
 def _own(study: Study) -> dict[str, Any]:

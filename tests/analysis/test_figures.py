@@ -29,7 +29,7 @@ from deflect.analysis.figures.efficiency import pareto
 from deflect.analysis.figures.importance import descriptor_gains, feature_shares
 from deflect.analysis.figures.inside import by_block, load_deflection
 from deflect.analysis.figures.labels import Label, place
-from deflect.analysis.figures.maps import RIGHT, WRONG, TestImages, errors, most_classes
+from deflect.analysis.figures.maps import RIGHT, WRONG, ClassColours, TestImages, most_classes
 from deflect.analysis.looks import LOOKS, palette
 from deflect.analysis.records import load_study
 from deflect.analysis.summary import economy, facts, summary
@@ -199,7 +199,7 @@ def test_shares_of_features(study, folder):
 
 
 def test_maps_show_errors_only_on_labelled_pixels():
-    picture = errors(np.array([[0, 1, -1]]), np.array([[0, 0, 0]]))
+    picture = ClassColours(2).errors(np.array([[0, 1, -1]]), np.array([[0, 0, 0]]))
     hexed = ["#" + "".join(f"{round(255 * c):02X}" for c in pixel) for pixel in picture[0]]
     assert hexed == [RIGHT, WRONG, "#FFFFFF"]
 

@@ -51,8 +51,8 @@ def test_two_levels_equal_a_plain_loop(tmp_path):
         for resample in range(20):
             values = []
             for row in runs[runs.method == method].itertuples():
-                _, confusions = bootstrap.image_confusions(row.folder, row.record)
-                score = bootstrap.score(np.tensordot(images[resample], confusions, 1), "f1_macro")
+                _, confusions = bootstrap.image_results(row.folder, row.record)
+                score = bootstrap.score(np.tensordot(images[resample], confusions, 1)[None], "f1_macro")
                 values.append(seeds[row.seed][resample] * score)
             assert found[method][resample] == pytest.approx(np.mean(values))
 

@@ -12,7 +12,7 @@ from deflect.analysis.records import load_study
 from deflect.analysis.render import GAP
 from deflect.errors import DataError
 
-CONFUSION = np.array([[3.0, 1, 0], [1, 2, 0], [0, 0, 0]])
+CONFUSION = np.array([[[3.0, 1, 0], [1, 2, 0], [0, 0, 0]]])  # of one image
 
 
 def test_scores_of_a_confusion_by_hand():
@@ -27,7 +27,7 @@ def test_vectorised_bootstrap_equals_a_plain_loop(metric):
     images = np.random.default_rng(1).integers(0, 5, size=(2, 12, 3, 3)).astype(float)
     found = bootstrap.bootstrap_scores(list(images), [bootstrap.Rule(metric)] * 2, 50, seed=4)
     [weights] = bootstrap.resamples(12, 50, seed=4)
-    plain = [[bootstrap.score(np.tensordot(w, run, 1), metric) for w in weights] for run in images]
+    plain = [[bootstrap.score(np.tensordot(w, run, 1)[None], metric) for w in weights] for run in images]
     np.testing.assert_allclose(found, plain, rtol=1e-12)
     assert (weights.sum(axis=1) == 12).all()
 

@@ -10,7 +10,7 @@ import pytest
 from make_records import make_run, make_study
 
 from deflect.analysis import variants
-from deflect.analysis.bootstrap import image_confusions, resamples, score
+from deflect.analysis.bootstrap import image_results, resamples, score
 from deflect.analysis.records import load_study
 from deflect.analysis.render import latex, markdown
 from deflect.analysis.tuned import tuned
@@ -70,10 +70,10 @@ def test_interval_is_the_paired_bootstrap_over_images(tmp_path):
     study = load_study(tmp_path)
     row = tuned(study, resamples=200).frame.set_index("dataset").loc["burn_scars"]
     runs = {row.folder: row.record for row in study.runs.itertuples()}
-    images = [image_confusions(folder, runs[folder])[1] for folder in folders]
+    images = [image_results(folder, runs[folder])[1] for folder in folders]
     differences = []
     for weights in np.concatenate(list(resamples(len(images[0]), 200, 0))):
-        main1, tuned1, main2, tuned2 = (score((weights[:, None, None] * each).sum(0), "mIoU") for each in images)
+        main1, tuned1, main2, tuned2 = (score(weights[:, None, None] * each, "mIoU") for each in images)
         differences.append(100 * (tuned1 - main1 + tuned2 - main2) / 2)
     low, high = np.quantile(differences, [0.025, 0.975])
     assert (row.low, row.high) == pytest.approx((low, high), abs=1e-3)

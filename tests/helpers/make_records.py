@@ -182,12 +182,12 @@ def _record(
     classes = CLASSES[dataset]
     counts = confusion.astype(float)
     accuracy = float(np.trace(counts) / counts.sum())
-    metrics: dict[str, Any] = {"f1_macro": score_of(counts, "f1_macro"), "accuracy": accuracy}
+    metrics: dict[str, Any] = {"f1_macro": score_of(counts[None], "f1_macro"), "accuracy": accuracy}
     if segmentation:
         hit = np.diagonal(counts)
         union = counts.sum(0) + counts.sum(1) - hit
         iou = [float(h / u) if u else None for h, u in zip(hit, union, strict=True)]
-        metrics |= {"mIoU": score_of(counts, "mIoU"), "IoU": dict(zip(classes, iou, strict=True))}
+        metrics |= {"mIoU": score_of(counts[None], "mIoU"), "IoU": dict(zip(classes, iou, strict=True))}
     else:
         metrics["f1_micro"] = accuracy
     headline = "mIoU" if segmentation else "f1_macro"

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_store import tiny_spec
 
-from deflect.analysis.bootstrap import image_confusions
+from deflect.analysis.bootstrap import image_results
 from deflect.analysis.figures.importance import feature_shares
 from deflect.data.card import read_ids
 from deflect.data.store import Store
@@ -50,7 +50,7 @@ def trained(root: Path) -> Any:
 
 
 def counted(root: Path) -> Any:
-    return image_confusions(root / "run", read_record(root / "run"))[1].tolist()
+    return image_results(root / "run", read_record(root / "run"))[1].tolist()
 
 
 def evaluated(root: Path) -> Any:

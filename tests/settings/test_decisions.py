@@ -22,7 +22,7 @@ DECISIONS = decisions(ROOT / config.DECISIONS)
 NO_DECISION = {
     "image_size", "betas", "weight_decay", "milestones", "gamma", "gradient_checkpointing", "dropout", "epochs",
     "upernet_channels", "eval_batch_size", "calibration_images", "checkpoint_every", "checkpoint_minutes",
-    "label_fraction",
+    "label_fraction", "class_weights", "focal_gamma",
 }  # fmt: skip
 
 

@@ -215,7 +215,7 @@ OTHER_TRAINING = {
     "image_size": 64, "epochs": 9, "batch_size": 2, "lr": 0.5, "betas": (0.8, 0.9), "weight_decay": 0.5,
     "milestones": (0.5,), "gamma": 0.5, "precision": "bf16", "gradient_checkpointing": True, "augment": True,
     "crop": "focus", "gsd": 3.0, "dropout": 0.5, "upernet_channels": 16, "eval_batch_size": 3, "calibration_images": 9,
-    "label_fraction": 0.5,
+    "label_fraction": 0.5, "class_weights": "balanced", "focal_gamma": 2.0,
     "rgb_statistics": "dataset", "white": 0.2, "head_init": "torch", "drop_last": True, "validate_every": 2,
     "validate_untrained": True, "selection": "last", "f1_average": "micro", "absent_classes": "zero",
 }  # fmt: skip

@@ -27,18 +27,20 @@ from deflect.training.batches import training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
 from deflect.training.loop import batch_loss, build_optimizer, fit, learning_rate
+from deflect.training.loss import Loss
 from deflect.training.model import (
     TaskModel,
     build_gfm,
     build_model,
     cached_features,
     calibrate,
-    cross_entropy_sum,
     input_gsd,
     with_head,
 )
 from deflect.training.run import train
 from deflect.training.scoring import predict, score, window_origins
+
+LOSS = Loss("classification")
 
 
 def tiny_model(root: Path, task: str, method: str, **settings: object) -> tuple[TaskModel, Context, object]:
@@ -132,16 +134,16 @@ def test_gsd_follows_resizing_but_not_cutting(tmp_path: Path) -> None:
 def test_loss_ignores_unlabelled_pixels_and_survives_a_window_without_labels() -> None:
     logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
     labels[0, 0] = -1
-    total, count = cross_entropy_sum(logits, labels)
+    total, count = LOSS(logits, labels)
     torch.testing.assert_close(total / count, nn.functional.cross_entropy(logits, labels, ignore_index=-1))
-    total, count = cross_entropy_sum(logits, torch.full((2, 4, 4), -1))
+    total, count = LOSS(logits, torch.full((2, 4, 4), -1))
     assert (float(total), int(count)) == (0, 0)
 
 
 def test_a_batch_without_labels_gives_a_zero_loss_and_no_nan(tmp_path: Path) -> None:
     model, context, store = tiny_model(tmp_path, "segmentation", "lora")
     images, labels = store.split("train").batch([0, 1])
-    loss = batch_loss(model, model, images, torch.full_like(labels, -1), context)
+    loss = batch_loss(model, model, images, torch.full_like(labels, -1), context, LOSS)
     loss.backward()
     assert float(loss.detach()) == 0
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
@@ -153,7 +155,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
         model, context, store = tiny_model(tmp_path, "classification", "lora", gradient_checkpointing=on)
         images, labels = store.split("train").batch(range(8))
         assert model.adapted.grad_checkpointing is on
-        batch_loss(model, model, images, labels, context).backward()
+        batch_loss(model, model, images, labels, context, LOSS).backward()
         found.append([p.grad for p in model.parameters() if p.requires_grad])
     for plain, recomputed in zip(*found, strict=True):
         torch.testing.assert_close(plain, recomputed)
@@ -223,9 +225,9 @@ def test_the_training_loss_is_the_mean_over_the_batches(tmp_path: Path) -> None:
 def test_the_extra_loss_of_a_method_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, context, store = tiny_model(tmp_path, "classification", "lora")
     images, labels = store.split("train").batch([0, 1, 2])
-    plain = batch_loss(model, model, images, labels, context)
+    plain = batch_loss(model, model, images, labels, context, LOSS)
     monkeypatch.setattr(model.adapted, "extra_loss", lambda: torch.tensor(7.0))
-    torch.testing.assert_close(batch_loss(model, model, images, labels, context), plain + 7)
+    torch.testing.assert_close(batch_loss(model, model, images, labels, context, LOSS), plain + 7)
 
 
 def test_the_best_epoch_is_kept(tmp_path: Path) -> None:

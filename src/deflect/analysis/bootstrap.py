@@ -2,7 +2,9 @@
 
 All runs of a dataset are scored on the same resampled images, so that the difficulty of the images cancels in the
 difference of two methods. F1 and IoU of a class need only its hits and its total (count in the truth plus count in the
-prediction), which are sums over images. A resample weights these sums, so 10,000 resamples are one matrix product.
+prediction), which are sums over images, and so does R2 the sums of the labels, their squares and squared errors. A
+resample weights these sums, so 10,000 resamples are one matrix product. The average precision of mAP needs the order of
+the images by probability, which is the same in all resamples.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from deflect.analysis.records import run_arrays
 from deflect.record import PREDICTIONS
+from deflect.settings import REGRESSIONS
 
 Array = NDArray[np.float64]
 CHUNK = 2000
@@ -48,6 +51,17 @@ class Rule(NamedTuple):
         """What the mean over present classes is multiplied by; ``total`` (K,) is of the whole split."""
         return float((total > 0).mean()) if self.absent == "zero" and self.metric != "f1_micro" else 1.0
 
+    def scorer(self, images: Array) -> Callable[[Array], Array]:
+        """From the weights of the test images (R, N) to scores (R,); ``images`` as `image_results` returns them."""
+        if self.metric == "R2":
+            return lambda weights: r2(weights @ images)
+        if self.metric == "mAP":
+            factor = self.factor(images[:, 1].sum(0))
+            return lambda weights: average_precision(images[:, 0], images[:, 1], weights) * factor
+        features = np.concatenate(hits_and_totals(images), axis=-1)
+        factor = self.factor(np.split(features.sum(0), 2)[1])
+        return lambda weights: SCORES[self.metric](*np.split(weights @ features, 2, axis=-1)) * factor
+
 
 def hits_and_totals(confusions: Array) -> tuple[Array, Array]:
     """(..., K, K) counts, rows = truth -> hits (..., K) and totals (..., K)."""
@@ -55,14 +69,54 @@ def hits_and_totals(confusions: Array) -> tuple[Array, Array]:
     return hit, confusions.sum(-1) + confusions.sum(-2)
 
 
-def score(confusion: Array, metric: str, absent: str = "left_out") -> float:
-    """The score of one confusion matrix (K, K), rows = truth."""
-    hit, total = hits_and_totals(np.asarray(confusion, dtype=float))
-    return float(SCORES[metric](hit, total) * Rule(metric, absent).factor(total))
+def score(images: Array, metric: str, absent: str = "left_out") -> float:
+    """The score of images; ``images`` as `image_results` returns them."""
+    return Rule(metric, absent).scorer(images)(np.ones((1, len(images)))).item()
 
 
-def image_confusions(folder: Path, record: Mapping[str, Any]) -> tuple[NDArray[np.str_], Array]:
-    """Ids (N,) and confusion matrix of every test image (N, K, K) from a run's predictions. Raises as `run_arrays`."""
+def r2(sums: Array) -> Array:
+    """From (..., 4) of `training.outcomes.error_sums` to the share of the variance that is explained (...)."""
+    count, total, squares, error = np.moveaxis(sums, -1, 0)
+    variation = squares - total**2 / np.maximum(count, 1)
+    return 1 - np.divide(error, variation, out=np.ones_like(error), where=variation > 0)
+
+
+def average_precision(probabilities: Array, labels: Array, weights: Array) -> Array:
+    """Mean average precision (R,) over the classes that occur, of images with ``weights`` (R, N).
+
+    The precision at each distinct probability is weighted by the recall that it adds, as in scikit-learn.
+
+    Args:
+        probabilities, labels: (N, K).
+    """
+    found = []
+    for scores, truth in zip(probabilities.T, labels.T, strict=True):
+        order = np.argsort(-scores, kind="stable")
+        last = np.flatnonzero(np.diff(scores[order], append=np.nan))  # of the images with the same probability
+        all_found = np.cumsum(weights[:, order], axis=1)[:, last]
+        right = np.cumsum((weights * truth)[:, order], axis=1)[:, last]
+        precision = np.divide(right, all_found, out=np.zeros_like(right), where=all_found > 0)
+        total = right[:, -1]
+        area = (precision * np.diff(right, axis=1, prepend=0)).sum(1)
+        found.append(np.divide(area, total, out=np.full_like(area, np.nan), where=total > 0))
+    values = np.stack(found)
+    known = np.isfinite(values)
+    return np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
+
+
+def image_results(folder: Path, record: Mapping[str, Any]) -> tuple[NDArray[np.str_], Array]:
+    """Ids (N,) and what a run's score needs of every test image. Raises as `run_arrays`.
+
+    Returns:
+        Of classes the confusion matrix (N, K, K), of a multilabel probabilities and labels (N, 2, K), of a regression
+        the sums (N, 4) of `training.outcomes.error_sums`.
+    """
+    if record["task"] in REGRESSIONS:
+        found = run_arrays(folder, record, PREDICTIONS, ["ids", "sums"])
+        return found["ids"], found["sums"]
+    if record["task"] == "multilabel":
+        found = run_arrays(folder, record, PREDICTIONS, ["ids", "probabilities", "labels"])
+        return found["ids"], np.stack([found["probabilities"], found["labels"]], axis=1).astype(float)
     if record["task"] == "segmentation":
         found = run_arrays(folder, record, PREDICTIONS, ["ids", "confusions"])
         return found["ids"], found["confusions"].astype(float)
@@ -86,17 +140,11 @@ def bootstrap_scores(runs: Sequence[Array], rules: Sequence[Rule], count: int, s
     """Score of every run on each of ``count`` resamples of the images that the runs share: (runs, count) fractions.
 
     Args:
-        runs: for each run, the (N, K, K) confusion matrices of the test images.
+        runs: for each run, what `image_results` returns of the test images.
         rules: how each of them is scored.
     """
-    features = [np.concatenate(hits_and_totals(run), axis=-1) for run in runs]
-    totals = [np.split(feature.sum(0), 2)[1] for feature in features]
-    factors = [rule.factor(total) for rule, total in zip(rules, totals, strict=True)]
-    chunks = []
-    for weights in resamples(len(runs[0]), count, seed):
-        sums = (np.split(weights @ feature, 2, axis=-1) for feature in features)
-        found = [SCORES[rule.metric](*part) * factor for part, rule, factor in zip(sums, rules, factors, strict=True)]
-        chunks.append(np.stack(found))
+    scorers = [rule.scorer(run) for rule, run in zip(rules, runs, strict=True)]
+    chunks = [np.stack([of(weights) for of in scorers]) for weights in resamples(len(runs[0]), count, seed)]
     return np.concatenate(chunks, axis=1)
 
 

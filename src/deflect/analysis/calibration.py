@@ -2,7 +2,8 @@
 
 The expected calibration error (ECE) is the mean distance of accuracy and confidence over 15 equal bins of confidence,
 weighted by their predictions (Guo et al., On Calibration of Modern Neural Networks, ICML 2017). The negative
-log-likelihood (NLL) of the true classes also rewards accuracy. In a segmentation every labelled pixel is a prediction.
+log-likelihood (NLL) of the true classes also rewards accuracy. In a segmentation every labelled pixel is a prediction,
+in a multilabel every class of an image. Regressions have no confidence and are left out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from deflect.analysis.records import CELL, StudyRuns, has_arrays, run_arrays
 from deflect.analysis.render import Cell, PrintedTable, Row, Table, counted, marks, score
 from deflect.analysis.tables import AVERAGE, gap_notes
 from deflect.record import PREDICTIONS, REMEDY
+from deflect.settings import REGRESSIONS
 
 KEYS = ["reliability", "nll"]
 #: Column, heading in the printed table and decimals of each measure.
@@ -31,7 +33,9 @@ def calibration(study: StudyRuns) -> Table:
     A method without the arrays of one of its cells has a gap, as averages over different cells cannot be compared.
     """
     runs = load_calibration(study)
-    cells = study.cells().merge(runs.groupby(CELL, as_index=False)[["ece", "nll"]].mean(), how="left")
+    cells = study.cells()
+    cells = cells[~cells.dataset.isin(study.main[study.main.task.isin(REGRESSIONS)].dataset)]
+    cells = cells.merge(runs.groupby(CELL, as_index=False)[["ece", "nll"]].mean(), how="left")
     parts = [cells, cells.assign(dataset=AVERAGE)]
     rows = [
         {"dataset": dataset, "method": method, "cells": len(group)}
@@ -41,7 +45,7 @@ def calibration(study: StudyRuns) -> Table:
         for method in ordered(part.method)
         if len(group := part[(part.dataset == dataset) & (part.method == method)])
     ]
-    frame = pd.DataFrame(rows).assign(study=study.name)[COLUMNS]
+    frame = pd.DataFrame(rows, columns=COLUMNS[1:]).assign(study=study.name)[COLUMNS]
     return Table(frame, _printed(frame, study))
 
 
@@ -65,7 +69,8 @@ def ece(bins: NDArray[np.float64]) -> float:
 
 def lacking_note(study: StudyRuns, keys: list[str]) -> list[str]:
     """The runs of the main grid without the arrays ``keys``, and what to do; empty if all have them."""
-    lacking = [row.run for row in study.main.itertuples() if not has_arrays(row.folder, PREDICTIONS, keys)]
+    runs = study.main[~study.main.task.isin(REGRESSIONS)].itertuples()
+    lacking = [row.run for row in runs if not has_arrays(row.folder, PREDICTIONS, keys)]
     if not lacking:
         return []
     runs = f"{counted(len(lacking), 'run')} of an earlier version {'have' if len(lacking) > 1 else 'has'}"
@@ -74,7 +79,7 @@ def lacking_note(study: StudyRuns, keys: list[str]) -> list[str]:
 
 
 def _printed(frame: pd.DataFrame, study: StudyRuns) -> PrintedTable:
-    datasets = [*ordered(set(frame.dataset) - {AVERAGE}), AVERAGE]
+    datasets = [*ordered(set(frame.dataset) - {AVERAGE}), *[AVERAGE] * bool(len(frame))]
     methods = ordered(frame.method)
     rows: list[Row] = []
     for measure, heading, decimals in MEASURES:

@@ -56,6 +56,7 @@ TITLES = {
     "mados": "MADOS",
     "f1_macro": "F1 (macro)",
     "f1_micro": "F1 (micro)",
+    "R2": "R²",
 }
 #: Two classes: background and target. More: by position in the dataset's list.
 _TWO = ("#E9E2D0", "#7A1F1F")

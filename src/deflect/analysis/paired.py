@@ -14,7 +14,7 @@ from deflect.analysis.bootstrap import (
     Rule,
     bootstrap_scores,
     detectable,
-    image_confusions,
+    image_results,
     score,
     seed_weights,
     two_sided_p,
@@ -97,17 +97,17 @@ def _rule(record: Mapping[str, Any]) -> Rule:
 
 
 def _aligned(runs: pd.DataFrame) -> list[Array]:
-    """Confusion matrix of each test image, for every run.
+    """What the score needs of each test image, for every run.
 
     Raises:
         DataError: test images differ between runs, or predictions do not give the recorded score.
     """
-    found = [image_confusions(row.folder, row.record) for row in runs.itertuples()]
-    for row, (ids, confusions) in zip(runs.itertuples(), found, strict=True):
+    found = [image_results(row.folder, row.record) for row in runs.itertuples()]
+    for row, (ids, images) in zip(runs.itertuples(), found, strict=True):
         path = row.folder / PREDICTIONS
         if not np.array_equal(ids, found[0][0]):
             raise DataError(f"{path}: other test images than in {runs.folder[0]}; delete both folders, train again")
-        value = score(confusions.sum(axis=0), *_rule(row.record))
+        value = score(images, *_rule(row.record))
         if abs(value - row.score) > 1e-4:
             raise DataError(f"{path}: predictions give {row.metric} {value:.5f}, record.json says {row.score:.5f}")
-    return [confusions for _, confusions in found]
+    return [images for _, images in found]

@@ -250,7 +250,10 @@ def joules(frame: pd.DataFrame) -> pd.Series:
 
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
-    """Test metrics as fractions by name, the headline first; per-class values as ``IoU:{class}``; no losses."""
+    """Test metrics by name, the headline first; per-class values as ``IoU:{class}``; no losses.
+
+    All are fractions but those in the unit of a target, `settings.IN_UNITS`.
+    """
     flat = {record["score"]["metric"]: record["score"]["value"]}
     for name, value in record["metrics"]["test"].items():
         if isinstance(value, Mapping):

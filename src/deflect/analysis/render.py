@@ -30,6 +30,7 @@ _LATEX |= {
     "≤": r"$\leq$",
     "≥": r"$\geq$",
     "→": r"$\to$",
+    "²": r"$^2$",
 }
 
 
@@ -85,7 +86,7 @@ def score(mean: float, ci95: float = math.nan, decimals: int = 1, sign: str = "-
     """``53.2 ± 0.8``, ``53.2`` without an interval, or a dash for a gap; with ``sign="+"`` as `signed`."""
     if not math.isfinite(mean):
         return GAP
-    text = signed(mean, decimals) if sign == "+" else f"{mean:.{decimals}f}"
+    text = signed(mean, decimals) if sign == "+" else f"{mean:.{decimals}f}".replace("-", "−")
     return text + (f" ± {ci95:.{decimals}f}" if math.isfinite(ci95) else "")
 
 

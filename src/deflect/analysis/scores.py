@@ -10,9 +10,10 @@ import pandas as pd
 
 from deflect.analysis.looks import ordered, place
 from deflect.analysis.records import CELL, StudyRuns, metrics_of
+from deflect.settings import IN_UNITS
 
 PARAMETERS = ["tuned_params", "gfm_params", "tuned_percent", "head_params"]
-#: Columns of the tidy tables. Scores in percent; parameters are counts.
+#: Columns of the tidy tables. Scores in percent, RMSE and MAE in the unit of the target; parameters are counts.
 COLUMNS = ["study", *CELL, "bands", "metric", "mean", "std", "ci95", "n", *PARAMETERS]
 #: 97.5 % points of Student's t for 1 to 10 degrees of freedom; beyond, the expansion in `t975` is exact to 1e-4.
 _T975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
@@ -30,10 +31,10 @@ def t975(freedom: int) -> float:
     return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
-def percent(fractions: Iterable[float]) -> dict[str, Any]:
+def percent(fractions: Iterable[float], times: float = 100) -> dict[str, Any]:
     """Mean, sample standard deviation, half width of the 95 % t-interval and count of the finite ``fractions``.
 
-    In percent to four decimals; ``std`` and ``ci95`` of a single value are NaN.
+    In percent (``times`` 100) to four decimals; ``std`` and ``ci95`` of a single value are NaN.
     """
     found = np.asarray(list(fractions), dtype=float)
     found = found[np.isfinite(found)]
@@ -41,7 +42,7 @@ def percent(fractions: Iterable[float]) -> dict[str, Any]:
     mean = found.mean() if n else np.nan
     std = found.std(ddof=1) if n > 1 else np.nan
     spread = {"mean": mean, "std": std, "ci95": t975(n - 1) * std / n**0.5 if n > 1 else np.nan}
-    return {key: round(100 * float(value), 4) for key, value in spread.items()} | {"n": n}
+    return {key: round(times * float(value), 4) for key, value in spread.items()} | {"n": n}
 
 
 def by_cell(study: StudyRuns) -> pd.DataFrame:
@@ -56,10 +57,11 @@ def by_cell(study: StudyRuns) -> pd.DataFrame:
 
 
 def over_seeds(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """The seeds of one cell: one row per test metric, in percent."""
+    """The seeds of one cell: one row per test metric, in percent or in the unit of the target."""
     shared = runs.iloc[0][["study", "bands", *PARAMETERS]].to_dict()
     values = pd.DataFrame([metrics_of(record) for record in runs.record])
-    return [{**shared, "metric": name, **percent(values[name])} for name in values]
+    units = {name: 1 if name in IN_UNITS else 100 for name in values}
+    return [{**shared, "metric": name, **percent(values[name], units[name])} for name in values]
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:

@@ -108,6 +108,8 @@ def differences(study: StudyRuns, known: pd.DataFrame) -> list[str]:
         f"{counted(study.main.seed.nunique(), 'training')} per cell; the paper does not say how many it has.",
         "Segmentation is averaged as mIoU and classification as macro F1; which F1 the paper reports is not known.",
     ]
+    if others := ordered({*study.metrics.values()} - {"f1_macro", "f1_micro", "mIoU"}):
+        items.append(f"Datasets of tasks that the paper does not have are averaged as {', '.join(map(title, others))}.")
     if study.comparable:
         counts = verdict_counts(known)
         verdicts = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in (INSIDE, OUTSIDE, NO_RUN))

@@ -16,6 +16,10 @@ PARAMETER_NOTE = (
     "tuned: trained parameters of the adapted GFM in thousands, and their share of the frozen GFM's parameters; "
     "head: trained parameters of the classification head or decoder, never part of the share."
 )
+R2_NOTE = (
+    "R²: the share of the variance of the target that is explained, below 0 if the mean of the test labels would be "
+    "nearer; it is averaged over datasets in percent as the other scores are."
+)
 #: Stands for the dataset in rows that average over all of them.
 AVERAGE = "average"
 #: Columns of parameters in the printed table, and how they are formatted.
@@ -44,7 +48,7 @@ def overview(study: StudyRuns) -> PrintedTable:
     datasets = ordered(table.dataset)
     columns = [f"{study.title(dataset)} {title(study.metrics.get(dataset, ''))}".strip() for dataset in datasets]
     header = ["Method", "tuned (k)", "share", "head (k)", *columns, "average"]
-    notes = [RANKED, seeds_note(table.n), PARAMETER_NOTE, *gap_notes(study)]
+    notes = [RANKED, seeds_note(table.n), PARAMETER_NOTE, *r2_note(study), *gap_notes(study)]
     heading = f"Average over GFMs: test scores in % on {study.data}, study {study.name}"
     return PrintedTable(heading, header, _block(table, scores.averages(study), datasets), notes)
 
@@ -70,6 +74,11 @@ def seeds_note(n: pd.Series) -> str:
         return "One seed per cell, so no interval over seeds."
     seeds = f"{present[0]} to {present[-1]}" if len(present) > 1 else f"{present[0]}"
     return f"Mean ± half width of the 95 % t-interval over {seeds} seeds."
+
+
+def r2_note(study: StudyRuns) -> list[str]:
+    """What R2 is, where a dataset has it."""
+    return [R2_NOTE] if "R2" in study.metrics.values() else []
 
 
 def gap_notes(study: StudyRuns) -> list[str]:

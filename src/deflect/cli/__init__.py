@@ -130,12 +130,16 @@ def _add_trained(commands: Any) -> None:
     predict = _add(commands, "predict", "trained.predict", "map a scene of any size with a finished run")
     predict.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json and the weights")
     predict.add_argument("scenes", nargs="+", metavar="SCENE", help="a GeoTIFF or VRT, or NAME=FILE for each band")
-    text = "a GeoTIFF (default: SCENE_map.tif in this folder), or a .csv with the class of each of several files"
+    text = (
+        "a GeoTIFF (default: SCENE_map.tif in this folder), or a .csv with the class or number of each of several files"
+    )
     predict.add_argument("-o", "--output", type=Path, metavar="FILE", help=text)
     predict.add_argument("--probabilities", action="store_true", help="percent of each class instead of the class")
     predict.add_argument("--embeddings", action="store_true", help="features of the GFM's patches instead of classes")
     predict.add_argument("--overlap", type=float, default=0.0, metavar="SHARE", help="overlap of windows, 0 to 0.9")
-    predict.add_argument("--stride", type=int, metavar="PIXELS", help="classification: pixels between windows")
+    predict.add_argument(
+        "--stride", type=int, metavar="PIXELS", help="where images have labels: pixels between windows"
+    )
     for name in ("scale", "offset"):
         text = "(stored + offset) * scale is reflectance; one number, or one per band with commas"
         predict.add_argument(f"--{name}", type=numbers, metavar="X,...", help=text)

@@ -6,10 +6,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from deflect.errors import ConfigError
+from deflect.settings import REGRESSIONS
 
 
 def predict(args: Namespace) -> None:
-    """Write the map of a scene, or with ``-o FILE.csv`` a table with the class of each file."""
+    """Write the map of a scene, or with ``-o FILE.csv`` a table with the class or number of each file."""
     from deflect.trained.labels import label_files
     from deflect.trained.maps import predict_scene
     from deflect.trained.model import load_run
@@ -52,11 +53,12 @@ def export(args: Namespace) -> None:
     name = f"{record['dataset']}_{record['gfm']}_{record['method']}_seed{record['seed']}.{args.to}"
     out = args.output or Path(name.replace(":", "_"))
     difference = export_run(run, args.to, out, args.tolerance)
-    bands = ", ".join(run.images.bands.names)
+    bands, classes = ", ".join(run.images.bands.names), run.images.classes
+    output = classes[0] if record["task"] in REGRESSIONS else f"logits of {len(classes)} classes"
     print(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB, the whole network with {card.title} (licence: {card.licence}); "
-        f"reflectance (batch, {len(run.images.bands)}, {run.image_size}, {run.image_size}) of {bands} to logits of "
-        f"{len(run.images.classes)} classes; on unseen images within {difference:.1g} of the largest logit of the run"
+        f"reflectance (batch, {len(run.images.bands)}, {run.image_size}, {run.image_size}) of {bands} to {output}; "
+        f"on unseen images within {difference:.1g} of the largest output of the run"
     )
 
 

@@ -10,13 +10,21 @@ from typing import Any, Self
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import DataError
 from deflect.files import read_json, read_text, sha256_json, sha256_once, write_json
-from deflect.settings import SPLITS, TASKS
+from deflect.settings import PIXEL_TASKS, REGRESSIONS, SPLITS, TASKS
 
 CARD = "store.json"
 #: The files of a split, after ``{split}.``.
 PARTS: tuple[str, ...] = ("images.npy", "labels.npy", "ids.txt")
 #: A further file of a training split with published subsets: {fraction: row numbers}.
 FRACTIONS = "fractions.json"
+#: Type of the labels of each task in a store.
+LABEL_TYPES = {
+    "classification": "int64",
+    "segmentation": "int8",
+    "multilabel": "uint8",
+    "regression": "float32",
+    "pixel_regression": "float32",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +61,13 @@ class StoreCard(ImageCard):
     simulated: bool
     source: str
     unchecked: bool = False  # published files were not compared with the catalog
+    target: tuple[float, float] | None = None  # mean and standard deviation of a regression's training labels
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise DataError(f"{self.name}: task must be one of {', '.join(TASKS)}, found {self.task!r}")
+        if self.task in REGRESSIONS and (self.target is None or not self.target[1] > 0):
+            raise DataError(f"{self.name}: a {self.task} needs mean and standard deviation of its target; prepare it")
         if len(self.statistics.mean) != len(self.bands):
             raise DataError(f"{self.name}: {len(self.bands)} bands but statistics of {len(self.statistics.mean)}")
 
@@ -77,7 +88,18 @@ class StoreCard(ImageCard):
     @property
     def sha256(self) -> str:
         """Identity of the store, since the card contains the hash of every file."""
-        return sha256_json(asdict(self))
+        return sha256_json(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; without ``target`` where there is none, as in the cards of older versions."""
+        return {name: value for name, value in asdict(self).items() if name != "target" or value is not None}
+
+
+def label_shape(task: str, classes: int, size: int) -> tuple[int, ...]:
+    """The shape of the label of an image of ``size`` x ``size`` pixels."""
+    if task in PIXEL_TASKS:
+        return size, size
+    return (classes,) if task == "multilabel" else ()
 
 
 def read_card(folder: Path) -> StoreCard:
@@ -110,7 +132,7 @@ def verify_files(folder: Path, card: StoreCard, splits: Iterable[str] = SPLITS) 
 
 def write_card(folder: Path, card: StoreCard) -> None:
     """Write the card; call this last, since a folder with a card is complete."""
-    write_json(Path(folder) / CARD, asdict(card), seal=True)
+    write_json(Path(folder) / CARD, card.to_dict(), seal=True)
 
 
 def write_ids(folder: Path, split: str, ids: list[str]) -> None:

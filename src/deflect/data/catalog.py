@@ -19,7 +19,7 @@ import yaml
 from deflect.bands import BandSet, bandset
 from deflect.data.fetch.sources import Source
 from deflect.errors import ConfigError
-from deflect.settings import METRICS, SPLITS
+from deflect.settings import METRICS, REGRESSIONS, SPLITS
 
 #: Where images with doubtful labels were counted: by cleanlab, with a linear classifier on features of a GFM.
 AUDIT = "https://github.com/torchgeo/torchgeo-bench/pull/52"
@@ -33,17 +33,17 @@ class DatasetSheet:
 
     name: str  # in this project
     title: str  # in tables
-    task: str  # classification or segmentation
+    task: str  # one of deflect.settings.TASKS
     bands: BandSet  # true bands in the order of channels
     stored_names: tuple[str, ...]  # of these bands in the published files; "a|b" are two spellings of one
-    classes: tuple[str, ...]  # in the order of labels 0, 1, ...
+    classes: tuple[str, ...]  # in the order of labels 0, 1, ...; of a regression the target with its unit
     splits: dict[str, int]  # images in train, val and test
     image_size: int  # pixels along a side
     gsd: float  # metres per pixel
     unit: str  # of stored values, as text
     scale: float  # (stored value + offset) * scale is reflectance
     reflectance_range: tuple[float, float]  # physically possible reflectance; values beyond it are errors
-    metric: str  # headline metric, f1_macro or mIoU
+    metric: str  # headline metric, that of the task
     published_mean: tuple[float, ...] | None = None  # in the stored unit, one per band
     published_std: tuple[float, ...] | None = None
     published_source: str = ""  # who computed them
@@ -74,6 +74,8 @@ class DatasetSheet:
                 raise ConfigError(f"{self.name}: {len(self.bands)} bands but {len(values)} {what}")
         if self.metric != METRICS.get(self.task):
             raise ConfigError(f"{self.name}: task {self.task!r} and metric {self.metric!r} do not go together")
+        if self.task in REGRESSIONS and len(self.classes) != 1:
+            raise ConfigError(f"{self.name}: a {self.task} has one target, found {len(self.classes)} classes")
         if tuple(self.splits) != SPLITS:
             raise ConfigError(f"{self.name}: splits must be train, val, test, found {', '.join(self.splits)}")
 

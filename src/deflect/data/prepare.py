@@ -34,11 +34,11 @@ from deflect.data.readers import read_every, sheet_for
 from deflect.data.readers.base import RawDataset
 from deflect.data.shards import make_plan, write_shards
 from deflect.data.simulate import MARKER
-from deflect.data.statistics import band_statistics, image_sums, total
+from deflect.data.statistics import band_statistics, image_sums, target_statistics, total
 from deflect.errors import DataError
 from deflect.files import read_json, sha256_file, write_json
 from deflect.fingerprint import code_sha256
-from deflect.settings import SPLITS
+from deflect.settings import REGRESSIONS, SPLITS
 
 #: Training images that are compared with the published statistics before any is written.
 SAMPLE = 64
@@ -102,6 +102,7 @@ def prepare(
             simulated=simulated,
             source="simulated by deflect" if simulated else sheet.source.url or sheet.citation,
             unchecked=not check_published and dataset in DATASETS,
+            target=_target(sheet, notes, raw),
         )
         write_card(plan.work, card)
         _take_final_name(plan.work, out)
@@ -150,6 +151,13 @@ def _check(
     outside = {split: total(shards, "outside") / (len(ids[split]) * size**2) for split, shards in notes.items()}
     checks.check_reflectance(sheet, statistics, outside, raw)
     return statistics
+
+
+def _target(sheet: DatasetSheet, notes: dict[str, list[dict[str, Any]]], raw: Path) -> tuple[float, float] | None:
+    """Mean and standard deviation of a regression's training labels; those of every split are checked."""
+    if sheet.task not in REGRESSIONS:
+        return None
+    return {split: target_statistics(sheet, shards, raw, split) for split, shards in notes.items()}["train"]
 
 
 def _cores() -> int:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from deflect.data.card import LABEL_TYPES, label_shape
 from deflect.data.disk import naming_full_disk, require_space
 from deflect.data.readers.base import RawDataset
 from deflect.data.statistics import image_sums, total
@@ -51,12 +52,11 @@ class Plan:
 
     def arrays(self, split: str) -> list[tuple[Path, tuple[int, ...], str]]:
         """Path, shape and dtype of the arrays of a split."""
-        n = len(self.raw[split])
-        segmentation = self.raw[split].sheet.task == "segmentation"
-        labels = ((n, *self.shape[1:]), "int8") if segmentation else ((n,), "int64")
+        n, sheet = len(self.raw[split]), self.raw[split].sheet
+        label = label_shape(sheet.task, len(sheet.classes), self.shape[-1])
         return [
             (self.work / f"{split}.images.npy", (n, *self.shape), self.dtype),
-            (self.work / f"{split}.labels.npy", *labels),
+            (self.work / f"{split}.labels.npy", (n, *label), LABEL_TYPES[sheet.task]),
         ]
 
     def note(self, split: str, start: int, stop: int) -> Path:

@@ -2,7 +2,9 @@
 
     store.json           the card: bands by name, classes, units, statistics, sizes and content hashes
     {split}.images.npy   (N, C, H, W) in the published unit and dtype; times ``card.stored_scale`` they are reflectance
-    {split}.labels.npy   (N,) int64 for classification, (N, H, W) int8 for segmentation; -1 is ignored
+    {split}.labels.npy   (N,) int64 for classification, (N, H, W) int8 for segmentation; -1 is ignored;
+                         (N, K) uint8 of 0 and 1 for multilabel, (N,) float32 for regression, (N, H, W) float32 for
+                         pixel_regression; NaN is ignored
     {split}.ids.txt      one published id per line, in the order of the arrays
     train.fractions.json row numbers of the published subsets of the training split, where there are any
 
@@ -21,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deflect.data.card import CARD, StoreCard, read_card, read_ids, verify_files
+from deflect.data.card import CARD, StoreCard, label_shape, read_card, read_ids, verify_files
 from deflect.errors import DataError
-from deflect.settings import SPLITS
+from deflect.settings import PIXEL_TASKS, SPLITS
 
 __all__ = ["Split", "Store", "StoreCard"]
 
@@ -32,6 +34,11 @@ Indices = Sequence[int] | np.ndarray | Tensor
 Empty = Callable[[tuple[int, ...], torch.dtype], Tensor]
 #: From the index in the batch and the label map (H, W) of an image to the rows and columns to read.
 Window = Callable[[int, np.ndarray], tuple[slice, slice]]
+
+
+def decode_labels(stored: Tensor) -> Tensor:
+    """Classes as int64, numbers of a regression unchanged."""
+    return stored if stored.is_floating_point() else stored.long()
 
 
 def new_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -44,16 +51,16 @@ class Split(Dataset):
 
     Attributes:
         images: (N, C, H, W) memory map in the stored unit.
-        labels: (N,) int64, or (N, H, W) int8 with -1 for pixels without a label.
+        labels: (N, ...) of the task's shape and type; -1 or NaN where there is none.
         ids: the published id of each image.
     """
 
     def __init__(self, folder: Path, name: str, card: StoreCard) -> None:
         self.folder, self.name, self.card = Path(folder), name, card
-        self.key = "label" if card.task == "classification" else "mask"
+        self.key = "mask" if card.task in PIXEL_TASKS else "label"
         size, n = card.image_size, card.splits[name]["n"]
         self.images = self._load("images", (n, len(card.bands), size, size))
-        self.labels = self._load("labels", (n,) if self.key == "label" else (n, size, size))
+        self.labels = self._load("labels", (n, *label_shape(card.task, len(card.classes), size)))
 
     def _load(self, what: str, shape: tuple[int, ...]) -> np.ndarray:
         path = self.folder / f"{self.name}.{what}.npy"
@@ -81,7 +88,7 @@ class Split(Dataset):
     def stored(
         self, indices: Indices, empty: Empty = new_memory, window: Window | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B,) or (B, H, W) as stored, copied into memory created by ``empty``.
+        """Images (B, C, H, W) and labels (B, ...) as stored, copied into memory created by ``empty``.
 
         Training loads these: 8 and 16-bit pixels are fewer bytes to copy to an accelerator, which decodes them quickly,
         and of images larger than the model's input only a ``window`` is read.
@@ -101,9 +108,9 @@ class Split(Dataset):
         return pixels if self.card.stored_scale == 1 else pixels.mul_(self.card.stored_scale)
 
     def batch(self, indices: Indices) -> tuple[Tensor, Tensor]:
-        """Images as float32 reflectance (B, C, H, W) and int64 labels (B,) or (B, H, W)."""
+        """Images as float32 reflectance (B, C, H, W) and labels (B, ...): int64, or float32 of a regression."""
         images, labels = self.stored(indices)
-        return self.decode(images), labels.long()
+        return self.decode(images), decode_labels(labels)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         images, labels = self.batch([index])

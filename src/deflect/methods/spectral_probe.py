@@ -12,6 +12,7 @@ from torch import Tensor
 from deflect.gfms.vit import ViT
 from deflect.methods.described import DescribedGFM
 from deflect.methods.descriptors import Descriptors
+from deflect.settings import PIXEL_TASKS
 
 
 class SpectralProbe(DescribedGFM):
@@ -24,7 +25,7 @@ class SpectralProbe(DescribedGFM):
 
     def taps(self, task: str) -> tuple[int, ...]:
         """One for classification, because equal features say nothing more to a linear head."""
-        return super().taps(task)[: 1 if task == "classification" else None]
+        return super().taps(task)[: None if task in PIXEL_TASKS else 1]
 
     def embed(self, image: Tensor) -> tuple[Tensor, None]:
         pixels = self.spectral_channels(image)

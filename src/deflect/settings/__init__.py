@@ -39,6 +39,8 @@ METRICS: dict[str, str] = {
 #: Tasks with a label for each pixel, and those whose label is a number instead of a class.
 PIXEL_TASKS = ("segmentation", "pixel_regression")
 REGRESSIONS = ("regression", "pixel_regression")
+#: Their metrics in the unit of the target, not fractions.
+IN_UNITS = ("RMSE", "MAE")
 
 
 def is_method(name: str) -> bool:

@@ -81,7 +81,8 @@ class StudySettings(Settings):
     seeds: OneOrMore[Natural] = Field(description="Every run is repeated with each seed.")
     share_process: StrictBool = Field(description="One job per method (many short runs), or one per run (a cluster).")
     training: dict[str, Annotated[dict[str, Any], Some(TrainSettings)]] = Field(
-        description="Settings by task, and by dataset those that differ.",
+        description="Settings by task, and by dataset those that differ. `multilabel` and `regression` start from "
+        "those of `classification`, `pixel_regression` from those of `segmentation`.",
         json_schema_extra={"required": ["classification", "segmentation"]},
     )
     simulation: Annotated[dict[str, Any], Some(Simulation)] = Field(

@@ -72,6 +72,16 @@ class TrainSettings(Settings):
         default="left_out", description="A class in neither labels nor predictions: not in macro means, or 0 in them."
     )
     eval_batch_size: Count = Field(default=32, description="Images (or windows) per forward pass without gradient.")
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none",
+        description="For imbalanced data: `balanced` weights the loss of a label by the inverse frequency of its class "
+        "in the training labels, on average 1; in `multilabel` that of positive ones by negative over positive ones.",
+    )
+    focal_gamma: NotNegative = Field(
+        default=0.0,
+        description="For imbalanced data: the focal loss, in which labels that are predicted well count less; 2 in its "
+        "paper (Lin et al. 2017), 0 for none.",
+    )
     label_fraction: Share = Field(
         default=1.0,
         description="Share of the training images whose labels are used. They are drawn again and again, for as many "
@@ -85,7 +95,7 @@ class TrainSettings(Settings):
 
     def metric(self, task: str) -> str:
         """The headline metric of a task."""
-        return METRICS[task] if task == "segmentation" else f"f1_{self.f1_average}"
+        return f"f1_{self.f1_average}" if task == "classification" else METRICS[task]
 
     def to_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

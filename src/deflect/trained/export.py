@@ -28,6 +28,7 @@ import deflect
 from deflect.errors import DeflectError, ModelError, flat
 from deflect.files import atomic_path, sha256_file
 from deflect.record import NAME
+from deflect.settings import PIXEL_TASKS, REGRESSIONS
 from deflect.trained.model import TrainedModel
 from deflect.training.model import input_gsd
 
@@ -134,7 +135,8 @@ def _facts(run: TrainedModel) -> dict[str, Any]:
             "unit": "reflectance, about 0 to 1; 0 in every band where nothing was measured",
             "gsd": input_gsd(images, run.context.settings),
         },
-        "logits": {"shape": ["batch", len(images.classes), *[size, size] * (images.task == "segmentation")]},
+        "logits": {"shape": ["batch", len(images.classes), *[size, size] * (images.task in PIXEL_TASKS)]}
+        | ({"meaning": f"no logits but {images.classes[0]}"} if images.task in REGRESSIONS else {}),
     }
 
 

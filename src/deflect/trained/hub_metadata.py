@@ -12,12 +12,20 @@ from deflect.trained.model import TrainedModel
 
 #: Licences as the Hub calls them.
 LICENCES = ("apache-2.0", "bsd-3-clause", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0")
-TASKS = {"classification": "image-classification", "segmentation": "image-segmentation"}
+#: Tasks as the Hub calls them, and those that it does not have.
+TASKS = {
+    "classification": "image-classification",
+    "segmentation": "image-segmentation",
+    "multilabel": "image-classification",
+}
+OTHER_TASKS = {"regression": "image-regression", "pixel_regression": "image-regression"}
 #: Headline metrics: the name on the Hub, and in text.
 METRICS = {
     "f1_macro": ("f1", "macro F1"),
     "f1_micro": ("f1", "micro F1"),
     "mIoU": ("mean_iou", "mIoU"),
+    "mAP": ("mean_average_precision", "mAP"),
+    "R2": ("r_squared", "R²"),
     "accuracy": ("accuracy", "accuracy"),
 }
 HUB_PAGE = re.compile(r"https://huggingface\.co/(datasets/)?([\w-][\w.-]*/[\w-][\w.-]*)")
@@ -31,7 +39,7 @@ def metadata(model: TrainedModel, name: str) -> str:
     metric = record["score"]["metric"]
     hub_metric, metric_name = METRICS[metric]
     result = EvalResult(
-        task_type=TASKS[record["task"]],
+        task_type=(TASKS | OTHER_TASKS)[record["task"]],
         dataset_type=record["dataset"],
         dataset_name=dataset_title(record),
         dataset_split="test",
@@ -46,7 +54,7 @@ def metadata(model: TrainedModel, name: str) -> str:
         license=licence if known else "other",
         license_name=None if known else plain_name(gfm.licence or "unknown"),
         library_name="deflect",
-        pipeline_tag=TASKS[record["task"]],
+        pipeline_tag=TASKS.get(record["task"]),
         tags=["deflect", "remote-sensing", "multispectral", plain_name(model.images.bands.sensor), record["method"]]
         + ["simulated-data"] * record["simulated"],
         base_model=on_hub(source.url for source in gfm.sources),

@@ -1,4 +1,4 @@
-"""One class per file: a table of the classes and probabilities of images that are about as large as in training."""
+"""A table of the classes and probabilities, or numbers, of images that are about as large as in training."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from deflect.data.card import ImageCard
 from deflect.data.readers.own.metadata import GSD_RATIO
 from deflect.errors import ConfigError, DataError
 from deflect.files import atomic_path
+from deflect.settings import PIXEL_TASKS
 from deflect.trained.model import TrainedModel
 from deflect.trained.opening import Files, open_scene
 from deflect.trained.scene import Scene
@@ -29,22 +31,25 @@ def label_files(
 ) -> Path:
     """Write a CSV with columns file, class, and the probability of each class.
 
-    The class is that of the square of the training images' size in the middle of a file; smaller files are mirrored.
-    A file without a measured pixel has no class.
+    In a multilabel the column is called classes and has those with more than 0.5, separated by semicolons; in a
+    regression there is the number alone, under the name of the target. They are of the square of the training images'
+    size in the middle of a file; smaller files are mirrored. A file without a measured pixel has empty cells.
 
     Args:
         files: each a GeoTIFF or VRT with all bands; sides within 0.8 to 1.25 of the training images'.
         scale, offset, any_gsd: as in ``predict_scene``.
 
     Raises:
-        ConfigError: the run is a segmentation.
+        ConfigError: the run predicts pixels.
         DataError: a file is damaged, does not fit the model or is too large or small.
     """
-    if model.images.task != "classification":
-        raise ConfigError(f"{out}: a segmentation has maps, not labels; use -o map.tif")
+    task, classes = model.images.task, model.images.classes
+    if task in PIXEL_TASKS:
+        raise ConfigError(f"{out}: a {task} has maps, not labels; use -o map.tif")
+    header = {"classification": ["class", *classes], "multilabel": ["classes", *classes], "regression": classes}[task]
     with atomic_path(out) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["file", "class", *model.images.classes])
+        table.writerow(["file", *header])
         with model.context.bar("predicting", len(files), "files") as bar:
             for start in range(0, len(files), model.context.settings.eval_batch_size):
                 part = files[start : start + model.context.settings.eval_batch_size]
@@ -67,12 +72,23 @@ def _rows(
         images.append(image)
         measured.append(any_measured)
         paths.append(scene.path)
-    probabilities = model.predict(torch.stack(images)).softmax(1).cpu()
-    for path, found, values in zip(paths, measured, probabilities, strict=True):
-        if found:
-            yield [str(path), model.images.classes[int(values.argmax())], *(f"{value:.6f}" for value in values)]
-        else:
-            yield [str(path), "", *("" for _ in values)]
+    outputs = model.predict(torch.stack(images)).cpu()
+    for path, found, output in zip(paths, measured, outputs, strict=True):
+        cells = _cells(model.images, output)
+        yield [str(path), *(cells if found else [""] * len(cells))]
+
+
+def _cells(images: ImageCard, output: Tensor) -> list[str]:
+    """The cells of a file, from its logits (K,) or number (1,)."""
+    if images.task == "regression":
+        return [f"{output.item():.7g}"]
+    if images.task == "multilabel":
+        values = output.sigmoid()
+        named = ";".join(name for name, value in zip(images.classes, values, strict=True) if value > 0.5)
+    else:
+        values = output.softmax(0)
+        named = images.classes[int(values.argmax())]
+    return [named, *(f"{value:.6f}" for value in values)]
 
 
 def _middle(scene: Scene) -> tuple[Tensor, bool]:

@@ -1,4 +1,4 @@
-"""Maps of whole scenes: classes, probabilities or features as a cloud-optimised GeoTIFF on the scene's grid."""
+"""Maps of scenes: classes, probabilities, numbers or features as a cloud-optimised GeoTIFF on the scene's grid."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 import deflect
 from deflect.analysis.looks import palette
 from deflect.errors import ConfigError
+from deflect.settings import PIXEL_TASKS, REGRESSIONS
 from deflect.trained.geotiff import Layers, write_geotiff
 from deflect.trained.model import TrainedModel
 from deflect.trained.opening import Files, open_scene
@@ -35,14 +36,17 @@ def predict_scene(
 ) -> Path:
     """Write the map of a scene of any size; memory does not depend on its size.
 
+    It has the most probable class, or percent of each class of a multilabel, or the number of a regression (float32,
+    NaN where nothing was measured).
+
     Args:
         scene: a GeoTIFF or VRT with all bands, or a file for each band by its name; all on one grid.
         out: replaced when the new map is complete.
         probabilities: percent of each class, instead of the most probable class.
         embeddings: features of the patches after the GFM's final norm, instead of classes.
-        overlap: of a segmentation, share of a window up to 0.9 that its neighbour covers at least; the logits are
-            blended. 0: the windows of a run's test, which overlap only as far as they must.
-        stride: of a classification, pixels between the windows, each of which is a pixel of the map; by default as
+        overlap: where pixels have labels, share of a window up to 0.9 that its neighbour covers at least; the logits
+            are blended. 0: the windows of a run's test, which overlap only as far as they must.
+        stride: where images have labels, pixels between the windows, each of which is a pixel of the map; by default as
             large as a window.
         scale, offset: (stored value + offset) * scale is reflectance; one number, or one per band of the model. By
             default those in the files, else those of the training images.
@@ -53,20 +57,20 @@ def predict_scene(
         ConfigError: the options contradict each other or the task of the run.
         DataError: the files are damaged, or do not fit the model.
     """
-    segmentation = model.images.task == "segmentation"
-    _check_options(segmentation, probabilities, embeddings, overlap, stride)
+    task, of_pixels = model.images.task, model.images.task in PIXEL_TASKS
+    _check_options(task, probabilities, embeddings, overlap, stride)
     with open_scene(scene, model.images, scale, offset, any_gsd) as opened:
         size, predict, cells = model.window, model.predict, 1
-        width, layers = len(model.images.classes), _layers(model.images.classes, probabilities)
+        width, layers = len(model.images.classes), _layers(task, model.images.classes, probabilities)
         if embeddings:
             shape = model.embed(torch.full((1, len(opened.channels), size, size), 0.1)).shape
             predict, width, cells = model.embed, shape[1], shape[2]
             names = tuple(f"feature {i}" for i in range(width))
             layers = Layers(names, "float32", float("nan"), lambda values: values)
-        elif not segmentation:
+        elif not of_pixels:
             predict = lambda images: model.predict(images)[..., None, None]  # noqa: E731
         windows = Windows(opened, size, predict, width, model.context, swath)
-        if segmentation and not embeddings:
+        if of_pixels and not embeddings:
             blocks, step = windows.blended(overlap), Fraction(1)
         else:
             blocks, step = windows.tiled(stride or size, cells), Fraction(stride or size, cells)
@@ -74,7 +78,11 @@ def predict_scene(
     return out
 
 
-def _layers(classes: Sequence[str], probabilities: bool) -> Layers:
+def _layers(task: str, classes: Sequence[str], probabilities: bool) -> Layers:
+    if task in REGRESSIONS:
+        return Layers(tuple(classes), "float32", float("nan"), lambda numbers: numbers)
+    if task == "multilabel":
+        return Layers(tuple(classes), "uint8", 255, lambda logits: logits.sigmoid().mul(100).round())
     if probabilities:
         return Layers(tuple(classes), "uint8", 255, lambda logits: logits.softmax(0).mul(100).round())
     kind = ("uint8", 255) if len(classes) < 256 else ("uint16", 65535)
@@ -94,16 +102,17 @@ def _tags(model: TrainedModel) -> dict[str, str]:
     }
 
 
-def _check_options(
-    segmentation: bool, probabilities: bool, embeddings: bool, overlap: float, stride: int | None
-) -> None:
+def _check_options(task: str, probabilities: bool, embeddings: bool, overlap: float, stride: int | None) -> None:
+    of_pixels = task in PIXEL_TASKS
+    if probabilities and task in REGRESSIONS:
+        raise ConfigError(f"--probabilities: a {task} has none; leave it out, the map has the number itself")
     if probabilities and embeddings:
         raise ConfigError("--probabilities and --embeddings are two maps; make one after the other")
     if not 0 <= overlap <= 0.9:
         raise ConfigError(f"overlap: expected a share of the window from 0 to 0.9, found {overlap}")
-    if overlap and (embeddings or not segmentation):
-        raise ConfigError("overlap: only for maps of a segmentation; a classification has --stride")
-    if stride is not None and (embeddings or segmentation):
-        raise ConfigError("stride: only for maps of a classification; a segmentation has --overlap")
+    if overlap and (embeddings or not of_pixels):
+        raise ConfigError(f"overlap: only for maps of tasks with labels of pixels; a {task} has --stride")
+    if stride is not None and (embeddings or of_pixels):
+        raise ConfigError(f"stride: only for maps of tasks with labels of images; a {task} has --overlap")
     if stride is not None and stride < 1:
         raise ConfigError(f"stride: expected 1 pixel or more, found {stride}")

@@ -18,6 +18,7 @@ from deflect.errors import ModelError
 from deflect.gfms import GFMCard, card_of
 from deflect.methods import load_adapter
 from deflect.record import HEAD, REMEDY, read_record, run_file
+from deflect.settings import PIXEL_TASKS
 from deflect.settings.training import TrainSettings
 from deflect.training.batches import fit_to
 from deflect.training.context import Context, choose_device
@@ -37,7 +38,7 @@ class TrainedModel:
         folder: where it was loaded from.
         record: that of the run, see docs/output.md.
         images: bands, classes, size and units of the images that it was trained on.
-        network: reflectance (B, C, S, S) at the network's input size -> logits.
+        network: reflectance (B, C, S, S) at the network's input size -> logits, or numbers of a regression.
     """
 
     folder: Path
@@ -62,15 +63,16 @@ class TrainedModel:
         return self.image_size if is_cut(self.images, self.context.settings) else self.images.image_size
 
     def predict(self, images: Tensor) -> Tensor:
-        """Logits of reflectance (B, C, H, H), exactly as a run predicts its test split, on the model's device.
+        """Logits or numbers of reflectance (B, C, H, H), as a run predicts its test split, on the model's device.
 
         ``images`` have the bands of ``images.bands``, in their order, and ``images.gsd``. Larger images than the
-        network's input are predicted in windows for a segmentation, whose logits are averaged; others are resized.
+        network's input are predicted in windows if pixels have labels, whose logits are averaged; others are resized.
 
         Returns:
-            Float32 logits (B, K) of a classification, (B, K, H, H) of a segmentation.
+            Float32 logits (B, K) of a classification or multilabel, (B, K, H, H) of a segmentation; numbers in the unit
+            of the target (B, 1) of a regression, (B, 1, H, H) of a pixel_regression.
         """
-        size = images.shape[-1] if self.images.task == "segmentation" else None
+        size = images.shape[-1] if self.images.task in PIXEL_TASKS else None
         with torch.inference_mode(), self.context.autocast():
             return predict(self.network, images.float().to(self.context.device), size, self.context)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from deflect.analysis.render import pipe_table, plain, share
 from deflect.data.catalog import DATASETS
+from deflect.settings import IN_UNITS, PIXEL_TASKS, REGRESSIONS
 from deflect.trained.hub_metadata import METRICS, dataset_title, metadata
 from deflect.trained.model import TrainedModel
 from deflect.trained.timm_weights import of_timm
@@ -25,7 +26,7 @@ def model_card(model: TrainedModel, name: str, address: str, example: str, with_
         "## Use": usage(model, address, example, with_gfm),
         "## Scores": scores(model),
         "## Images": images(model),
-        "## Classes": classes(model),
+        "## Classes" if model.images.task not in REGRESSIONS else "## Target": classes(model),
         "## Method": method(model),
         "## Licences": licences(model),
         "## Limits": limits(model),
@@ -36,9 +37,15 @@ def model_card(model: TrainedModel, name: str, address: str, example: str, with_
 
 def about(model: TrainedModel) -> str:
     record, card = model.record, model.images
-    what = {"classification": "classifies images", "segmentation": "classifies every pixel of images"}[record["task"]]
+    before, after = {
+        "classification": ("classifies", f" into {len(card.classes)} classes"),
+        "segmentation": ("classifies every pixel of", f" into {len(card.classes)} classes"),
+        "multilabel": (f"finds which of {len(card.classes)} classes are in", ""),
+        "regression": (f"predicts {plain(card.classes[0])} of", ""),
+        "pixel_regression": (f"predicts {plain(card.classes[0])} of every pixel of", ""),
+    }[record["task"]]
     text = (
-        f"This model {what} of {len(card.bands)} bands ({plain(card.bands.sensor)}) into {len(card.classes)} classes. "
+        f"This model {before} images of {len(card.bands)} bands ({plain(card.bands.sensor)}){after}. "
         f"It is {plain(model.gfm.title)}, a foundation model (GFM) pretrained on RGB images, "
         f"adapted to these bands with the method `{record['method']}` (tuned parameters: "
         f"{share(record['parameters']['tuned_percent'])} of the GFM's) on {dataset_title(record)}, by the library "
@@ -55,7 +62,10 @@ def about(model: TrainedModel) -> str:
 def usage(model: TrainedModel, address: str, example: str, with_gfm: bool) -> str:
     """How to load it; a test runs this code."""
     record, images = model.record, model.images
-    logits = "(B, K)" if images.task == "classification" else "(B, K, H, H)"
+    shape = "(B, K, H, H)" if images.task in PIXEL_TASKS else "(B, K)"
+    output = f"logits {shape}, K = {len(images.classes)}"
+    if images.task in REGRESSIONS:
+        output = f"{plain(images.classes[0])} {shape.replace('K', '1')}"
     name, size, sha256 = (record["weights"][key] for key in ("name", "size", "sha256"))
     argument = ""
     if with_gfm:
@@ -77,13 +87,13 @@ With the Python package `deflect-gfm` (imported as `deflect`, version {record["p
 import deflect
 
 model = deflect.load("{address}"{argument})
-logits = model.predict(images)  # reflectance (B, {len(images.bands)}, H, H) -> {logits}, K = {len(images.classes)}
+predictions = model.predict(images)  # reflectance (B, {len(images.bands)}, H, H) -> {output}
 ```
 
 {gfm}
 
-`example.safetensors` has one input and the logits that this model gave for it, to check an installation. The input is
-{example}.
+`example.safetensors` has one input and `logits`, the output of this model for it, to check an installation. The input
+is {example}.
 
 ```python
 from safetensors.torch import load_file
@@ -98,15 +108,23 @@ safetensors and executes no code of this folder."""
 
 def scores(model: TrainedModel) -> str:
     record, metric = model.record, model.record["score"]["metric"]
-    counts = record["data"]["splits"]
+    counts, test = record["data"]["splits"], record["metrics"]["test"]
+    names = [metric, *(name for name in ("accuracy", *IN_UNITS) if name in test)]
     rows = [
-        (split, counts[split], *(f"{record['metrics'][split][name]:.3f}" for name in (metric, "accuracy")))
+        (split, counts[split], *(f"{record['metrics'][split][name]:.3f}" for name in names))
         for split in ("val", "test")
     ]
-    text = pipe_table(["split", "images", METRICS[metric][1], "accuracy"], rows, "---:")
-    if ious := record["metrics"]["test"].get("IoU"):
-        found = [(plain(name), "–" if value is None else f"{value:.3f}") for name, value in ious.items()]
-        text += f"\n{pipe_table(['class', 'IoU on test'], found, '---:')}"
+    text = pipe_table(
+        ["split", "images", *(METRICS[name][1] if name in METRICS else name for name in names)], rows, "---:"
+    )
+    if "RMSE" in test:
+        text += f"\nRMSE and MAE are in the unit of {plain(record['classes'][0])}.\n"
+    if by_class := [name for name in ("IoU", "AP", "F1") if name in test]:
+        found = [
+            (plain(name), *("–" if test[key][name] is None else f"{test[key][name]:.3f}" for key in by_class))
+            for name in record["classes"]
+        ]
+        text += f"\n{pipe_table(['class', *(f'{key} on test' for key in by_class)], found, '---:')}"
     chosen = f"The weights of epoch {record['best_epoch']} of {record['epochs']}, the best on val"
     if record["settings"]["training"]["selection"] == "last":
         chosen = f"The weights of the last of {record['epochs']} epochs"
@@ -140,7 +158,8 @@ def images(model: TrainedModel) -> str:
 
 
 def classes(model: TrainedModel) -> str:
-    return pipe_table(["logit", "class"], enumerate(map(plain, model.images.classes)))
+    what = ["output", "target"] if model.images.task in REGRESSIONS else ["logit", "class"]
+    return pipe_table(what, enumerate(map(plain, model.images.classes)))
 
 
 def method(model: TrainedModel) -> str:
@@ -185,7 +204,10 @@ def limits(model: TrainedModel) -> str:
         "It is only for the bands above in their order, in reflectance. Other values, such as digital numbers or "
         f"z-scores, and another GSD than {card.gsd:g} m give wrong predictions.",
         "It was tested on one split of one dataset, not on other regions, seasons or sensors.",
-        "Softmax of its logits gives no calibrated probabilities.",
+        "It states no uncertainty of its numbers."
+        if card.task in REGRESSIONS
+        else f"{'Sigmoid' if card.task == 'multilabel' else 'Softmax'} of its logits gives no calibrated "
+        "probabilities.",
     ]
     if record["simulated"]:
         notes.insert(0, "It has seen simulated images only and is not for real ones.")

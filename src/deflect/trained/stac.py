@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 from typing import Any
 
+from deflect.settings import PIXEL_TASKS, REGRESSIONS
 from deflect.trained.model import TrainedModel
 from deflect.trained.shared import EXAMPLE, GFM, README
 
@@ -19,7 +20,7 @@ ASSETS = {
     ),
     "head": ("head.safetensors", "Tensors of the task head", ["mlm:weights"]),
     "gfm": (GFM, "Weights of the frozen GFM", ["mlm:weights"]),
-    "example": (EXAMPLE, "One input and its logits", ["data"]),
+    "example": (EXAMPLE, "One input and its output", ["data"]),
 }
 
 
@@ -66,9 +67,13 @@ def mlm_properties(model: TrainedModel, name: str) -> dict[str, Any]:
     from pystac.extensions.raster import DataType
 
     record, images, gfm = model.record, model.images, model.gfm
-    segmentation = images.task == "segmentation"
-    task = mlm.TaskType.SEMANTIC_SEGMENTATION if segmentation else mlm.TaskType.SCENE_CLASSIFICATION
-    maps = [-1, -1] if segmentation else []
+    task = {
+        "classification": mlm.TaskType.SCENE_CLASSIFICATION,
+        "multilabel": mlm.TaskType.CLASSIFICATION,
+        "segmentation": mlm.TaskType.SEMANTIC_SEGMENTATION,
+    }.get(images.task, mlm.TaskType.REGRESSION)
+    numbers = images.task in REGRESSIONS
+    maps = [-1, -1] if images.task in PIXEL_TASKS else []
     entry = mlm.ModelInput.create(
         name="reflectance",
         bands=images.bands.names,
@@ -78,14 +83,16 @@ def mlm_properties(model: TrainedModel, name: str) -> dict[str, Any]:
         description=f"Square images of {images.gsd:g} m per pixel in reflectance from 0 to 1, normalised by the model",
     )
     result = mlm.ModelOutput.create(
-        name="logits",
+        name=images.classes[0] if numbers else "logits",
         tasks=[task],
         result=mlm.ResultStructure.create(
-            [-1, len(images.classes), *maps], ["batch", "class", *["height", "width"][: len(maps)]], DataType.FLOAT32
+            [-1, len(images.classes), *maps],
+            ["batch", "target" if numbers else "class", *["height", "width"][: len(maps)]],
+            DataType.FLOAT32,
         ),
         classes=[
             Classification.create(value=i, name=_name(c, f"class{i}"), description=c)
-            for i, c in enumerate(images.classes)
+            for i, c in enumerate(() if numbers else images.classes)
         ],
     )
     settings = {"method": record["method"], **record["settings"]["method"]}

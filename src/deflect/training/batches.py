@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deflect.data.store import Empty, StoreCard, Window, new_memory
+from deflect.data.store import Empty, StoreCard, Window, decode_labels, new_memory
 from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
 
@@ -91,7 +91,7 @@ def training_window(draws: np.ndarray, settings: TrainSettings) -> Window:
             return slice(None), slice(None)
         u, v = draws[place, :2]
         y, x = int(u * (room + 1)), int(v * (room + 1))
-        labelled = np.argwhere(label != -1) if settings.crop == "focus" else ()
+        labelled = np.argwhere(has_label(label)) if settings.crop == "focus" else ()
         if len(labelled):
             # uniform among the windows that contain the pixel; the fractional rest of u serves as a new draw
             pixel, rest = divmod(u * len(labelled), 1)
@@ -101,6 +101,11 @@ def training_window(draws: np.ndarray, settings: TrainSettings) -> Window:
         return slice(y, y + size), slice(x, x + size)
 
     return window
+
+
+def has_label(labels: np.ndarray) -> np.ndarray:
+    """Where classes are not -1, or numbers of a regression are not NaN."""
+    return np.isfinite(labels) if labels.dtype.kind == "f" else labels != -1
 
 
 def flipped(images: Tensor, labels: Tensor, draws: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -140,7 +145,7 @@ def to_device(inputs: Inputs, labels: Tensor, split: Batches, device: torch.devi
             return tensor
         return tensor.pin_memory().to(device, non_blocking=True)  # flipped images are in new, unpinned memory
 
-    return split.decode(moved(inputs) if isinstance(inputs, Tensor) else inputs), moved(labels).long()
+    return split.decode(moved(inputs) if isinstance(inputs, Tensor) else inputs), decode_labels(moved(labels))
 
 
 def ahead(load: Callable[[int], T], starts: range, device: torch.device) -> Iterator[T]:

@@ -21,7 +21,7 @@ from deflect.gfms.own import card_in
 from deflect.methods.base import AdaptedGFM
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.methods.report import model_of
-from deflect.settings import DATASETS
+from deflect.settings import DATASETS, REGRESSIONS
 from deflect.settings.study import Config, RunName, Study
 from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
@@ -173,6 +173,7 @@ def _cards(study: Study) -> Iterator[tuple[str, StoreCard]]:
                     statistics=BandStatistics((0.2,) * len(sheet.bands), (0.1,) * len(sheet.bands)),
                     simulated=study.simulated,
                     source="catalog",
+                    target=(0.0, 1.0) if sheet.task in REGRESSIONS else None,
                 ),
             )
 

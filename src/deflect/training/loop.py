@@ -1,7 +1,8 @@
 """The training loop, by the paper's protocol (section 4).
 
-AdamW; the learning rate falls by ``gamma`` at 60 % and 90 % of the iterations, without warm-up; cross-entropy plus the
-loss of the method; the weights that ``selection`` chooses, by default those with the best validation score, are kept.
+AdamW; the learning rate falls by ``gamma`` at 60 % and 90 % of the iterations, without warm-up; the loss of the task
+plus that of the method; the weights that ``selection`` chooses, by default those with the best validation score, are
+kept.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deflect.errors import ModelError
+from deflect.errors import ConfigError, ModelError
+from deflect.settings import REGRESSIONS
 from deflect.settings.training import TrainSettings
 from deflect.training.batches import Batches, Inputs, batch_starts, training_batches
 from deflect.training.checkpoint import Checkpoint
 from deflect.training.context import Context
 from deflect.training.energy import Stopwatch
-from deflect.training.model import TaskModel, cross_entropy_sum
+from deflect.training.loss import Loss
+from deflect.training.model import TaskModel
 from deflect.training.scoring import score
 
 
@@ -56,8 +59,12 @@ def fit(
 
     Raises:
         ModelError: the loss of an epoch is not finite, or the model has no trainable parameter.
+        ConfigError: the settings are not for the task.
     """
-    settings = context.settings
+    settings, task = context.settings, train.card.task
+    if settings.selection == "accuracy" and task in REGRESSIONS:
+        raise ConfigError(f"{train.card.name}: training.selection: a {task} has no accuracy; use score or last")
+    loss = Loss.training(train, settings, context.device)
     fewest = min(settings.batch_size, len(train))
     if fewest < context.ranks.world:
         raise ModelError(
@@ -81,7 +88,8 @@ def fit(
         context.ranks.share_buffers(model)
         result = score(model, val, context)
         result.check(f"epoch {epoch}, validation")
-        value = {"score": result.score, "accuracy": result.metrics["accuracy"], "last": epoch}[settings.selection]
+        accuracy = result.metrics.get("accuracy", math.nan)  # none of a regression
+        value = {"score": result.score, "accuracy": accuracy, "last": epoch}[settings.selection]
         if value > now.best_value:
             now.best_epoch, now.best_value, now.best, now.val = epoch, value, model.state(), result.metrics
         return {"val_loss": result.metrics["loss"], "val_score": result.score}
@@ -90,7 +98,7 @@ def fit(
         validate(0)
     for epoch in range(len(now.history), settings.epochs):
         began = time.perf_counter()
-        train_loss = train_epoch(parallel, model, train, epoch, optimizer, scaler, context)
+        train_loss = train_epoch(parallel, model, train, epoch, optimizer, scaler, context, loss)
         now.step_s += time.perf_counter() - began
         now.steps += len(batch_starts(len(train), context))
         if not math.isfinite(train_loss):
@@ -135,6 +143,7 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     context: Context,
+    loss_of: Loss,
 ) -> float:
     """One pass over the training split; returns the mean loss of its batches."""
     # For dropout. A new seed in every epoch gives a resumed run the same numbers.
@@ -146,7 +155,7 @@ def train_epoch(
         for i, (inputs, labels) in enumerate(training_batches(split, epoch, context)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(context.settings, epoch * steps + i, context.settings.epochs * steps)
-            loss = batch_loss(parallel, model, inputs, labels, context)
+            loss = batch_loss(parallel, model, inputs, labels, context, loss_of)
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
@@ -157,12 +166,14 @@ def train_epoch(
     return total.item() / context.ranks.world / steps  # item() waits for the device, as timing needs
 
 
-def batch_loss(parallel: nn.Module, model: TaskModel, inputs: Inputs, labels: Tensor, context: Context) -> Tensor:
-    """Mean cross-entropy over a batch's labels, plus the loss of the method."""
+def batch_loss(
+    parallel: nn.Module, model: TaskModel, inputs: Inputs, labels: Tensor, context: Context, loss_of: Loss
+) -> Tensor:
+    """Mean loss over a batch's labels, plus the loss of the method."""
     with context.autocast():
         logits = parallel(inputs, labels.shape[-2:] if labels.ndim == 3 else None)
-        total, labelled = cross_entropy_sum(logits, labels)
+        total, labelled = loss_of(logits, labels)
         labelled = labelled.float()
         # Gradients are averaged over the processes, so each divides by the labels of all and multiplies by ``world``.
         context.ranks.sum_(labelled)
-        return total * (context.ranks.world / labelled.clamp(min=1)) + model.adapted.extra_loss()
+        return total * (context.ranks.world / labelled.where(labelled > 0, 1)) + model.adapted.extra_loss()

@@ -18,21 +18,26 @@ from deflect.data.store import Split, StoreCard
 from deflect.errors import DeflectError
 from deflect.gfms import GFMCard, load_gfm
 from deflect.gfms.card import near_size
-from deflect.heads import LinearHead, UPerNet
+from deflect.heads import LinearHead, RegressionHead, UPerNet
 from deflect.methods import AdaptedGFM, adapt_as, method_config
 from deflect.methods.inputs import RGBInput
+from deflect.settings import PIXEL_TASKS, REGRESSIONS
 from deflect.settings.training import TrainSettings
 from deflect.training.batches import Features, Inputs, fit_to
 from deflect.training.context import Context
 
+Head = LinearHead | UPerNet | RegressionHead
 #: Features of a frozen encoder are kept in memory up to this many bytes per split.
 FEATURE_BYTES = 2 * 1024**3
 
 
 class TaskModel(nn.Module):
-    """Reflectance images (B, C, H, W) to logits: (B, K) with a linear head, (B, K, H, W) with UPerNet."""
+    """Reflectance images (B, C, H, W) to logits: (B, K) with a linear head, (B, K, H, W) with UPerNet.
 
-    def __init__(self, adapted: AdaptedGFM, head: LinearHead | UPerNet, taps: Sequence[int]) -> None:
+    With the head of a regression they are numbers in the unit of the target, and K is 1.
+    """
+
+    def __init__(self, adapted: AdaptedGFM, head: Head, taps: Sequence[int]) -> None:
         super().__init__()
         self.adapted = adapted
         self.head = head
@@ -45,7 +50,7 @@ class TaskModel(nn.Module):
             return self.head.reduce(self.adapted.forward_intermediates(images, indices=self.taps))
 
     def forward(self, inputs: Inputs, size: Sequence[int] | None = None) -> Tensor:
-        """Float32 logits; those of a segmentation are interpolated to ``size`` (default: the images' own)."""
+        """Float32 logits or numbers; those of pixels are interpolated to ``size`` (default: the images' own)."""
         features = inputs if isinstance(inputs, list) else self.features(inputs)
         logits = self.head.classify(features).float()
         if logits.ndim == 2:
@@ -81,7 +86,7 @@ def fitted(settings: TrainSettings, gfm: GFMCard) -> TrainSettings:
 
 
 def input_gsd(card: ImageCard, settings: TrainSettings) -> float:
-    """Metres per pixel of the model's input: larger segmentation images are cut, all others are resized."""
+    """Metres per pixel of the model's input: larger images with labels of pixels are cut, all others are resized."""
     if settings.gsd is not None:
         return settings.gsd
     return card.gsd if is_cut(card, settings) else card.gsd * card.image_size / settings.image_size
@@ -89,7 +94,7 @@ def input_gsd(card: ImageCard, settings: TrainSettings) -> float:
 
 def is_cut(card: ImageCard, settings: TrainSettings) -> bool:
     """Whether the model's inputs are windows of the images."""
-    return card.task == "segmentation" and card.image_size > settings.image_size
+    return card.task in PIXEL_TASKS and card.image_size > settings.image_size
 
 
 def build_gfm(name: str, weights: Path | None, size: str, card: ImageCard, context: Context) -> VisionTransformer:
@@ -119,7 +124,10 @@ def build_model(
     adapted = adapt_as(gfm, method, config, card.bands, card.statistics, rgb)
     if context.settings.gradient_checkpointing:
         adapted.set_grad_checkpointing()
-    return with_head(adapted, card, context)
+    model = with_head(adapted, card, context)
+    if isinstance(model.head, RegressionHead) and card.target:
+        model.head.set_target(*card.target)
+    return model
 
 
 def with_head(adapted: AdaptedGFM, card: ImageCard, context: Context) -> TaskModel:
@@ -131,18 +139,24 @@ def add_head(adapted: AdaptedGFM, task: str, num_classes: int, settings: TrainSe
     """An adapted GFM with the head of a task on its features at the paper's depths.
 
     Args:
-        task: "classification" (a linear head, logits (B, K)) or "segmentation" (UPerNet, logits (B, K, H, W)).
+        task: "classification" or "multilabel" (a linear head, logits (B, K)), "segmentation" (UPerNet, logits
+            (B, K, H, W)), "regression" or "pixel_regression" (the same with one output each; its ``set_target`` takes
+            mean and standard deviation of the training labels).
         settings: `head_init`, `upernet_channels` and `dropout` of the head, by default those of the paper's protocol.
     """
     return TaskModel(adapted, build_head(task, adapted, num_classes, settings or TrainSettings()), adapted.taps(task))
 
 
-def build_head(task: str, adapted: AdaptedGFM, num_classes: int, settings: TrainSettings) -> LinearHead | UPerNet:
+def build_head(task: str, adapted: AdaptedGFM, num_classes: int, settings: TrainSettings) -> Head:
     """The head of a task, with new weights from torch's current random state."""
     maps = len(adapted.taps(task))
-    if task == "classification":
-        return LinearHead(adapted.map_width(maps), maps, num_classes, settings.head_init)
-    return UPerNet(adapted.map_width(maps), num_classes, channels=settings.upernet_channels, dropout=settings.dropout)
+    width = adapted.map_width(maps)
+    head: LinearHead | UPerNet
+    if task in PIXEL_TASKS:
+        head = UPerNet(width, num_classes, channels=settings.upernet_channels, dropout=settings.dropout)
+    else:
+        head = LinearHead(width, maps, num_classes, settings.head_init)
+    return RegressionHead(head) if task in REGRESSIONS else head
 
 
 def calibrate(model: TaskModel, split: Split, context: Context) -> None:
@@ -181,12 +195,3 @@ def cached_features(model: TaskModel, split: Split, context: Context) -> Feature
             shown.update(len(rows))
     joined = [torch.cat([batch.pop(0) for batch in kept]) for _ in range(len(kept[0]))]  # tap by tap frees the parts
     return Features(joined, torch.cat(labels), split.card)
-
-
-def cross_entropy_sum(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy and the number of labels; -1 is ignored.
-
-    The mean of a window without labels is 0 / 0, and devices that share a batch divide by the count of the whole batch.
-    """
-    total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
-    return total, torch.count_nonzero(labels != -1)

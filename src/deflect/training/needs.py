@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import cache
 
+import numpy as np
 import torch
 
+from deflect.data.card import LABEL_TYPES, label_shape
 from deflect.data.catalog import DatasetSheet, dataset_sheet
 from deflect.data.disk import human
 from deflect.gfms import GFMCard
@@ -78,8 +81,8 @@ def raw_bytes(sheet: DatasetSheet) -> int:
 
 def store_bytes(sheet: DatasetSheet) -> int:
     """Pixels and labels as a store keeps them."""
-    images, pixels = sum(sheet.splits.values()), sheet.image_size**2
-    label = 8 if sheet.task == "classification" else pixels
+    images, pixels, labels = sum(sheet.splits.values()), sheet.image_size**2, np.dtype(LABEL_TYPES[sheet.task])
+    label = math.prod(label_shape(sheet.task, len(sheet.classes), sheet.image_size)) * labels.itemsize
     return images * (len(sheet.bands) * pixels * (1 if "uint8" in sheet.unit else FLOAT) + label)
 
 

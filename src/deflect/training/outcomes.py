@@ -9,11 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deflect.data.card import LABEL_TYPES
 from deflect.data.store import Split
 from deflect.methods.deflect.model import DeflectedGFM
 from deflect.record import CONFIDENCE_BINS
+from deflect.settings import PIXEL_TASKS, REGRESSIONS
 from deflect.training.batches import evaluation_batches, fit_to
 from deflect.training.context import Context
+from deflect.training.metrics import decided
 from deflect.training.scoring import windows
 
 SAMPLES = 8
@@ -22,10 +25,12 @@ SAMPLES = 8
 class Predictions:
     """Collects the arrays of ``predictions.npz``, batch by batch.
 
-    Both tasks: ``ids`` (N,); ``nll`` (N,) float32, the negative log-likelihood of the true class, summed over the
-    labelled pixels of an image; ``reliability`` (N, 15, 3), see `reliability`. Classification: ``labels, predictions``
-    (N,) and ``probabilities`` (N, K) float16. Segmentation: ``confusions`` (N, K, K) int32 with rows of truth, and for
-    up to eight images ``sample_ids``, ``sample_predictions`` and ``sample_labels`` (n, H, W) int8.
+    All tasks: ``ids`` (N,). Classes: ``nll`` (N,) float32, the negative log-likelihood of the true class, summed over
+    the labelled pixels or the classes of an image; ``reliability`` (N, 15, 3), see `reliability`. Classification:
+    ``labels, predictions`` (N,) and ``probabilities`` (N, K) float16. Multilabel: ``labels`` (N, K) uint8 and
+    ``probabilities`` (N, K) float32. Segmentation: ``confusions`` (N, K, K) int32 with rows of truth. Regressions:
+    ``sums`` (N, 4) float64, see `error_sums`; of images ``labels, predictions`` (N,) float32. Maps, for up to eight
+    images: ``sample_ids``, ``sample_predictions`` and ``sample_labels`` (n, H, W), int8 or float32.
     """
 
     def __init__(self, split: Split) -> None:
@@ -33,25 +38,23 @@ class Predictions:
         self.parts: dict[str, list[Tensor]] = {}
 
     def add(self, rows: np.ndarray, logits: Tensor, labels: Tensor) -> None:
-        """Row numbers in the split, logits and true classes of some images."""
-        predicted = logits.argmax(1)
-        likelihood = F.cross_entropy(logits, labels, ignore_index=-1, reduction="none")
-        confidence = (
-            logits.amax(1) - logits.logsumexp(1)
-        ).exp()  # of all maps at once, softmax would take K times this
-        found = {
-            "nll": likelihood.flatten(1).sum(1, dtype=torch.float64).float() if labels.ndim > 1 else likelihood,
-            "reliability": reliability(confidence.cpu(), (predicted == labels).cpu(), (labels != -1).cpu()),
-        }
-        if labels.ndim == 1:
-            found |= {"labels": labels, "predictions": predicted, "probabilities": logits.softmax(1).half()}
+        """Row numbers in the split, logits or numbers, and labels of some images."""
+        task = self.split.card.task
+        predicted = decided(task, logits)
+        if task in REGRESSIONS:
+            found = {"sums": error_sums(predicted, labels)}
+        elif task == "multilabel":
+            found = _binary_arrays(logits, predicted, labels)
         else:
-            chosen = torch.from_numpy(np.isin(rows, self.samples))
-            found |= {
-                "confusions": confusions(predicted, labels, len(self.split.card.classes)).int(),
-                "sample_predictions": predicted[chosen].to(torch.int8),
-                "sample_labels": labels[chosen].to(torch.int8),
-            }
+            found = _class_arrays(logits, predicted, labels)
+        if task in ("classification", "regression"):
+            found |= {"labels": labels, "predictions": predicted}
+        if task == "segmentation":
+            found["confusions"] = confusions(predicted, labels, len(self.split.card.classes)).int()
+        if task in PIXEL_TASKS:
+            chosen, dtype = torch.from_numpy(np.isin(rows, self.samples)), getattr(torch, LABEL_TYPES[task])
+            samples = {"sample_predictions": predicted, "sample_labels": labels}
+            found |= {name: values[chosen].to(dtype) for name, values in samples.items()}
         for name, value in found.items():
             self.parts.setdefault(name, []).append(value.cpu())
 
@@ -61,6 +64,38 @@ class Predictions:
         if "sample_labels" in arrays:
             arrays["sample_ids"] = arrays["ids"][self.samples]
         return arrays
+
+
+def _class_arrays(logits: Tensor, predicted: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """How likely the true classes are, and the probabilities of images."""
+    likelihood = F.cross_entropy(logits, labels, ignore_index=-1, reduction="none")
+    confidence = (logits.amax(1) - logits.logsumexp(1)).exp()  # of all maps at once, softmax would take K times this
+    found = {
+        "nll": likelihood.flatten(1).sum(1, dtype=torch.float64).float() if labels.ndim > 1 else likelihood,
+        "reliability": reliability(confidence.cpu(), (predicted == labels).cpu(), (labels != -1).cpu()),
+    }
+    return found if labels.ndim > 1 else found | {"probabilities": logits.softmax(1).half()}
+
+
+def _binary_arrays(logits: Tensor, probabilities: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """The same of a multilabel (B, K), in which each class is a prediction: present where it has more than 0.5."""
+    likelihood = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+    right = (probabilities > 0.5) == labels.bool()
+    confidence = torch.maximum(probabilities, 1 - probabilities)
+    return {
+        "nll": likelihood.sum(1),
+        "reliability": reliability(confidence.cpu(), right.cpu(), torch.ones_like(right).cpu()),
+        "labels": labels.to(torch.uint8),
+        "probabilities": probabilities,
+    }
+
+
+def error_sums(predicted: Tensor, labels: Tensor) -> Tensor:
+    """Per image the number of labels, the sums of them and of their squares, and that of squared errors: (B, 4)."""
+    known = torch.isfinite(labels)
+    truth, error = (values.double().where(known, 0) for values in (labels, predicted.double() - labels.double()))
+    sums = torch.stack([known.double(), truth, truth.square(), error.square()], dim=1)
+    return sums.view(len(labels), 4, -1).sum(2)
 
 
 def sample_rows(n: int) -> np.ndarray:
@@ -100,8 +135,8 @@ def deflection_by_class(adapted: DeflectedGFM, split: Split, context: Context) -
     """The arrays of ``deflection.npz``: how much the tokens of each class are deflected from the RGB path.
 
     ``angle`` (blocks, K) in radians and ``length`` (blocks, K) as a ratio are means over tokens, NaN for a class
-    without tokens; ``count`` (K,) is the number of tokens. In a segmentation a token counts for each class by its share
-    of the patch's labelled pixels.
+    without tokens; ``count`` (K,) is the number of tokens. A token counts for each class by its share of the patch's
+    labelled pixels, in a multilabel equally for every class of the image. A regression has one class, its target.
     """
     size, classes = context.settings.image_size, split.card.classes
     sums: dict[str, Tensor] = {}
@@ -109,7 +144,7 @@ def deflection_by_class(adapted: DeflectedGFM, split: Split, context: Context) -
     adapted.eval()
     with context.bar("deflection by class", len(split), "images") as shown:
         for _, images, labels in evaluation_batches(split, context):
-            several = len(images)
+            several, labels = len(images), as_classes(split.card.task, labels)
             assert isinstance(images, Tensor)
             if labels.ndim == 3 and images.shape[-1] > size:
                 images, labels = windows(images, size)[0], labels_once(labels, size)
@@ -126,6 +161,11 @@ def deflection_by_class(adapted: DeflectedGFM, split: Split, context: Context) -
     return means | {"count": count.numpy(), "classes": np.array(classes)}
 
 
+def as_classes(task: str, labels: Tensor) -> Tensor:
+    """Labels as classes: every number of a regression is class 0."""
+    return labels if task not in REGRESSIONS else torch.where(torch.isfinite(labels), 0, -1)
+
+
 def labels_once(labels: Tensor, window: int) -> Tensor:
     """Label maps (B, S, S) in all windows, as from ``windows``; a pixel in several of them has its label in one."""
     cut, corners = windows(labels[:, None], window)
@@ -138,7 +178,14 @@ def labels_once(labels: Tensor, window: int) -> Tensor:
 
 
 def token_classes(labels: Tensor, num_classes: int, tokens: int) -> Tensor:
-    """Share of each class in each token: (B, tokens, K); rows sum to 1, or to 0 without any label."""
+    """Share of each class in each token: (B, tokens, K); rows sum to 1, or to 0 without any label.
+
+    Args:
+        labels: (B,) or (B, H, W) classes, or (B, K) of a multilabel.
+    """
+    if labels.ndim == 2:
+        present = labels.float() / labels.sum(1, keepdim=True).clamp(min=1)
+        return present[:, None].expand(-1, tokens, -1)
     hot = F.one_hot(labels.clamp(min=0), num_classes).float() * (labels != -1).unsqueeze(-1)
     if labels.ndim == 1:
         return hot[:, None].expand(-1, tokens, -1)

@@ -1,14 +1,9 @@
-"""Predict and score a split: whole images, or sliding windows over images larger than the model's input.
-
-Classification: macro F1 (by default the headline), micro F1, accuracy. Segmentation: IoU per class, mIoU (headline),
-macro F1, accuracy. A class that is neither in the labels nor in the predictions of the split has no IoU (``None``). It
-is left out of the macro means, or is 0 in them (``absent_classes``). Pixels labelled -1 are ignored.
-"""
+"""Predict and score a split: whole images, or sliding windows over images larger than the model's input."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +14,20 @@ from torch import Tensor
 from deflect.errors import ModelError
 from deflect.training.batches import Batches, Inputs, evaluation_batches, fit_to
 from deflect.training.context import Context
-from deflect.training.model import TaskModel, cross_entropy_sum
+from deflect.training.loss import Loss
+from deflect.training.metrics import Scores, decided
+from deflect.training.model import TaskModel
 
-#: Called with row numbers in the split, logits and true classes of a batch.
+#: Called with row numbers in the split, logits (or numbers of a regression) and labels of a batch.
 Keep = Callable[[np.ndarray, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Scores of one split: the headline ``score``, all ``metrics`` (``loss``: mean cross-entropy over all labels)."""
+    """Scores of one split: the headline ``score``, all ``metrics`` (``loss``: mean over all labels, see `Loss`).
+
+    ``confusion`` is empty where a label is no single class.
+    """
 
     score: float
     metrics: dict[str, Any]
@@ -45,25 +45,24 @@ class Result:
                 " training.precision, or the images hold NaN; lower training.lr or check the data"
             )
         if not math.isfinite(self.score):
-            raise ModelError(f"{split}: expected a finite score, found {self.score}: no pixel has a label")
+            raise ModelError(f"{split}: expected a finite score, found {self.score}: nothing has a label")
 
 
 def score(model: TaskModel, split: Batches, context: Context, keep: Keep | None = None) -> Result:
     """Score a split over all processes; ``keep`` is called with each batch of logits."""
     card = split.card
     scores = Scores(card.task, card.classes, context.device, context.ranks.world > 1)
-    loss = torch.zeros(2, dtype=torch.float64, device=context.device)
+    loss, loss_of = torch.zeros(2, dtype=torch.float64, device=context.device), Loss.of(card)
     for rows, logits, labels in predictions(model, split, context):
-        scores.update(logits.argmax(1), labels)
-        loss += torch.stack(cross_entropy_sum(logits, labels)).double()
+        scores.update(decided(card.task, logits), labels)
+        loss += torch.stack(loss_of(logits, labels)).double()
         if keep:
             keep(rows, logits, labels)
     context.ranks.sum_(loss)
     total, count = loss.tolist()
     metrics, confusion = scores.compute()
     if context.settings.absent_classes == "zero":
-        present = (np.sum(confusion, 0) + np.sum(confusion, 1) > 0).mean()
-        metrics |= {name: float(present * metrics[name]) for name in ("f1_macro", "mIoU") if name in metrics}
+        metrics |= {name: float(scores.present[name] * metrics[name]) for name in scores.present}
     metrics["loss"] = total / max(count, 1)
     return Result(metrics[context.settings.metric(card.task)], metrics, confusion)
 
@@ -115,46 +114,3 @@ def window_origins(size: int, window: int, overlap: float = 0.0) -> list[int]:
     step = max(1.0, window * (1 - overlap))
     count = 1 + max(0, math.ceil((size - window) / step))
     return np.linspace(0, max(0, size - window), count).round().astype(int).tolist()
-
-
-class Scores:
-    """The metrics of a task, accumulated over batches; ``shared`` sums them over all processes."""
-
-    def __init__(
-        self, task: str, classes: Sequence[str], device: torch.device | str = "cpu", shared: bool = False
-    ) -> None:
-        # torchmetrics takes over a second to import.
-        from torchmetrics import MetricCollection
-        from torchmetrics import classification as metrics
-
-        common: dict[str, Any] = {"num_classes": len(classes), "ignore_index": -1}
-        common |= {"validate_args": False, "sync_on_compute": shared}
-        chosen = {
-            "f1_macro": metrics.MulticlassF1Score(average="macro", **common),
-            "accuracy": metrics.MulticlassAccuracy(average="micro", **common),
-            "confusion": metrics.MulticlassConfusionMatrix(**common),
-        }
-        if task == "classification":
-            chosen["f1_micro"] = metrics.MulticlassF1Score(average="micro", **common)
-            groups = [["f1_macro"], ["accuracy", "f1_micro"], ["confusion"]]
-        else:
-            chosen["IoU"] = metrics.MulticlassJaccardIndex(average="none", **common)
-            chosen["mIoU"] = metrics.MulticlassJaccardIndex(average="macro", **common)
-            groups = [["f1_macro"], ["accuracy"], ["confusion", "IoU", "mIoU"]]  # a group shares its counts
-        self.classes = list(classes)
-        self.metrics = MetricCollection(chosen, compute_groups=groups).to(device)  # type: ignore[arg-type]
-
-    def update(self, predictions: Tensor, labels: Tensor) -> None:
-        """Predicted and true classes of equal shape: (B,) or (B, H, W)."""
-        self.metrics.update(predictions, labels)
-
-    def compute(self) -> tuple[dict[str, Any], list[list[int]]]:
-        """The metrics as plain numbers, and the confusion matrix (rows: truth)."""
-        found = self.metrics.compute()
-        confusion = found.pop("confusion")
-        metrics: dict[str, Any] = {name: float(value) for name, value in found.items() if value.ndim == 0}
-        if "IoU" in found:
-            occurs = (confusion.sum(0) + confusion.sum(1) > 0).tolist()
-            values = zip(self.classes, found["IoU"].tolist(), occurs, strict=True)
-            metrics["IoU"] = {name: value if present else None for name, value, present in values}
-        return metrics, confusion.tolist()

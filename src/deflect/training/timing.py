@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from deflect.data.card import label_shape
 from deflect.data.store import StoreCard
 from deflect.methods.base import AdaptedGFM
+from deflect.settings import PIXEL_TASKS
 from deflect.training.batches import Inputs
 from deflect.training.context import Context
 from deflect.training.energy import Stopwatch
 from deflect.training.loop import batch_loss, build_optimizer
+from deflect.training.loss import Loss
 from deflect.training.model import TaskModel
 
 #: A model whose step with two images takes longer (seconds) is timed with two images, others with a whole batch.
@@ -83,18 +86,22 @@ def time_head(model: TaskModel, card: StoreCard, context: Context) -> tuple[Cost
 def _time(model: TaskModel, inputs: Callable[[int], Inputs], card: StoreCard, context: Context) -> Cost:
     settings, size = context.settings, context.settings.image_size
     optimizer = build_optimizer(model, settings) if any(p.requires_grad for p in model.parameters()) else None
-    shape = () if card.task == "classification" else (size, size)
-    output = shape or None
+    output = (size, size) if card.task in PIXEL_TASKS else None
+    shape, highest = (
+        label_shape(card.task, len(card.classes), size),
+        2 if card.task == "multilabel" else len(card.classes),
+    )
+    loss = Loss.of(card)
 
     def labels(n: int) -> Tensor:
-        return torch.randint(len(card.classes), (n, *shape), device=context.device)
+        return torch.randint(highest, (n, *shape), device=context.device)
 
     def update() -> None:
         if optimizer:
             optimizer.step()
 
     def gradients(given: Inputs, truth: Tensor) -> None:
-        batch_loss(model, model, given, truth, context).backward()
+        batch_loss(model, model, given, truth, context, loss).backward()
         _wait(context.device)
 
     def predict(given: Inputs) -> None:

@@ -118,12 +118,14 @@ class Tracker:
         import wandb
 
         metrics, classes = dict(record["metrics"]["test"]), record["classes"]
-        numbers = {f"test/IoU/{name}": value for name, value in metrics.pop("IoU", {}).items()}
+        by_class = {key: metrics.pop(key, {}) for key in ("IoU", "AP", "F1")}
+        numbers = {f"test/{key}/{name}": value for key, found in by_class.items() for name, value in found.items()}
         numbers |= {f"test/{name}": value for name, value in metrics.items()}
         self.run.summary.update(numbers | {"best_epoch": record["best_epoch"], **record["parameters"]})
-        rows = [[name, *row] for name, row in zip(classes, record["confusion"], strict=True)]
-        self.run.log({"confusion": wandb.Table(columns=["truth", *classes], data=rows)})
-        if "sample_predictions" in arrays:
+        if record["confusion"]:
+            rows = [[name, *row] for name, row in zip(classes, record["confusion"], strict=True)]
+            self.run.log({"confusion": wandb.Table(columns=["truth", *classes], data=rows)})
+        if "confusions" in arrays:
             self.run.log({"samples": sample_maps(arrays, classes, test)})
         self.run.finish()
 

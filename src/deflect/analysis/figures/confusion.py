@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from deflect.analysis.figures.style import LIGHT, PAGE, empty, folded, heatmap, provenance, styled
 from deflect.analysis.looks import FLOOR, ORACLE, ordered, title
 from deflect.analysis.records import StudyRuns
+from deflect.record import MATRIX_TASKS
 
 #: Up to this number of classes, cells are large enough for numbers.
 _NUMBERED = 4
@@ -21,9 +22,15 @@ _NUMBERED = 4
 
 @styled
 def confusion_matrices(study: StudyRuns, methods: Sequence[str] = (FLOOR, "deflect", ORACLE)) -> Figure:
-    """Datasets down, ``methods`` across; counts summed over GFMs and seeds, each row (true class) in percent."""
-    runs = study.main
+    """Datasets down, ``methods`` across; counts summed over GFMs and seeds, each row (true class) in percent.
+
+    Only of classification and segmentation, where a label is one class.
+    """
+    runs = study.main[study.main.task.isin(MATRIX_TASKS)]
     datasets = ordered(runs.dataset)
+    if not datasets:
+        figure = Figure(figsize=(PAGE, 1), layout="constrained")
+        return empty(figure, "No dataset has one class per label.")
     classes = {dataset: group.record.iloc[0]["classes"] for dataset, group in runs.groupby("dataset")}
     heights = [max(len(classes[dataset]), 4.5) for dataset in datasets]
     figure = Figure(figsize=(PAGE, 0.12 * sum(heights) + 0.35 * len(datasets) + 0.4), layout="constrained")

@@ -54,6 +54,7 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(0.08, 0.1)
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, 0), min(high, 100))  # intervals over two seeds are wide
+    lowest = low if (table["mean"] < 0).any() else 0  # R2 may be negative
+    axes.set_ylim(max(low, lowest), min(high, 100))  # intervals over two seeds are wide
     if table.empty:
         empty(axes)

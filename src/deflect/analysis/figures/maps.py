@@ -1,10 +1,10 @@
-"""Segmentation maps: test images with truth and the predictions of every method."""
+"""Maps of classes or numbers: test images with truth and the predictions of every method."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from deflect.analysis.figures.number_maps import Scale, most_varied
 from deflect.analysis.figures.style import PAGE, empty, missing, provenance, styled
 from deflect.analysis.looks import ordered, palette, title
 from deflect.analysis.records import StudyRuns, run_arrays
@@ -22,6 +23,7 @@ from deflect.data.card import CARD, read_ids
 from deflect.errors import DataError
 from deflect.files import read_json
 from deflect.record import PREDICTIONS, REMEDY
+from deflect.settings import REGRESSIONS
 
 UNLABELLED, RIGHT, WRONG = "#FFFFFF", "#DDDDDD", "#B2182B"
 #: Roles shown as red, green and blue. Burned ground is bright in SWIR, floating matter in NIR.
@@ -59,10 +61,13 @@ class TestImages:
 def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | str, samples: int = 3) -> Figure:
     """Test images of one dataset with the truth, each method's prediction and, below it, its errors.
 
+    The dataset is a segmentation or a pixel_regression.
+
     Args:
         gfm: the GFM whose runs are shown; of several seeds the first.
         store: the prepared dataset's folder, e.g. ``data/prepared/mini/mados``.
-        samples: number of images from ``predictions.npz``; those with most classes come first.
+        samples: number of images from ``predictions.npz``; those with most classes, or numbers that differ most, come
+            first.
     """
     runs = study.main.query("dataset == @dataset and gfm == @gfm").sort_values("seed").drop_duplicates("method")
     figure = Figure(figsize=(PAGE, 1), layout="constrained")
@@ -74,8 +79,9 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
     for method in methods:
         if not np.array_equal(found[method]["ids"], first["ids"]):
             raise DataError(f"{dataset}, {gfm}: {method} and {methods[0]} kept different test images; train both again")
-    chosen = most_classes(first["labels"], samples)
-    images, classes = TestImages(Path(store)), runs.record.iloc[0]["classes"]
+    images, classes, numbers = TestImages(Path(store)), runs.record.iloc[0]["classes"], runs.task.iloc[0] in REGRESSIONS
+    chosen = (most_varied if numbers else most_classes)(first["labels"], samples)
+    scale = Scale.of(first["labels"][chosen]) if numbers else ClassColours(len(classes))
     columns = ["RGB", "truth", *map(title, methods)]
     figure.set_size_inches(PAGE, 2 * PAGE / len(columns) * len(chosen) + 0.75)
     figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
@@ -88,17 +94,20 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
         _show(top[0], composite(image, images.bands, ("R", "G", "B"), joint=True))
         if has_false_colour:
             _show(bottom[0], composite(image, images.bands, roles))
-        _show(top[1], paint(truth, len(classes)))
+        _show(top[1], scale.paint(truth))
         for column, method in enumerate(methods, start=2):
             predicted = found[method]["predictions"][sample]
-            _show(top[column], paint(predicted, len(classes)))
-            _show(bottom[column], errors(truth, predicted))
+            _show(top[column], scale.paint(predicted))
+            _show(bottom[column], scale.errors(truth, predicted))
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name.replace(" ", "\n", 1), fontsize=5.8, pad=2)
     for axes in grid.flat:
         axes.axison = bool(axes.images)
-    shown = np.unique([first["labels"][chosen], *(one["predictions"][chosen] for one in found.values())])
-    _legend(figure, classes, shown[shown >= 0].tolist())
+    if isinstance(scale, Scale):
+        scale.legend(figure, grid, classes[0])
+    else:
+        shown = np.unique([first["labels"][chosen], *(one["predictions"][chosen] for one in found.values())])
+        _legend(figure, classes, shown[shown >= 0].tolist())
     notes = [f"below RGB: {', '.join(_NAMES[role] for role in roles)} as red, green, blue"] * has_false_colour
     if study.main.seed.nunique() > 1:
         notes.append(f"shown: seed {', '.join(map(str, sorted(set(runs.seed))))}")
@@ -108,7 +117,7 @@ def segmentation_maps(study: StudyRuns, dataset: str, gfm: str, store: Path | st
 
 
 def load_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """``ids``, ``predictions`` and ``labels`` of the test images that a segmentation run keeps."""
+    """``ids``, ``predictions`` and ``labels`` of the test images that a run keeps."""
     if not (folder / PREDICTIONS).exists():
         raise DataError(f"{folder / PREDICTIONS}: missing; {REMEDY}")
     keys = ["sample_ids", "sample_predictions", "sample_labels"]
@@ -121,15 +130,19 @@ def most_classes(labels: NDArray[np.integer], count: int) -> list[int]:
     return [row for *_, row in sorted(richness)[:count]]
 
 
-def paint(labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
-    """Class indices (H, W), -1 unlabelled, as colours (H, W, 3)."""
-    return to_rgba_array([UNLABELLED, *palette(classes)])[labels.astype(int) + 1, :3]
+class ClassColours(NamedTuple):
+    """Maps of classes as colours; `number_maps.Scale` does the same with numbers."""
 
+    classes: int
 
-def errors(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Right, wrong and unlabelled pixels as colours (H, W, 3)."""
-    kind = np.where(truth < 0, 0, np.where(truth == predicted, 1, 2))
-    return to_rgba_array([UNLABELLED, RIGHT, WRONG])[kind, :3]
+    def paint(self, labels: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Class indices (H, W), -1 unlabelled, as colours (H, W, 3)."""
+        return to_rgba_array([UNLABELLED, *palette(self.classes)])[labels.astype(int) + 1, :3]
+
+    def errors(self, truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Right, wrong and unlabelled pixels as colours (H, W, 3)."""
+        kind = np.where(truth < 0, 0, np.where(truth == predicted, 1, 2))
+        return to_rgba_array([UNLABELLED, RIGHT, WRONG])[kind, :3]
 
 
 def _legend(figure: Figure, classes: list[str], present: list[int]) -> None:

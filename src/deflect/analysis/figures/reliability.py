@@ -14,6 +14,7 @@ from deflect.analysis.calibration import KEYS, lacking_note, load_calibration
 from deflect.analysis.figures.style import GREY, PAGE, empty, folded, provenance, styled
 from deflect.analysis.looks import look, ordered
 from deflect.analysis.records import StudyRuns
+from deflect.settings import REGRESSIONS
 
 #: Share of a method's predictions that a bin needs to be drawn: in others accuracy is mostly chance.
 _ENOUGH = 0.01
@@ -26,7 +27,7 @@ def reliability(study: StudyRuns) -> Figure:
     Below the diagonal a model is too confident. Under each panel is the share of predictions in each of the bins.
     """
     runs = load_calibration(study)
-    datasets = ordered(study.main.dataset)
+    datasets = ordered(study.main[~study.main.task.isin(REGRESSIONS)].dataset)
     width = max(PAGE, 1.4 * len(datasets))
     figure = Figure(figsize=(width, 2.9), layout="constrained")
     provenance(

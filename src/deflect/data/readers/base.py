@@ -13,14 +13,27 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from deflect.data.catalog import DatasetSheet
-from deflect.data.readers.checks import IGNORE, check_class, check_mask, find_root, narrow, reading, refuse_repeated
+from deflect.data.readers.checks import (
+    IGNORE,
+    check_class,
+    check_mask,
+    check_multilabel,
+    check_target,
+    check_target_map,
+    find_root,
+    narrow,
+    reading,
+    refuse_repeated,
+)
 from deflect.errors import DataError
-from deflect.settings import SPLITS
+from deflect.settings import PIXEL_TASKS, REGRESSIONS, SPLITS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Sample = tuple[np.ndarray, "np.ndarray | int"]
+#: The label of an image: a class, a number, one 0 or 1 per class, or a map of classes or numbers.
+Label = np.ndarray | np.float32 | int
+Sample = tuple[np.ndarray, Label]
 
 
 class RawDataset(ABC):
@@ -69,16 +82,20 @@ class RawDataset(ABC):
 
     @abstractmethod
     def _read(self, index: int) -> Sample:
-        """Image (C, H, W) as stored, and label with classes counted from 0 and -1 for none.
+        """Image (C, H, W) as stored, and label with classes counted from 0 and -1 for none; NaN for no number.
 
         A ``MaskedArray`` masks pixels without a measurement; otherwise they have one of the sheet's nodata values.
         """
 
     def load(self, index: int) -> Sample:
-        """Image (C, H, W) in the stored unit, label as an int or as int8 (H, W); nodata is 0, its label -1."""
+        """Image (C, H, W) in the stored unit, with 0 for nodata, and its label as a store keeps it.
+
+        The label is an int (classification), int8 (H, W) (segmentation), uint8 (K,) (multilabel), float32
+        (regression) or float32 (H, W) (pixel_regression). Pixels without data have no label: -1 or NaN.
+        """
         return self.load_measured(index)[:2]
 
-    def load_measured(self, index: int) -> tuple[np.ndarray, np.ndarray | int, np.ndarray]:
+    def load_measured(self, index: int) -> tuple[np.ndarray, Label, np.ndarray]:
         """The sample of ``load``, and a bool array (C, H, W) that is True where the image has a measurement.
 
         Raises:
@@ -96,12 +113,21 @@ class RawDataset(ABC):
             raise DataError(f"{path}: every pixel is nodata or not finite; remove the image from split {self.split}")
         if missing.any():
             image = np.where(missing, 0, image)
-        if sheet.task == "classification":
-            return image, check_class(label, len(sheet.classes), self.label_path(index)), ~missing
-        mask = check_mask(label, len(sheet.classes), image.shape[1:], self.label_path(index))
-        if self.ignore_nodata:
-            mask[missing.any(axis=0)] = IGNORE
-        return image, mask, ~missing
+        label = self._checked(label, image.shape[1:], self.label_path(index))
+        if isinstance(label, np.ndarray) and sheet.task in PIXEL_TASKS and self.ignore_nodata:
+            label[missing.any(axis=0)] = np.nan if sheet.task in REGRESSIONS else IGNORE
+        return image, label, ~missing
+
+    def _checked(self, label: Any, shape: tuple[int, ...], path: Path) -> Label:
+        """The label of an image of ``shape`` (H, W) in the type of the task."""
+        task, classes = self.sheet.task, len(self.sheet.classes)
+        if task == "classification":
+            return check_class(label, classes, path)
+        if task == "segmentation":
+            return check_mask(label, classes, shape, path)
+        if task == "multilabel":
+            return check_multilabel(label, classes, path)
+        return check_target_map(label, shape, path) if task in PIXEL_TASKS else check_target(label, path)
 
     def published_subsets(self) -> dict[float, list[str]]:
         """Ids of published subsets of this split, by the fraction of its images that they are."""
@@ -132,14 +158,18 @@ class RawDataset(ABC):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``{"image": float32 (C, H, W) in the stored unit, "label": int64 ()}`` or ``"mask": int64 (H, W)``."""
+        """``{"image": float32 (C, H, W) in the stored unit, "label": int64 ()}`` or ``"mask": int64 (H, W)``.
+
+        The label of a multilabel is int64 (K,), that of a regression float32.
+        """
         import torch
 
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is outside split {self.split} of {len(self)} images")
         image, label = self.load(index)
-        key = "label" if self.sheet.task == "classification" else "mask"
-        return {"image": torch.from_numpy(image.astype(np.float32)), key: torch.tensor(label, dtype=torch.int64)}
+        key = "mask" if self.sheet.task in PIXEL_TASKS else "label"
+        dtype = torch.float32 if self.sheet.task in REGRESSIONS else torch.int64
+        return {"image": torch.from_numpy(image.astype(np.float32)), key: torch.tensor(label, dtype=dtype)}
 
     def __str__(self) -> str:
         return f"{type(self).__name__} Dataset\n    type: NonGeoDataset\n    size: {len(self)}"
@@ -155,11 +185,21 @@ class RawDataset(ABC):
         axes = figure.subplots(1, columns, squeeze=False)[0]
         axes[0].imshow(np.clip((rgb - low) / max(high - low, 1e-9), 0, 1))
         if "mask" in sample:
-            axes[1].imshow(sample["mask"], vmin=IGNORE, vmax=len(self.sheet.classes) - 1, interpolation="none")
+            limits = {} if self.sheet.task in REGRESSIONS else {"vmin": IGNORE, "vmax": len(self.sheet.classes) - 1}
+            axes[1].imshow(sample["mask"], interpolation="none", **limits)
         else:
-            axes[0].set_title(self.sheet.classes[int(sample["label"])], parse_math=False)
+            axes[0].set_title(self._title(sample["label"]), parse_math=False)
         for axis in axes:
             axis.axis("off")
         if suptitle:
             figure.suptitle(suptitle)
         return figure
+
+    def _title(self, label: Any) -> str:
+        """The label of an image in words."""
+        classes = self.sheet.classes
+        if self.sheet.task == "regression":
+            return f"{classes[0]}: {float(label):g}"
+        if self.sheet.task == "multilabel":
+            return ", ".join(name for name, present in zip(classes, label.tolist(), strict=True) if present)
+        return classes[int(label)]

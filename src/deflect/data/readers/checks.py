@@ -83,6 +83,43 @@ def check_mask(mask: Any, classes: int, shape: tuple[int, ...], path: Path) -> n
     return mask.astype(np.int8)
 
 
+def check_multilabel(label: Any, classes: int, path: Path) -> np.ndarray:
+    """One 0 or 1 per class as uint8 (K,)."""
+    label = np.asarray(label)
+    if label.shape != (classes,):
+        raise DataError(f"{path}: expected one 0 or 1 for each of {classes} classes, found shape {label.shape}")
+    if not np.isin(label, (0, 1)).all():
+        found = label[~np.isin(label, (0, 1))][0]
+        raise DataError(f"{path}: expected labels of 0 (absent) or 1 (present), found {found}; correct the label")
+    return label.astype(np.uint8)
+
+
+def check_target(label: Any, path: Path) -> np.float32:
+    """The number that a regression predicts of an image."""
+    try:
+        with np.errstate(over="ignore"):
+            target = np.float32(label)
+    except (TypeError, ValueError):
+        target = np.float32("nan")
+    if np.ndim(label) or not np.isfinite(target):
+        raise DataError(f"{path}: expected one finite number as label, found {label!r}; correct it or leave it out")
+    return target
+
+
+def check_target_map(target: Any, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    """The number for each pixel as float32 (H, W); NaN for none."""
+    target = np.asarray(target)
+    if target.dtype.kind not in "fiu":
+        raise DataError(f"{path}: expected an image of numbers as label, found {target.dtype}; write it as float32")
+    if target.shape != shape:
+        raise DataError(f"{path}: image of {shape} pixels but label of {target.shape}; cut both to the same pixels")
+    with np.errstate(over="ignore"):
+        target = target.astype(np.float32)
+    if np.isinf(target).any():
+        raise DataError(f"{path}: expected finite numbers, or NaN for none, found infinity; correct the label image")
+    return target
+
+
 def narrow(image: np.ndarray, path: Path) -> np.ndarray:
     """Floats as float32, integers of up to 16 bits unchanged."""
     if image.dtype.kind == "f":
