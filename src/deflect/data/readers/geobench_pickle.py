@@ -82,8 +82,7 @@ def _note_call(reader: Any) -> None:
 
 def _note_state(reader: Any) -> None:
     state = reader.stack.pop()
-    if isinstance(reader.stack[-1], _Call):
-        reader.stack[-1].state = state
+    reader.stack[-1].state = state  # an AttributeError where there is no call
 
 
 class _Reader(pickle._Unpickler):

@@ -91,7 +91,7 @@ def _write_mados(folder: Path, size: SimulationSize, pixels: int, seed: int) -> 
 
 
 def simulate_rgb(path: Path, n: int, pixels: int, seed: int) -> None:
-    """Write ``n`` unlabelled scenes, of the paper's datasets in turn: (n, 3, H, W) float32 reflectance in order R, G, B."""
+    """Write ``n`` unlabelled scenes, of the paper's datasets in turn: (n, 3, H, W) float32 reflectance of R, G, B."""
     images = np.stack([_rgb_scene(chance(seed, "rgb", index), index, pixels) for index in range(n)])
     with atomic_path(Path(path)) as aside, open(aside, "wb") as file:
         np.save(file, images)
