@@ -16,6 +16,7 @@ STEPS = {
         bands.py data !data/simulate !data/fetch !data/disk.py !data/manifest.py !data/store.py
         !data/duplicates.py""",
     "duplicates": "data/duplicates.py",
+    "check": "checking",
     "pretrain": "gfms !gfms/fetch.py !gfms/own.py !gfms/verify.py settings/pretraining.py",
     "convert": "gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py",
     "train": """

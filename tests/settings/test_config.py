@@ -257,3 +257,16 @@ def test_bands_are_found_by_identity():
 
 def test_configuration_page_is_the_one_that_the_code_generates():
     assert (ROOT / "docs/configuration.md").read_text() == configuration_page(), "run `make docs`"
+
+
+def test_other_tasks_start_from_the_training_of_the_papers_tasks():
+    config = copy.deepcopy(GOOD)
+    training = config["studies"]["mini"]["training"]
+    training |= {"regression": {"lr": 0.5}, "mados": {"batch_size": 3}}
+    study = parse(config | {"study": "mini"}).study
+    kinds = {"multilabel": "classification", "regression": "classification", "pixel_regression": "segmentation"}
+    for task, kind in kinds.items():
+        own = {"lr": 0.5} if task == "regression" else {}
+        assert study.training_of("my_data", task) == TrainSettings(**(training[kind] | own))
+    assert study.training_of("mados", "pixel_regression").batch_size == 3
+    assert TrainSettings(f1_average="micro").metric("multilabel") == "mAP"

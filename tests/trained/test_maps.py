@@ -237,8 +237,8 @@ def test_a_table_has_the_probabilities_of_the_test(runs: dict[str, Path], tmp_pa
 @pytest.mark.parametrize(
     ("name", "arguments", "named"),
     [
-        ("cut", ["--stride", "4"], "stride: only for maps of a classification"),
-        ("labels", ["--overlap", "0.5"], "overlap: only for maps of a segmentation"),
+        ("cut", ["--stride", "4"], "stride: only for maps of tasks with labels of images"),
+        ("labels", ["--overlap", "0.5"], "overlap: only for maps of tasks with labels of pixels"),
         ("cut", ["--overlap", "0.95"], "expected a share of the window from 0 to 0.9, found 0.95"),
         ("cut", ["--embeddings", "--probabilities"], "are two maps"),
         ("cut", ["-o", "labels.csv"], "a segmentation has maps, not labels"),

@@ -59,7 +59,7 @@ def test_a_validation_split_without_labels_is_an_error(tmp_path: Path, monkeypat
     spec = tiny_spec(tmp_path, "segmentation")
     labels = np.load(spec.store / "val.labels.npy")
     np.save(spec.store / "val.labels.npy", np.full_like(labels, -1))
-    with pytest.raises(ModelError, match="no pixel has a label"):
+    with pytest.raises(ModelError, match="nothing has a label"):
         train(spec)
 
 

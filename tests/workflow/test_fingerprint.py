@@ -67,6 +67,7 @@ CHANGES = {
     "data/simulate/so2sat.py": {"simulate"},
     "data/catalog.yaml": {"prepare", "report"},
     "data/duplicates.py": {"duplicates"},
+    "checking/facts.py": {"check"},
     "data/readers/mados.py": {"prepare"},
     "gfms/vit.py": {"pretrain", "convert", "train"},
     "gfms/pretrain.py": {"pretrain"},

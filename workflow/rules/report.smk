@@ -226,6 +226,25 @@ rule duplicates:
         "{params.deflect} data duplicates {wildcards.dataset} &> {log}"
 
 
+# Not part of `all`: a page to look at before training.
+rule check_data:
+    input:
+        store=STORE,
+    output:
+        page=f"{RESULTS}/checks/{{dataset}}.html",
+    log:
+        f"results/logs/check_data/{STUDY.name}/{{dataset}}.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("check"),
+    message:
+        "check {wildcards.dataset}"
+    shell:
+        "{params.deflect} data check {wildcards.dataset} &> {log}"
+
+
 if FEW_LABELS:
 
     rule notebook_few_labels:

@@ -82,22 +82,22 @@ def r2(sums: Array) -> Array:
 
 
 def average_precision(probabilities: Array, labels: Array, weights: Array) -> Array:
-    """Mean average precision (R,) over the classes that occur, of images with ``weights`` (R, N).
+    """Mean average precision (R,) over the classes that occur, of images that are drawn ``weights`` (R, N) times.
 
     The precision at each distinct probability is weighted by the recall that it adds, as in scikit-learn.
 
     Args:
         probabilities, labels: (N, K).
     """
-    found = []
+    found, drawn = [], np.ascontiguousarray(weights.T)
     for scores, truth in zip(probabilities.T, labels.T, strict=True):
         order = np.argsort(-scores, kind="stable")
-        last = np.flatnonzero(np.diff(scores[order], append=np.nan))  # of the images with the same probability
-        all_found = np.cumsum(weights[:, order], axis=1)[:, last]
-        right = np.cumsum((weights * truth)[:, order], axis=1)[:, last]
-        precision = np.divide(right, all_found, out=np.zeros_like(right), where=all_found > 0)
-        total = right[:, -1]
-        area = (precision * np.diff(right, axis=1, prepend=0)).sum(1)
+        ranked, positive = -scores[order], np.flatnonzero(truth[order])
+        ends = np.searchsorted(ranked, ranked[positive], side="right")  # images down to the same probability
+        own, count = drawn[order[positive]], np.searchsorted(positive, ends)
+        right, chosen = np.cumsum(own, axis=0)[count - 1], np.cumsum(drawn[order], axis=0)[ends - 1]
+        total = own.sum(0)
+        area = (own * right / np.maximum(chosen, 1)).sum(0)
         found.append(np.divide(area, total, out=np.full_like(area, np.nan), where=total > 0))
     values = np.stack(found)
     known = np.isfinite(values)

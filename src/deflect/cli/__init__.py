@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         ("simulate", "write simulated raw files in the published formats"),
         ("prepare", "read raw files into the store that training uses"),
         ("duplicates", "count images of val and test that are almost in train"),
+        ("check", "write a page to look at before training, with everything suspicious in words"),
     ):
         step = _add(steps, name, f"data.{name}", text)
         step.add_argument("datasets", nargs="*", metavar="NAME", help=", ".join(DATASETS))
@@ -83,6 +84,9 @@ def parser() -> argparse.ArgumentParser:
         if name == "prepare":
             step.add_argument("--jobs", type=int, default=0, help="processes (default: one per core)")
             step.add_argument("--no-check", action="store_true", help="take sizes and statistics as they are")
+        if name == "check":
+            text = "of one dataset (default: results/STUDY/checks/NAME.html)"
+            step.add_argument("--out", type=Path, metavar="FILE", help=text)
 
     gfm = commands.add_parser("gfm", help="fetch, convert, verify and pretrain GFMs")
     steps = gfm.add_subparsers(required=True, metavar="STEP")

@@ -72,20 +72,45 @@ def simulate(args: Namespace) -> None:
 
 
 def prepare(args: Namespace) -> None:
+    study = load(args.config, args.study).study
+    for name in _chosen(args, study):
+        _prepare(study, name, args.jobs, args.no_check)
+
+
+def _prepare(study: Study, name: str, jobs: int = 0, no_check: bool = False) -> None:
     from deflect.data import prepare
     from deflect.data.catalog import AS_PUBLISHED
 
+    prepare.prepare(
+        name,
+        study.raw(name),
+        study.prepared(name),
+        simulated=study.simulated,
+        check_published=not (no_check or name in study.unchecked),
+        jobs=jobs,
+        sheet=AS_PUBLISHED[name] if name in study.as_published else None,
+    )
+
+
+def check(args: Namespace) -> None:
+    from deflect.data.card import CARD
+
     study = load(args.config, args.study).study
-    for name in _chosen(args, study):
-        prepare.prepare(
-            name,
-            study.raw(name),
-            study.prepared(name),
-            simulated=study.simulated,
-            check_published=not (args.no_check or name in study.unchecked),
-            jobs=args.jobs,
-            sheet=AS_PUBLISHED[name] if name in study.as_published else None,
-        )
+    names = _chosen(args, study)
+    if args.out and len(names) > 1:
+        raise ConfigError(f"--out is the page of one dataset, found {', '.join(names)}; leave --out out")
+    for name in names:
+        if not (study.prepared(name) / CARD).is_file():
+            _prepare(study, name)
+    from deflect.checking.check import check as look  # after preparing, which needs no torch
+    from deflect.data.store import Store
+
+    for name in names:
+        path = args.out or study.check_page(name)
+        for one in look(Store(study.prepared(name)), study.raw(name), path):
+            for finding in one.findings:
+                print(f"{name}: {finding.found} {finding.remedy}")
+        print(path)
 
 
 def duplicates(args: Namespace) -> None:

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deflect.cli.dvc_checks import Finding, dvc_findings
 from deflect.config import INSTALL, load
 from deflect.data.disk import human
 from deflect.errors import DeflectError
@@ -20,7 +21,6 @@ from deflect.errors import DeflectError
 if TYPE_CHECKING:
     from deflect.settings.study import Study
 
-Finding = tuple[str, str]  # ("ok" | "note" | "error", one line)
 PACKAGES = ("torch", "torchvision", "timm", "snakemake", "dvc", "papermill", "torchgeo", "wandb")
 
 #: Where administrators put certificates of their own (Debian, Fedora, Arch, SUSE).
@@ -42,7 +42,7 @@ def doctor(args: Namespace) -> int:
         *([] if args.changes else [("ok", "TMPDIR, HOME and the user's name can be used")]),
         encoding(),
         git(),
-        dvc_cache(),
+        *dvc_findings(),
         certificates(),
         wandb(),
     ]
@@ -128,22 +128,6 @@ def git(root: Path = Path()) -> Finding:
         return "ok", f"git: revision {done.stdout[:7]}"
     reason = done.stderr.strip().partition("\n")[0]
     return "note", f"git: {reason}; `dvc repro` and the revision in records need a clone (`git clone`, or `git init`)"
-
-
-def dvc_cache(root: Path = Path()) -> Finding:
-    """A linked cache with `persist: true` gives stale results silently: DVC updates the times of outputs."""
-    if not (root / ".dvc").is_dir():
-        return "note", "DVC: no .dvc folder here; `dvc repro` needs the project's folder"
-    command = [sys.executable, "-m", "dvc", "config", "cache.type"]
-    types = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout.strip()
-    for kind in types.split(","):
-        if kind in ("hardlink", "symlink"):
-            return (
-                "error",
-                f"DVC: cache.type is {types!r}: {kind}s make Snakemake take stale results for new ones; "
-                "run `dvc config --unset cache.type` (also with --local and --global)",
-            )
-    return "ok", f"DVC: cache.type is {types or 'the default (reflink, copy)'}"
 
 
 def certificates(anchors: Sequence[str] = ANCHORS) -> Finding:

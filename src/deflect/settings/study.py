@@ -242,6 +242,10 @@ class Study(StudySettings):
         """What the check for near-duplicates between its splits found."""
         return self.results / "duplicates" / f"{dataset}.json"
 
+    def check_page(self, dataset: str) -> Path:
+        """The page that shows a prepared dataset before anything is trained."""
+        return self.results / "checks" / f"{dataset}.html"
+
     def gfm_weights(self, gfm: str) -> Path:
         return Path("weights") / self.name / f"{gfm}.safetensors"
 

@@ -31,7 +31,7 @@ def label_files(
 ) -> Path:
     """Write a CSV with columns file, class, and the probability of each class.
 
-    In a multilabel the column is called classes and has those with more than 0.5, separated by semicolons; in a
+    In a multilabel the column is called classes and has those with more than 0.5, separated by bars; in a
     regression there is the number alone, under the name of the target. They are of the square of the training images'
     size in the middle of a file; smaller files are mirrored. A file without a measured pixel has empty cells.
 
@@ -84,7 +84,7 @@ def _cells(images: ImageCard, output: Tensor) -> list[str]:
         return [f"{output.item():.7g}"]
     if images.task == "multilabel":
         values = output.sigmoid()
-        named = ";".join(name for name, value in zip(images.classes, values, strict=True) if value > 0.5)
+        named = "|".join(name for name, value in zip(images.classes, values, strict=True) if value > 0.5)
     else:
         values = output.softmax(0)
         named = images.classes[int(values.argmax())]

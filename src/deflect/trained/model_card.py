@@ -63,8 +63,9 @@ def usage(model: TrainedModel, address: str, example: str, with_gfm: bool) -> st
     """How to load it; a test runs this code."""
     record, images = model.record, model.images
     shape = "(B, K, H, H)" if images.task in PIXEL_TASKS else "(B, K)"
-    output = f"logits {shape}, K = {len(images.classes)}"
+    result, output = "logits", f"{shape}, K = {len(images.classes)}"
     if images.task in REGRESSIONS:
+        result = "numbers"
         output = f"{plain(images.classes[0])} {shape.replace('K', '1')}"
     name, size, sha256 = (record["weights"][key] for key in ("name", "size", "sha256"))
     argument = ""
@@ -87,7 +88,7 @@ With the Python package `deflect-gfm` (imported as `deflect`, version {record["p
 import deflect
 
 model = deflect.load("{address}"{argument})
-predictions = model.predict(images)  # reflectance (B, {len(images.bands)}, H, H) -> {output}
+{result} = model.predict(images)  # reflectance (B, {len(images.bands)}, H, H) -> {output}
 ```
 
 {gfm}

@@ -136,13 +136,17 @@ class ClassColours(NamedTuple):
     classes: int
 
     def paint(self, labels: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Class indices (H, W), -1 unlabelled, as colours (H, W, 3)."""
-        return to_rgba_array([UNLABELLED, *palette(self.classes)])[labels.astype(int) + 1, :3]
+        return paint(labels, self.classes)
 
     def errors(self, truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> NDArray[np.float64]:
         """Right, wrong and unlabelled pixels as colours (H, W, 3)."""
         kind = np.where(truth < 0, 0, np.where(truth == predicted, 1, 2))
         return to_rgba_array([UNLABELLED, RIGHT, WRONG])[kind, :3]
+
+
+def paint(labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
+    """Class indices (H, W), -1 unlabelled, as colours (H, W, 3)."""
+    return to_rgba_array([UNLABELLED, *palette(classes)])[labels.astype(int) + 1, :3]
 
 
 def _legend(figure: Figure, classes: list[str], present: list[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,16 @@ class ImageReader:
         if kind.kind not in "iu" or kind.itemsize > 2:
             kind = np.dtype(np.float32)
         return np.ma.stack([band.astype(kind, copy=False) for band in found]), whole
+
+    def is_measured(self, paths: Sequence[Path], window: Window) -> np.ndarray:
+        """Where the first band that has the grid of the image has a measurement, (H, W)."""
+        with ExitStack() as stack:
+            files = [stack.enter_context(open_raster(path)) for path in paths]
+            base = base_of(files, self.card.gsd)
+            word = self.channels.files[files.index(base)]
+            number = next(number for number in self.channels.used if self.channels.all[number].file == word)
+            one = ImageReader(self.card, replace(self.channels, used=(number,)), [self.units[number]])
+            return ~np.ma.getmaskarray(one._bands(base, word, window)[number])
 
     def _on_grid(self, file: OpenRaster, word: str, base: OpenRaster, window: Window | None) -> Bands:
         """The bands in use of a file, resampled to the grid of the base."""

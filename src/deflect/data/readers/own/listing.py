@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from deflect.data.readers.checks import IGNORE, reading
 from deflect.data.readers.own.card import CARD, OwnCard
+from deflect.data.readers.own.channels import Channels
 from deflect.data.readers.own.files import Found, LeftOut, few, is_hidden, walk
-from deflect.data.readers.own.image import grid_of
+from deflect.data.readers.own.image import ImageReader, grid_of
+from deflect.data.readers.own.masks import read_mask
 from deflect.data.readers.own.pattern import Pattern
 from deflect.data.readers.own.splits import Members, block, drawn, drawn_groups, without_overlaps
 from deflect.data.readers.own.tables import Table, read_ids, read_table
@@ -39,15 +42,15 @@ class Listing:
     """All images of a dataset by id.
 
     Args:
-        words: what stands for ``{band}`` in the files of an image; empty if one file has all bands.
+        reader: of the bands; it finds out which squares are empty.
 
     Raises:
         DataError: files, labels or splits contradict the card.
     """
 
-    def __init__(self, folder: Path, card: OwnCard, words: tuple[str, ...]) -> None:
-        self.folder, self.card = folder, card
-        self.images = Found(folder, Pattern(card.image_pattern), words)
+    def __init__(self, folder: Path, card: OwnCard, reader: ImageReader) -> None:
+        self.folder, self.card, self.reader = folder, card, reader
+        self.images = Found(folder, Pattern(card.image_pattern), words_of(card, reader.channels))
         self.masks = Found(folder, Pattern(card.mask_pattern)) if card.labels == "masks" else None
         self.left_out = LeftOut()
         self._refuse_other_folders()
@@ -65,7 +68,9 @@ class Listing:
         self._require_members()
 
     def image(self, name: str) -> Image:
-        base, window = self.windows.get(name, (name, None))
+        return self._image(*self.windows.get(name, (name, None)))
+
+    def _image(self, base: str, window: Window | None) -> Image:
         paths = [self.folder / path for path in self.images.paths[base]]
         mask = self.folder / self.masks.paths[self._mask_of(base)][0] if self.masks else None
         return Image(paths, mask, None if self.masks else self._label(base), window)
@@ -170,18 +175,35 @@ class Listing:
         return grid_of([self.folder / path for path in self.images.paths[name]], self.card.gsd)
 
     def _windows(self) -> dict[str, tuple[str, Window]]:
-        """The squares of ``size``, every ``stride`` pixels; the last ones lie at the image's edges."""
+        """The squares of ``size``, every ``stride`` pixels, with a label; the last ones lie at the image's edges."""
         size, stride = self.card.size or 0, self.card.stride or 0
         found: dict[str, tuple[str, Window]] = {}
+        empty = 0
         for name, grid in self._grids.items():
             if min(grid.shape) < size:
                 shape = " x ".join(map(str, grid.shape))
                 raise DataError(f"{self.folder / self.images.paths[name][0]}: {shape} pixels; set size: "
                                 f"{min(grid.shape)} or less in {CARD}")  # fmt: skip
             for top in _starts(grid.shape[0], size, stride):
+                used = self._labelled(name, grid, (top, 0, size, grid.shape[1]))
                 for left in _starts(grid.shape[1], size, stride):
-                    found[f"{name}/{top}_{left}"] = name, (top, left, size, size)
+                    if used[left : left + size].any():
+                        found[f"{name}/{top}_{left}"] = name, (top, left, size, size)
+                    else:
+                        empty += 1
+        if empty:
+            log.info("%s: %d squares without any label or measurement are left out", self.folder, empty)
         return found
+
+    def _labelled(self, name: str, grid: Grid, strip: Window) -> np.ndarray:
+        """Which columns of a strip have a pixel with a label and a measurement of the first band."""
+        image = self._image(name, strip)
+        assert image.mask
+        with reading(image.mask):
+            labels = read_mask(image.mask, self.card, grid, image.paths[0], strip)
+        known = np.isfinite(labels) if labels.dtype.kind == "f" else labels != IGNORE
+        with reading(image.paths[0]):
+            return np.asarray((known & self.reader.is_measured(image.paths, strip)).any(0))
 
     # ------------------------------------------------------------------ splits
 
@@ -268,9 +290,14 @@ def corners_of(grid: Grid) -> np.ndarray | None:
     return None if places is None else np.stack(places, axis=1)
 
 
-def first_image(folder: Path, card: OwnCard, words: tuple[str, ...]) -> list[Path] | None:
+def words_of(card: OwnCard, channels: Channels) -> tuple[str, ...]:
+    """What stands for ``{band}`` in the names of the files of an image; nothing if one file has all bands."""
+    return channels.files if "band" in Pattern(card.image_pattern).parts else ()
+
+
+def first_image(folder: Path, card: OwnCard, channels: Channels) -> list[Path] | None:
     """The files of any one image, found without listing the others; None if there is none."""
-    found = Found(folder, Pattern(card.image_pattern), words)
+    found = Found(folder, Pattern(card.image_pattern), words_of(card, channels))
     for path in walk(folder):
         name = None if is_hidden(path) else found.add(path)
         if name is not None and all(found.paths[name]):

@@ -21,7 +21,6 @@ from deflect.data.readers.own.image import ImageReader
 from deflect.data.readers.own.listing import Listing
 from deflect.data.readers.own.masks import read_mask
 from deflect.data.readers.own.metadata import unstated
-from deflect.data.readers.own.pattern import Pattern
 from deflect.data.readers.own.sheet import channels_of
 from deflect.data.readers.raster import read_raster
 from deflect.errors import DataError
@@ -49,8 +48,7 @@ class OwnData(RawDataset):
         channels = channels_of(self.card, self.folder / CARD)
         units = self.sheet.calibration or ((self.sheet.scale, self.sheet.offset),) * len(channels.used)
         self.images = ImageReader(self.card, channels, units)
-        per_file = "band" in Pattern(self.card.image_pattern).parts
-        self.listing = self._listing or Listing(self.folder, self.card, channels.files if per_file else ())
+        self.listing = self._listing or Listing(self.folder, self.card, self.images)
         if self.split == SPLITS[0]:
             self.listing.note()
             self._note(self.listing.image(self.listing.members[self.split][0]).paths[0])

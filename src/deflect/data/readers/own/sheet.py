@@ -41,7 +41,7 @@ def units_of(card: OwnCard, channels: Channels, folder: Path) -> list[Unit]:
 
 
 def _tags(card: OwnCard, channels: Channels, folder: Path) -> dict[int, Unit]:
-    paths = first_image(folder, card, channels.files if "band" in Pattern(card.image_pattern).parts else ())
+    paths = first_image(folder, card, channels)
     if paths is None:
         raise DataError(
             f"{folder / CARD}: scale: missing; add it (there is no image {card.image_pattern} to take it from)"

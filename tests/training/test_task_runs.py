@@ -335,7 +335,7 @@ def test_tables_of_files_have_probabilities_or_numbers(root: Path, tmp_path: Pat
     kept = np.load(run_of(root, "multilabel") / PREDICTIONS)["probabilities"][:3]
     np.testing.assert_allclose(np.array([row[2:] for row in rows[1:]], float), kept, atol=1e-5)
     for row, values in zip(rows[1:], kept, strict=True):
-        assert row[1] == ";".join(f"class{k}" for k in np.flatnonzero(values > 0.5))
+        assert row[1] == "|".join(f"class{k}" for k in np.flatnonzero(values > 0.5))
 
     images = np.load(root / "stores/regression/test.images.npy")[:3]
     files = [write_scene(tmp_path / f"{i}.tif", image) for i, image in enumerate(images)]

@@ -13,9 +13,10 @@ import torch
 from tiny_store import BANDS, tiny_store
 
 from deflect.bands import BandStatistics
-from deflect.data import prepare as preparing
 from deflect.data.card import CARD, StoreCard
 from deflect.data.catalog import DatasetSheet
+from deflect.data.prepare import prepare
+from deflect.data.readers import READERS
 from deflect.data.readers.base import RawDataset
 from deflect.data.store import Store
 from deflect.errors import ConfigError, DataError
@@ -71,9 +72,9 @@ def files(tmp_path: Path) -> Path:
 
 
 def prepared(files: Path, task: str, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(preparing, "read", lambda _name, raw, split, sheet: Memory(raw, split, sheet))
+    monkeypatch.setitem(READERS, "own", Memory)
     out = files.parent / "own"
-    preparing.prepare("own", files, out, sheet=sheet_of(task))
+    prepare("own", files, out, sheet=sheet_of(task))
     return Store(out)
 
 
