@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from good_store import CLASSES, SIZE, good
 from tiny_store import BANDS, write_store
 
 from deflect.checking.check import check
 from deflect.data import card
 from deflect.data.store import Store
-
 
 
 def page(folder: Path, task: str, labels: dict[str, np.ndarray], classes: list[str], **facts: Any) -> tuple[str, str]:
