@@ -90,6 +90,7 @@ bench: $(READY) ## measure training steps and data loading
 	python benchmarks/loader.py
 	python benchmarks/descriptors.py
 	python benchmarks/predict.py
+	python benchmarks/size.py
 
 lock: ## resolve the newest versions of all dependencies into requirements.lock and the environments
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --universal --generate-hashes --no-header --quiet -o requirements.lock

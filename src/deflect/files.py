@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,14 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def sha256_lines(lines: Iterable[str]) -> str:
+    """SHA-256 of texts without line breaks, in their order."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
 class _EachKeyOnce(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -158,14 +166,14 @@ def write_json(path: Path, value: Any, *, seal: bool = False) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, longest: int = LONGEST_TEXT) -> Any:
     """Read a JSON file; the seal of a sealed one is checked and removed.
 
     Raises:
-        DeflectError: the file is not valid JSON, or it changed since it was sealed.
+        DeflectError: not valid JSON, longer than ``longest`` bytes, or it changed since it was sealed.
         FileNotFoundError: there is no such file.
     """
-    text = read_text(path)
+    text = read_text(path, longest)
     try:
         value = json.loads(text, object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:

@@ -26,12 +26,12 @@ BANDS = len(SHEET.bands)
 @pytest.mark.parametrize(("first", "second"), combinations(SPLITS, 2))
 def test_an_image_in_two_splits(first: str, second: str, caplog: pytest.LogCaptureFixture) -> None:
     ids = {split: [f"{split}0", f"{split}1"] for split in SPLITS}
-    hashes = {split: [f"{split} a", f"{split} b"] for split in SPLITS}
+    hashes = {split: np.array([f"{split} a", f"{split} b"], "S16") for split in SPLITS}
     checks.check_ids(ids, RAW)
     checks.check_copies(ids, hashes, RAW, refuse=True)
     with pytest.raises(DataError, match=f"{first} and {second} share 1 images, e.g. '{first}1'"):
         checks.check_ids(ids | {second: ["x", f"{first}1"]}, RAW)
-    copied = hashes | {second: ["x", f"{first} b"]}
+    copied = hashes | {second: np.array(["x", f"{first} b"], "S16")}
     message = f"1 images of {second} are copies of images of {first}, e.g. '{second}1' of '{first}1'"
     with pytest.raises(DataError, match=message):
         checks.check_copies(ids, copied, RAW, refuse=True)

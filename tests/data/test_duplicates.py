@@ -91,14 +91,28 @@ def test_chunks_do_not_change_the_result(store: Store, monkeypatch: pytest.Monke
     plant(store, "test", test9=train[23], test0=train[0])
     whole = duplicates(store)
     monkeypatch.setattr("deflect.data.duplicates.ROWS", 4)
+    monkeypatch.setattr("deflect.data.duplicates.CHUNK", 7)
     assert duplicates(store) == whole
+
+
+def test_of_large_splits_a_sample_is_compared(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its first and last images are rows 0 and 9 of the split."""
+    train = np.load(store.folder / "train.images.npy")
+    plant(store, "test", test0=train[0], test1=train[1], test9=train[23])
+    monkeypatch.setattr("deflect.data.duplicates.MOST", 2 * len(train))
+    found = duplicates(store)["test"]
+    assert (found["images"], found["near"], found["exact"]) == (2, 2, 2)
+    assert {pair["id"]: pair["train_id"] for pair in found["pairs"]} == {"test0": "train0", "test9": "train23"}
+    assert "only 2 of 10 images of test are compared" in caplog.text
 
 
 def test_similarity_is_the_correlation_of_patterns(store: Store) -> None:
     train, test = store.split("train"), store.split("test")
-    pooled = pool(train)
+    pooled = pool(train, np.arange(len(train)))
     scale = pooled.std((0, 2), keepdim=True)
-    similarity, row = nearest(describe(pool(test), scale), describe(pooled, scale))
+    similarity, row = nearest(describe(pool(test, np.arange(len(test))), scale), describe(pooled, scale))
 
     def pattern(image: np.ndarray) -> np.ndarray:
         blocks = image.reshape(6, 8, 4, 8, 4).mean((2, 4)).reshape(6, 64)

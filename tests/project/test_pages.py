@@ -38,6 +38,7 @@ COVERED = {
     "deflect data duplicates NAME": "what the rule of this name calls; test_a_small_study_reaches_its_report",
     "deflect data fetch NAME": "downloads; test_fetch_dataset.py has a server of its own",
     "deflect data prepare fields": "test_own_dataset_joins_the_study_as_the_page_says",
+    "deflect data prepare NAME --part 2/8": "test_jobs_prepare_parts_and_one_finishes_the_store",
     "deflect data simulate": "test_a_small_study_reaches_its_report",
     "deflect data status": "test_a_command_works_or_names_what_it_needs",
     "deflect doctor": "test_doctor_shows_what_was_missing",

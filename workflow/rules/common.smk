@@ -68,10 +68,12 @@ wildcard_constraints:
     gfm=one_of(STUDY.gfms),
     method=one_of([*STUDY.methods, *ADDITIONAL, *TUNED]),
     seed=r"\d+",
+    part=r"\d+",
 
 
 RESULTS = f"results/{STUDY.name}"
 STORE = f"data/prepared/{STUDY.name}/{{dataset}}/store.json"
+PART = f"data/prepared/{STUDY.name}/.parts/{{dataset}}.{{part}}of{STUDY.prepare_jobs}"
 # Written after the weights, with their hash.
 GFM_CARD = f"weights/{STUDY.name}/{{gfm}}.json"
 DUPLICATES = f"{RESULTS}/duplicates/{{dataset}}.json"
@@ -115,6 +117,12 @@ def raw_files(wildcards):
     if STUDY.simulated:
         return [f"{folder}/SIMULATED.json", f"{folder}.finished"]
     return f"data/raw/archives/{wildcards.dataset}.fetched"
+
+
+def prepared_parts(wildcards):
+    """The stamps of the jobs that prepare a dataset side by side."""
+    n = STUDY.prepare_jobs
+    return expand(PART, part=range(1, n + 1), **wildcards) if n > 1 else []
 
 
 def own_weights(wildcards):

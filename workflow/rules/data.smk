@@ -62,11 +62,39 @@ rule fetch:
         "{params.deflect} data fetch {wildcards.dataset} &> {log}"
 
 
+# A part of the work of `prepare`, on a machine of its own. The arrays are in a temporary folder until `prepare` has checked
+# them, and the stamp says that a part is done.
+rule prepare_part:
+    input:
+        raw=raw_files,
+    output:
+        stamp=touch(PART),
+    log:
+        f"results/logs/prepare/{STUDY.name}/{{dataset}}.{{part}}.log",
+    conda:
+        "../envs/deflect.yml"
+    threads: 1 if STUDY.simulated else 4
+    params:
+        deflect=deflect,
+        code=code_sha256("prepare"),
+        files=own_files,
+        settings=lambda w: [
+            w.dataset in STUDY.as_published,
+            w.dataset in STUDY.unchecked,
+        ],
+        parts=STUDY.prepare_jobs,
+    message:
+        "prepare {wildcards.dataset}, part {wildcards.part} of {params.parts}"
+    shell:
+        "{params.deflect} data prepare {wildcards.dataset} --part {wildcards.part}/{params.parts} --jobs {threads} &> {log}"
+
+
 # Only the card, which has the hash of every array, is an output: `update` copies outputs, and the arrays are large. The
 # command keeps a store that was made from the same files with the same code.
 rule prepare:
     input:
         raw=raw_files,
+        parts=prepared_parts,
     output:
         card=update(STORE),
         stamp=touch(f"data/prepared/{STUDY.name}/{{dataset}}.finished"),

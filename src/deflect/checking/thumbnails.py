@@ -73,9 +73,9 @@ def picture(split: Split, row: int, roles: tuple[str, ...]) -> str:
 
 def mask(labels: NDArray[Any], classes: int) -> str:
     """A map of classes as the address of a PNG; white is unlabelled."""
-    from deflect.analysis.figures.maps import paint
+    from deflect.analysis.figures.maps import ClassColours
 
-    return png(paint(_smaller(labels), classes))
+    return png(ClassColours(classes).paint(_smaller(labels)))
 
 
 def target(values: NDArray[np.float32], low: float, high: float) -> str:

@@ -84,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
         if name == "prepare":
             step.add_argument("--jobs", type=int, default=0, help="processes (default: one per core)")
             step.add_argument("--no-check", action="store_true", help="take sizes and statistics as they are")
+            text = "only part K of N, on a machine of its own; `prepare` without it does the rest"
+            step.add_argument("--part", type=_part, metavar="K/N", help=text)
         if name == "check":
             text = "of one dataset (default: results/STUDY/checks/NAME.html)"
             step.add_argument("--out", type=Path, metavar="FILE", help=text)
@@ -129,11 +131,20 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _part(text: str) -> tuple[int, int]:
+    """``2/8`` as (2, 8)."""
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 0 < int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"expected K/N with K from 1 to N, such as 2/8, found {text!r}")
+    return int(part), int(parts)
+
+
 def _add_trained(commands: Any) -> None:
     """The commands that use a finished run."""
     predict = _add(commands, "predict", "trained.predict", "map a scene of any size with a finished run")
     predict.add_argument("run_folder", type=Path, metavar="RUN", help="folder with a record.json and the weights")
-    predict.add_argument("scenes", nargs="+", metavar="SCENE", help="a GeoTIFF or VRT, or NAME=FILE for each band")
+    scene = "a GeoTIFF, JPEG 2000, PNG or VRT, or NAME=FILE for each band"
+    predict.add_argument("scenes", nargs="+", metavar="SCENE", help=scene)
     text = (
         "a GeoTIFF (default: SCENE_map.tif in this folder), or a .csv with the class or number of each of several files"
     )

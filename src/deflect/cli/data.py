@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deflect.config import load
 from deflect.errors import ConfigError
@@ -74,22 +74,26 @@ def simulate(args: Namespace) -> None:
 def prepare(args: Namespace) -> None:
     study = load(args.config, args.study).study
     for name in _chosen(args, study):
-        _prepare(study, name, args.jobs, args.no_check)
+        _prepare(study, name, args.jobs, args.no_check, args.part)
 
 
-def _prepare(study: Study, name: str, jobs: int = 0, no_check: bool = False) -> None:
-    from deflect.data import prepare
+def _prepare(
+    study: Study, name: str, jobs: int = 0, no_check: bool = False, part: tuple[int, int] | None = None
+) -> None:
     from deflect.data.catalog import AS_PUBLISHED
+    from deflect.data.prepare import prepare, prepare_part
 
-    prepare.prepare(
-        name,
-        study.raw(name),
-        study.prepared(name),
-        simulated=study.simulated,
-        check_published=not (no_check or name in study.unchecked),
-        jobs=jobs,
-        sheet=AS_PUBLISHED[name] if name in study.as_published else None,
-    )
+    places = (name, study.raw(name), study.prepared(name))
+    options: dict[str, Any] = {
+        "simulated": study.simulated,
+        "check_published": not (no_check or name in study.unchecked),
+        "jobs": jobs,
+        "sheet": AS_PUBLISHED[name] if name in study.as_published else None,
+    }
+    if part:
+        prepare_part(*places, *part, **options)
+    else:
+        prepare(*places, **options)
 
 
 def check(args: Namespace) -> None:

@@ -15,6 +15,8 @@ from deflect.settings import PIXEL_TASKS, REGRESSIONS, SPLITS, TASKS
 CARD = "store.json"
 #: The files of a split, after ``{split}.``.
 PARTS: tuple[str, ...] = ("images.npy", "labels.npy", "ids.txt")
+#: Maximum size in bytes of the ids of a split: some millions of names.
+LONGEST_IDS = 1 << 30
 #: A further file of a training split with published subsets: {fraction: row numbers}.
 FRACTIONS = "fractions.json"
 #: Type of the labels of each task in a store.
@@ -137,12 +139,13 @@ def write_card(folder: Path, card: StoreCard) -> None:
 
 def write_ids(folder: Path, split: str, ids: list[str]) -> None:
     """Write the published id of every image of a split, one per line."""
-    (Path(folder) / f"{split}.ids.txt").write_text("".join(f"{name}\n" for name in ids), encoding="utf-8", newline="\n")
+    with open(Path(folder) / f"{split}.ids.txt", "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{name}\n" for name in ids)
 
 
 def read_ids(folder: Path, split: str) -> list[str]:
     """The ids of a split. Characters such as U+2028, which ``splitlines`` splits at, are part of a name."""
-    text = read_text(Path(folder) / f"{split}.ids.txt")
+    text = read_text(Path(folder) / f"{split}.ids.txt", LONGEST_IDS)
     return text.removesuffix("\n").split("\n")
 
 

@@ -49,21 +49,19 @@ def check_ids(ids: dict[str, list[str]], raw: Path) -> None:
             raise DataError(f"{message}; an image belongs to one split: correct the split files")
 
 
-def check_copies(ids: dict[str, list[str]], hashes: dict[str, list[str]], raw: Path, refuse: bool) -> None:
+def check_copies(ids: dict[str, list[str]], hashes: dict[str, np.ndarray], raw: Path, refuse: bool) -> None:
     """No image is in two splits under two ids. Copies within a split are allowed.
 
     Args:
-        hashes: of the pixels of each image.
+        hashes: (N,) of the pixels of each image.
         refuse: False logs copies only, for published splits that are used as they are.
     """
     for first, second in combinations(SPLITS, 2):
-        originals = dict(zip(hashes[first], ids[first], strict=True))
-        copies = [
-            (originals[key], name) for key, name in zip(hashes[second], ids[second], strict=True) if key in originals
-        ]
-        if not copies:
+        copies = np.flatnonzero(np.isin(hashes[second], hashes[first]))
+        if not len(copies):
             continue
-        original, copy = copies[0]
+        originals = np.flatnonzero(hashes[first] == hashes[second][copies[0]])
+        original, copy = ids[first][originals[-1]], ids[second][copies[0]]
         message = (
             f"{raw}: {len(copies)} images of {second} are copies of images of {first}, e.g. {copy!r} of {original!r}"
         )

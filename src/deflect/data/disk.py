@@ -29,8 +29,8 @@ def human(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Check that the disk of ``folder``, which need not exist yet, has room for ``needed`` bytes."""
+def require_space(folder: Path, needed: int) -> int:
+    """The free bytes of the disk of ``folder``, which need not exist yet; an error if fewer than ``needed``."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
@@ -39,6 +39,7 @@ def require_space(folder: Path, needed: int) -> None:
         raise DataError(
             f"{folder}: {human(needed + RESERVE)} of room needed, {human(free)} free; make room or use another disk"
         )
+    return free
 
 
 @contextmanager
@@ -53,20 +54,21 @@ def naming_full_disk(folder: Path, again: str = "fetch") -> Iterator[None]:
 
 
 @contextmanager
-def lock(folder: Path, name: str) -> Iterator[None]:
+def lock(folder: Path, name: str, *, shared: bool = False) -> Iterator[None]:
     """One process at a time for ``name`` in ``folder``; others log that they wait. Killed processes leave no lock.
 
+    ``shared``: several that share it at a time, and none that has it alone.
     On a file system without locks, as on some clusters, only log a warning.
     """
-    guards = folder / ".locks"
+    kind, guards = fcntl.LOCK_SH if shared else fcntl.LOCK_EX, folder / ".locks"
     guards.mkdir(parents=True, exist_ok=True)
     with open(guards / name.replace("/", "--"), "a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             log.info("%s: waiting for %s, which works on it", folder / name, file.read() or "another process")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, kind)
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise

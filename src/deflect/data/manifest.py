@@ -17,6 +17,8 @@ from deflect.files import read_json, sha256_file, write_json
 from deflect.progress import bar
 
 MANIFEST = "manifest.json"
+#: Maximum size of a manifest in bytes: some millions of files.
+LONGEST = 1 << 30
 
 
 def write_manifest(folder: Path, source: Source | None, files: dict[str, dict[str, Any]]) -> None:
@@ -27,7 +29,7 @@ def write_manifest(folder: Path, source: Source | None, files: dict[str, dict[st
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    return read_json(folder / MANIFEST)
+    return read_json(folder / MANIFEST, LONGEST)
 
 
 def folder_sha256(folder: Path) -> str:
@@ -35,29 +37,39 @@ def folder_sha256(folder: Path) -> str:
 
     Hidden files and the manifest are skipped, links to folders are followed.
     """
-    states = [(entry.path, entry.stat()) for entry in _files(folder, str(folder / MANIFEST))]
-    lines = sorted(f"{path}\0{state.st_size}\0{state.st_mtime_ns}" for path, state in states)
-    return hashlib.sha256("\0".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    digest, separator = hashlib.sha256(), ""
+    for path in _files(str(folder), str(folder / MANIFEST)):
+        state = os.stat(path)
+        line = f"{separator}{path}\0{state.st_size}\0{state.st_mtime_ns}"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+        separator = "\0"
+    return digest.hexdigest()
 
 
-def _files(folder: Path | str, manifest: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]]:
+def _files(folder: str, manifest: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Paths of files, sorted; of a million files only the names in one folder are in memory."""
     here = os.path.realpath(folder)
     if here in above:  # a link to a parent folder
         return
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.path == manifest:
-                continue
-            if entry.is_dir():
-                yield from _files(entry.path, manifest, (*above, here))
-            elif entry.is_file():
-                yield entry
+        names = [_marked(entry) for entry in entries if not entry.name.startswith(".")]
+    for name in sorted(names):
+        path = f"{folder}/{name[:-1]}"
+        if name.endswith("/"):
+            yield from _files(path, manifest, (*above, here))
+        elif name and path != manifest:
+            yield path
+
+
+def _marked(entry: os.DirEntry[str]) -> str:
+    """The name and a mark with which names are in the order of whole paths: / of a folder; empty for no file."""
+    return f"{entry.name}/" if entry.is_dir() else f"{entry.name}\0" if entry.is_file() else ""
 
 
 def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file that ``folder_sha256`` is of."""
-    paths = sorted(Path(entry.path) for entry in _files(folder, str(folder / MANIFEST)))
-    return _read_all(folder, [path.relative_to(folder).as_posix() for path in paths])
+    start = len(str(folder)) + 1
+    return _read_all(folder, [path[start:] for path in _files(str(folder), str(folder / MANIFEST))])
 
 
 def _read_all(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:

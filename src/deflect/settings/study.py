@@ -13,7 +13,7 @@ from pydantic import Field, StrictBool, ValidationInfo, create_model, field_vali
 from pydantic.json_schema import SkipJsonSchema
 
 from deflect.settings import DATASETS, GFMS, METHODS, PEFT, PIXEL_TASKS, Dataset, WandbMode
-from deflect.settings.fields import Distinct, Name, Natural, OneOrMore, Settings, Share, Some
+from deflect.settings.fields import Count, Distinct, Name, Natural, OneOrMore, Settings, Share, Some
 from deflect.settings.methods import CONFIGS, Method, read_settings
 from deflect.settings.own_gfm import OwnGFM
 from deflect.settings.pretraining import PretrainSettings
@@ -106,6 +106,9 @@ class StudySettings(Settings):
     )
     as_published: Distinct[Literal["brick_kiln"]] = Field(
         default=(), description="Datasets whose bands keep the publisher's wrong names."
+    )
+    prepare_jobs: Count = Field(
+        default=1, description="Jobs that prepare each dataset side by side; for a cluster and many images."
     )
     variants: Variants = Field(default=Variants(), description="Runs in addition to the main grid.")
     label_fractions: OneOrMore[Share] = Field(

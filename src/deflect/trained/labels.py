@@ -36,7 +36,7 @@ def label_files(
     size in the middle of a file; smaller files are mirrored. A file without a measured pixel has empty cells.
 
     Args:
-        files: each a GeoTIFF or VRT with all bands; sides within 0.8 to 1.25 of the training images'.
+        files: each a GeoTIFF, JPEG 2000, PNG or VRT with all bands; sides within 0.8 to 1.25 of the training images'.
         scale, offset, any_gsd: as in ``predict_scene``.
 
     Raises:

@@ -40,7 +40,7 @@ def predict_scene(
     NaN where nothing was measured).
 
     Args:
-        scene: a GeoTIFF or VRT with all bands, or a file for each band by its name; all on one grid.
+        scene: a GeoTIFF, JPEG 2000, PNG or VRT with all bands, or a file for each band by its name; all on one grid.
         out: replaced when the new map is complete.
         probabilities: percent of each class, instead of the most probable class.
         embeddings: features of the patches after the GFM's final norm, instead of classes.

@@ -13,12 +13,15 @@ from numpy.typing import ArrayLike
 from deflect.data.card import ImageCard
 from deflect.data.readers.band_names import meant, stated
 from deflect.data.readers.checks import reading
+from deflect.data.readers.raster import DRIVERS
 from deflect.errors import DataError
 from deflect.files import require_file
 from deflect.trained.channels import Channel, calibrated, match
 from deflect.trained.checks import check_grid, check_gsd, check_reflectance
 from deflect.trained.scene import CACHE, Scene
 
+#: Endings of files -> GDAL drivers; a VRT may refer to other files. Names without such an ending are of GeoTIFFs.
+OPENED = DRIVERS | {".vrt": "VRT"}
 #: One file with all bands, or a file of one channel for each band.
 Files = Path | str | Mapping[str, Path | str]
 
@@ -34,7 +37,7 @@ def open_scene(
     """Open a scene for a model that was trained on ``images``, and check it.
 
     Args:
-        files: a GeoTIFF or VRT, or one for each band by name.
+        files: a GeoTIFF, JPEG 2000, PNG or VRT, or one for each band by name.
         scale, offset: instead of those in the files or of ``images``: one number, or one per band of the model.
         any_gsd: accept any size of pixels.
 
@@ -68,14 +71,14 @@ def open_scene(
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """A GeoTIFF or VRT, opened."""
+    """A file in one of the formats of training, or a VRT, opened."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
     with reading(path), warnings.catch_warnings():
         require_file(path)
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        file = rasterio.open(path, driver="VRT" if path.suffix.lower() == ".vrt" else "GTiff", sharing=False)
+        file = rasterio.open(path, driver=OPENED.get(path.suffix.lower(), "GTiff"), sharing=False)
     with file:
         yield file
 

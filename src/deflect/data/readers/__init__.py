@@ -13,9 +13,10 @@ from deflect.data.readers.base import RawDataset
 from deflect.data.readers.burn_scars import BurnScars
 from deflect.data.readers.geobench import GeoBench
 from deflect.data.readers.mados import Mados
-from deflect.data.readers.own.card import CARD
+from deflect.data.readers.own.card import CARD, TorchgeoCard, read_card
 from deflect.data.readers.own.reader import OwnData
 from deflect.data.readers.own.sheet import sheet_of
+from deflect.data.readers.own.torchgeo_data import TorchgeoData
 from deflect.errors import DataError
 from deflect.settings import SPLITS
 
@@ -45,7 +46,13 @@ def sheet_for(name: str, folder: Path) -> DatasetSheet:
 
 def read_every(name: str, folder: Path, sheet: DatasetSheet) -> dict[str, RawDataset]:
     """All splits of a dataset in its published files."""
-    return dict(READERS.get(name, OwnData).every(folder, sheet))
+    return dict(_reader(name, folder).every(folder, sheet))
+
+
+def _reader(name: str, folder: Path) -> type[RawDataset]:
+    if name in READERS:
+        return READERS[name]
+    return TorchgeoData if isinstance(read_card(folder / CARD), TorchgeoCard) else OwnData
 
 
 def read(name: str, folder: Path | str, split: str, sheet: DatasetSheet | None = None) -> RawDataset:
@@ -61,4 +68,5 @@ def read(name: str, folder: Path | str, split: str, sheet: DatasetSheet | None =
     if split not in SPLITS:
         raise DataError(f"split must be train, val or test, found {split!r}")
     folder = Path(folder)
-    return READERS.get(name, OwnData)(folder, split, sheet or sheet_for(name, folder))
+    sheet = sheet or sheet_for(name, folder)
+    return _reader(name, folder)(folder, split, sheet)

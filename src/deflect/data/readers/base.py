@@ -6,7 +6,11 @@ shared. Torch is imported only where a sample is returned as tensors, so that pr
 
 from __future__ import annotations
 
+import hashlib
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -133,17 +137,28 @@ class RawDataset(ABC):
         """Ids of published subsets of this split, by the fraction of its images that they are."""
         return {}
 
-    def files(self) -> list[Path]:
-        """Every file that this split is read from."""
-        return [path for index in range(len(self)) for path in {self.path(index), self.label_path(index)}]
+    def files(self) -> Iterable[Path | str]:
+        """Every file that this split is read from, in a fixed order; one at a time, since there may be a million."""
+        for index in range(len(self)):
+            yield from dict.fromkeys((self.path(index), self.label_path(index)))
 
-    def signature(self) -> list[list[int]]:
-        """Size and modification time of every file, to recognise the files of an earlier run."""
-        states = []
-        for path in sorted(self.files()):
-            with reading(path):
-                states.append(path.stat())
-        return [[state.st_size, state.st_mtime_ns] for state in states]
+    def signature(self) -> str:
+        """Hash of the size and modification time of every file, to recognise the files of an earlier run."""
+        digest = hashlib.sha256()
+        with reading(self.folder):
+            for path in self.files():
+                state = os.stat(path)
+                digest.update(f"{state.st_size} {state.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def part(self, start: int, stop: int) -> Self:
+        """The images ``start`` to ``stop`` alone, for another process.
+
+        A subclass that keeps more than ``ids`` of each image cuts it to the part as well.
+        """
+        part = copy(self)
+        part.ids = self.ids[start:stop]
+        return part
 
     def _missing(self, image: np.ndarray) -> np.ndarray:
         pixels = np.ma.getdata(image)

@@ -10,6 +10,7 @@ of 20 and 60 m are repeated to 10 m. NaN pixels become 0 and keep their label, a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,9 @@ class Mados(RawDataset):
         scene, crop = self.ids[index].rsplit("_", 1)
         return self.folder / scene / "10" / f"{scene}_L2R_cl_{crop}.tif"
 
-    def files(self) -> list[Path]:
-        return super().files() + [path for index in range(len(self)) for path in self._bands(index)]
+    def files(self) -> Iterable[Path | str]:
+        yield from super().files()
+        yield from (path for index in range(len(self)) for path in self._bands(index))
 
     def _read(self, index: int) -> Sample:
         labels, sheet = read_raster(self.path(index)).pixels[0], self.sheet

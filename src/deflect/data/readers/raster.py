@@ -109,12 +109,14 @@ def open_raster(path: Path) -> Iterator[OpenRaster]:
     driver = DRIVERS.get(path.suffix.lower())
     if driver is None:
         raise DataError(f"{path}: expected a file that ends in {', '.join(DRIVERS)}; convert it to GeoTIFF")
-    with reading(path), warnings.catch_warnings():
-        require_file(path)
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        file = rasterio.open(path, driver=driver, sharing=False)
-    with file:
-        yield OpenRaster(path, file)
+    # GDAL would list the folder of each file that it opens; so it only looks for masks and metadata next to the file
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
+        with reading(path), warnings.catch_warnings():
+            require_file(path)
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            file = rasterio.open(path, driver=driver, sharing=False)
+        with file:
+            yield OpenRaster(path, file)
 
 
 def hidden_pixels(file: Any, window: Any) -> np.ndarray | None:

@@ -48,7 +48,7 @@ def test_files_of_one_grid_are_stacked_in_the_order_of_the_card(tmp_path: Path) 
     pixels, label = dataset.load(0)
     np.testing.assert_array_equal(pixels, image(number, 24, 6)[:4])
     assert (pixels.dtype, label) == (np.uint16, 0)
-    assert len(dataset.files()) == 4 * len(dataset) + 1
+    assert len(list(dataset.files())) == 4 * len(dataset) + 1
     prepare("own", tmp_path, tmp_path / "store")
 
 

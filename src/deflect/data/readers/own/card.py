@@ -4,79 +4,37 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
-from unicodedata import normalize
+from typing import Any
 
 import yaml
-from pydantic import Field, StrictInt, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
+from deflect.data.readers.own.keys import CARD, CommonKeys, check_drawn, is_inside
 from deflect.data.readers.own.pattern import Pattern
+from deflect.data.readers.own.torchgeo_card import TorchgeoCard
 from deflect.data.readers.raster import DRIVERS
 from deflect.errors import ConfigError, DataError, flat
 from deflect.files import LONGEST_YAML, parse_yaml, read_text
-from deflect.settings import PIXEL_TASKS, REGRESSIONS, SPLITS, Task
-from deflect.settings.fields import SHOULD, Count, Positive, Settings
+from deflect.settings import PIXEL_TASKS, SPLITS
+from deflect.settings.fields import SHOULD, Count
 from deflect.settings.reading import read
 
-CARD = "card.yaml"
-MASK_CLASSES = 128  # stores keep masks as int8, with -1 for none
-QUOTE = "(YAML reads yes, no, on, off, numbers and dates as values; put a name in quotes to keep it as it is)"
-Number = Annotated[float, Field(strict=True, allow_inf_nan=True)]
+__all__ = ["CARD", "OwnCard", "TorchgeoCard", "read_card"]
+
 #: Default patterns of the images.
 CLASS_FOLDERS, IMAGES, MASKS = "{class}/{id}.tif", "images/{id}.tif", "masks/{id}.tif"
 
 
-class OwnCard(Settings):
-    """The keys of ``card.yaml``; those with a default may be left out."""
+class OwnCard(CommonKeys):
+    """The keys of a card that describes files; those with a default may be left out."""
 
-    task: Task
-    sensor: str  # sentinel2, landsat8, ..., or another name with all facts of its bands
-    bands: list[Any] = Field(min_length=1)  # of all channels: names of bands, their facts, or null for no band
-    scale: Positive | None = None  # (stored value + offset) * scale is reflectance; by default, from the files' tags
-    gsd: Positive  # metres per pixel
-    classes: list[Any] | None = None  # names in the order of labels 0, 1, ...
-    target: Any = None  # of a regression: its name, with the unit
     labels: str  # folders (one per class), masks, or the name of a CSV file
     splits: Any  # {seed, fractions}, {train, val, test} with files of ids, column (of the CSV), or folders
     images: str | None = None  # pattern of the image files
     masks: str | None = None  # pattern of the mask files
-    use: list[str] | None = None  # the bands to keep; all by default
-    offset: Number | None = None  # e.g. -1000 for Sentinel-2 from processing baseline 04.00 on
-    nodata: Number | list[Number] | None = None  # stored values that mean "no measurement"; else the files' tags
     ignore: Any = None  # value (or colour) of masks that means "no label"
-    label_offset: StrictInt = 0  # the label of the first class
     colours: dict[Any, Any] | None = None  # of the classes in masks that are pictures: {name: [red, green, blue]}
-    size: Count | None = None  # pixels along the square cut from each image; else all must be square and equal
     stride: Count | None = None  # pixels between the squares; else only the middle one is cut
-    title: Any = ""  # name in tables and figures
-    source: Any = "own data"  # kept in the prepared store
-    licence: Any = ""
-
-    @field_validator("classes")
-    @classmethod
-    def _check_classes(cls, names: list[Any] | None, info: ValidationInfo) -> list[str] | None:
-        """Tables, figures and lists show names in one line; accents are normalised as in file names."""
-        task = info.data.get("task")
-        if names is None:
-            return None
-        if task in REGRESSIONS:
-            raise ValueError(f"{SHOULD}be left out (task {task}); name the target instead")
-        for name in names:
-            if not _is_line(name) or name.strip() != name or not name:
-                raise ValueError(f"expected names of one line of text, found {name!r} {QUOTE}")
-        names = [normalize("NFC", name) for name in names]
-        if len(set(names)) < max(2, len(names)):
-            raise ValueError(f"{SHOULD}be a list of two or more different names")
-        if task == "segmentation" and len(names) > MASK_CLASSES:
-            raise ValueError(f"expected at most {MASK_CLASSES} with masks, found {len(names)}")
-        return names
-
-    @field_validator("title", "target")
-    @classmethod
-    def _check_title(cls, title: Any) -> Any:
-        if title is not None and not _is_line(title):
-            raise ValueError(f"expected one line of text, found {title!r} {QUOTE}")
-        return title
 
     @field_validator("labels")
     @classmethod
@@ -88,7 +46,7 @@ class OwnCard(Settings):
             raise ValueError(f"{SHOULD}be folders or the name of a .csv file (task {task})")
         if task in ("multilabel", "regression") and not labels.endswith(".csv"):
             raise ValueError(f"{SHOULD}be the name of a .csv file (task {task})")
-        if not _is_inside(labels):
+        if not is_inside(labels):
             raise ValueError(f"{SHOULD}be a file of the dataset's folder")
         return labels
 
@@ -99,11 +57,12 @@ class OwnCard(Settings):
             return splits
         keys = set(splits) if isinstance(splits, dict) else set()
         if {"seed", "fractions"} <= keys <= {"seed", "fractions", "group", "block_km"}:
-            _check_drawn(splits)
+            check_drawn(splits)
+            _check_places(splits)
         elif keys != set(SPLITS) or not all(isinstance(name, str) for name in splits.values()):
             files = "a file of ids for each of train, val and test"
             raise ValueError(f"{SHOULD}be {{seed, fractions}}, or {files}, or column with a CSV, else folders")
-        elif not all(map(_is_inside, splits.values())):
+        elif not all(map(is_inside, splits.values())):
             raise ValueError(f"{SHOULD}be files of the dataset's folder")
         return splits
 
@@ -120,15 +79,6 @@ class OwnCard(Settings):
             if info.field_name == "masks" and info.data.get("labels") != "masks":
                 raise ValueError(f"{SHOULD}be left out unless labels is masks")
         return text
-
-    @field_validator("offset")
-    @classmethod
-    def _check_offset(cls, offset: float | None, info: ValidationInfo) -> float | None:
-        scale = info.data.get("scale")
-        if offset is not None and scale is not None and 0 < abs(offset) < 1 and scale <= 0.1:
-            unit = f"in the unit of stored values, before scale (in reflectance: write {offset / scale:.6g})"
-            raise ValueError(f"{SHOULD}be {unit}")
-        return offset
 
     @field_validator("ignore")
     @classmethod
@@ -158,16 +108,6 @@ class OwnCard(Settings):
         return stride
 
     @property
-    def names(self) -> list[str]:
-        """Of the classes, or of the target."""
-        return [self.target.strip()] if self.classes is None else self.classes
-
-    @property
-    def missing(self) -> tuple[float, ...]:
-        """Stored values without a measurement."""
-        return tuple(self.nodata) if isinstance(self.nodata, list) else () if self.nodata is None else (self.nodata,)
-
-    @property
     def image_pattern(self) -> str:
         return self.images or self._in_splits(CLASS_FOLDERS if self.labels == "folders" else IMAGES)
 
@@ -175,25 +115,30 @@ class OwnCard(Settings):
     def mask_pattern(self) -> str:
         return self.masks or self._in_splits(MASKS)
 
+    @property
+    def per_file(self) -> bool:
+        """Whether each band has a file of its own."""
+        return "band" in Pattern(self.image_pattern).parts
+
     def _in_splits(self, pattern: str) -> str:
         return f"{{split}}/{pattern}" if self.splits == "folders" else pattern
 
-
-def _check_drawn(splits: dict[str, Any]) -> None:
-    seed, parts = splits["seed"], splits["fractions"]
-    three = isinstance(parts, list) and [type(part) for part in parts] == [float] * 3
-    if not three or min(parts) <= 0 or abs(sum(parts) - 1) > 1e-6:
-        raise ValueError(f"expected three fractions that add up to 1, found {parts!r}")
-    if type(seed) is not int:
-        raise ValueError(f"expected a whole number as seed, found {seed!r}")
-    if "group" in splits and "block_km" in splits:
-        raise ValueError("expected either group or block_km, found both")
-    if not isinstance(splits.get("group", ""), str):
-        raise ValueError(f"expected a column of the table or a part of the images' names as group, found "
-                         f"{splits['group']!r}")  # fmt: skip
-    km = splits.get("block_km", 1)
-    if type(km) not in (int, float) or not 0 < km < 5000:
-        raise ValueError(f"expected the side of a block in km as block_km, found {km!r}")
+    def check_together(self) -> None:
+        super().check_together()
+        if self.colours is not None and self.task != "segmentation":
+            raise ConfigError(f"colours: expected only with the masks of a segmentation (task {self.task}); remove it")
+        parts = Pattern(self.image_pattern).parts
+        if self.labels == "folders" and "class" not in parts:
+            raise ConfigError(f"images: expected {{class}} in {self.image_pattern!r}, since labels is folders")
+        if self.splits == "folders" and "split" not in parts:
+            raise ConfigError(f"images: expected {{split}} in {self.image_pattern!r}, since splits is folders")
+        if self.labels == "masks" and (unknown := set(Pattern(self.mask_pattern).parts) - set(parts)):
+            what = f"{{{min(unknown)}}} is no part of images, {self.image_pattern!r}"
+            raise ConfigError(f"masks: {what}; correct one of them")
+        group = self.splits.get("group") if isinstance(self.splits, dict) else None
+        if group and not self.labels.endswith(".csv") and group not in parts:
+            what = f"group {group!r} is no part of the images' names {self.image_pattern!r}"
+            raise ConfigError(f"splits: {what}; name the part in `images`")
 
 
 def _colour(value: Any, expected: str = "colours") -> tuple[int, ...]:
@@ -207,15 +152,23 @@ def _colour(value: Any, expected: str = "colours") -> tuple[int, ...]:
     return tuple(value)
 
 
-def _is_line(text: Any) -> bool:
-    return isinstance(text, str) and len(text.splitlines()) < 2
+def _check_places(splits: dict[str, Any]) -> None:
+    if "group" in splits and "block_km" in splits:
+        raise ValueError("expected either group or block_km, found both")
+    if not isinstance(splits.get("group", ""), str):
+        raise ValueError(f"expected a column of the table or a part of the images' names as group, found "
+                         f"{splits['group']!r}")  # fmt: skip
+    km = splits.get("block_km", 1)
+    if type(km) not in (int, float) or not 0 < km < 5000:
+        raise ValueError(f"expected the side of a block in km as block_km, found {km!r}")
 
 
-def _is_inside(name: str) -> bool:
-    return not Path(name).is_absolute() and ".." not in Path(name).parts
+def read_card(path: Path) -> OwnCard | TorchgeoCard:
+    """The card at ``path``; one with ``torchgeo`` describes a dataset that torchgeo reads.
 
-
-def read_card(path: Path) -> OwnCard:
+    Raises:
+        DataError: a key or value cannot be used.
+    """
     try:
         content = parse_yaml(read_text(path, LONGEST_YAML))
     except (OSError, yaml.YAMLError) as error:
@@ -224,33 +177,16 @@ def read_card(path: Path) -> OwnCard:
         found = type(content).__name__
         raise DataError(f"{path}: expected keys and values, found {found}; see docs/your_own_dataset.md")
     try:
-        card = read(OwnCard, content)
-        _check_together(card)
+        card = _card(content)
+        card.check_together()
     except ConfigError as error:
         raise DataError(f"{path}: {error}; see docs/your_own_dataset.md") from error
     return card
 
 
-def _check_together(card: OwnCard) -> None:
-    """Raise ConfigError where a key does not fit another."""
-    key, other = ("target", "classes") if card.task in REGRESSIONS else ("classes", "target")
-    if not getattr(card, key):
-        raise ConfigError(f"{key}: missing; add it (task {card.task})")
-    if getattr(card, other) is not None:
-        raise ConfigError(f"{other}: expected {key} alone (task {card.task}); remove it")
-    if card.colours is not None and card.task != "segmentation":
-        raise ConfigError(f"colours: expected only with the masks of a segmentation (task {card.task}); remove it")
-    parts = Pattern(card.image_pattern).parts
-    if card.labels == "folders" and "class" not in parts:
-        raise ConfigError(f"images: expected {{class}} in {card.image_pattern!r}, since labels is folders")
-    if card.splits == "folders" and "split" not in parts:
-        raise ConfigError(f"images: expected {{split}} in {card.image_pattern!r}, since splits is folders")
-    if card.labels == "masks" and (unknown := set(Pattern(card.mask_pattern).parts) - set(parts)):
-        raise ConfigError(
-            f"masks: {{{min(unknown)}}} is no part of images, {card.image_pattern!r}; correct one of them"
-        )
-    group = card.splits.get("group") if isinstance(card.splits, dict) else None
-    if group and not card.labels.endswith(".csv") and group not in parts:
-        raise ConfigError(
-            f"splits: group {group!r} is no part of the images' names {card.image_pattern!r}; name the part in `images`"
-        )
+def _card(content: dict[str, Any]) -> OwnCard | TorchgeoCard:
+    if "torchgeo" not in content:
+        return read(OwnCard, content)
+    if of_files := sorted(content.keys() & (OwnCard.model_fields.keys() - TorchgeoCard.model_fields.keys())):
+        raise ConfigError(f"{of_files[0]}: describes files, which torchgeo's class finds itself; remove it")
+    return read(TorchgeoCard, content)

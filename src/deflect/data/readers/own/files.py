@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 
 from deflect.data.readers.own.card import CARD
@@ -67,6 +68,12 @@ class Found:
             raise DataError(f"{self.folder}: {paths[place]} and {path} are one image, {name}; rename or remove one")
         paths[place] = path
         return name
+
+    def part(self, names: Iterable[str]) -> Found:
+        """The files of some images alone."""
+        part = copy(self)
+        part.paths = {name: self.paths[name] for name in names}
+        return part
 
     def parts(self, name: str) -> dict[str, str]:
         """The parts of the path of an image."""

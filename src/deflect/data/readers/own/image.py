@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deflect.data.readers.own.card import OwnCard
+from deflect.data.readers.own.card import CARD, OwnCard
 from deflect.data.readers.own.channels import Channels
 from deflect.data.readers.own.metadata import (
     SHIFT,
@@ -200,3 +200,13 @@ def _resampled(band: np.ma.MaskedArray, to_base: Any, target: Window) -> np.ma.M
     if band.dtype.kind in "iu":
         found = np.rint(np.where(missing, 0, found)).astype(band.dtype)
     return np.ma.MaskedArray(found, missing)
+
+
+def middle(pixels: np.ndarray, size: int | None, path: Path) -> np.ndarray:
+    """The square of ``size`` in the middle of (..., H, W); all of a square image if it is None."""
+    height, width = pixels.shape[-2:]
+    largest, side = min(height, width), size or max(height, width)
+    if side > largest:
+        raise DataError(f"{path}: {height} x {width} pixels; crop it, or set size: {largest} or less in {CARD}")
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[..., top : top + side, left : left + side]

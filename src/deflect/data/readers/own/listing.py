@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,6 +75,17 @@ class Listing:
         paths = [self.folder / path for path in self.images.paths[base]]
         mask = self.folder / self.masks.paths[self._mask_of(base)][0] if self.masks else None
         return Image(paths, mask, None if self.masks else self._label(base), window)
+
+    def part(self, names: Sequence[str]) -> Listing:
+        """The listing of some images alone, with what reading them needs."""
+        part, bases = copy(self), {self.base(name) for name in names}
+        part.images = self.images.part(bases)
+        part.masks = self.masks.part({self._mask_of(base) for base in bases}) if self.masks else None
+        part.table = Table({base: self.table.labels[base] for base in bases} if self.table.labels else {})
+        part.windows = {name: self.windows[name] for name in names} if self.windows else {}
+        part.members = {}
+        vars(part).pop("_grids", None)
+        return part
 
     def corners(self, name: str) -> np.ndarray | None:
         """Longitude and latitude of the corners of an image in order around it, (4, 2); None without a place."""
@@ -224,17 +236,17 @@ class Listing:
         names = list(self.windows or self.images.paths)
         if self.card.splits in ("column", "folders"):
             of = self.table.splits or {name: self.images.parts(name)["split"] for name in self.images.paths}
-            return {split: [name for name in names if of[self._base(name)] == split] for split in SPLITS}
+            return {split: [name for name in names if of[self.base(name)] == split] for split in SPLITS}
         if not self._drawn:
             lists = {split: set(read_ids(self.folder / self.card.splits[split], self.images.paths)) for split in SPLITS}
-            return {split: [name for name in names if self._base(name) in lists[split]] for split in SPLITS}
+            return {split: [name for name in names if self.base(name) in lists[split]] for split in SPLITS}
         seed, fractions = self._drawn["seed"], self._drawn["fractions"]
         if self._block_km:
             return self._in_blocks(names, self._block_km, seed, fractions)
         if self._group:
             return drawn_groups(names, self._group_of, seed, fractions)
         if self.windows:  # squares of one image would be near copies of each other
-            return drawn_groups(names, self._base, seed, fractions)
+            return drawn_groups(names, self.base, seed, fractions)
         by_class = self.card.task == "classification"
         return drawn({name: self._label(name) if by_class else None for name in names}, seed, fractions)
 
@@ -244,19 +256,19 @@ class Listing:
             found = self.corners(name)
             if found is None:
                 raise DataError(
-                    f"{self.folder / self.images.paths[self._base(name)][0]}: block_km needs coordinates, and the file "
+                    f"{self.folder / self.images.paths[self.base(name)][0]}: block_km needs coordinates, and the file "
                     f"has none; use `group` instead in {CARD}"
                 )
             corners[name] = found
         members = drawn_groups(names, lambda name: block(corners[name], km), seed, fractions)
         return without_overlaps(members, corners)
 
-    def _base(self, name: str) -> str:
+    def base(self, name: str) -> str:
         """The id of the image that a square is of."""
         return self.windows[name][0] if self.windows else name
 
     def _group_of(self, name: str) -> str:
-        base = self._base(name)
+        base = self.base(name)
         return self.table.groups[base] if self.table.groups else self.images.parts(base)[self._group or ""]
 
     def _require_members(self) -> None:
@@ -275,7 +287,7 @@ class Listing:
         if self.left_out.counts:
             log.warning("%s: files that are not read: %s; move or convert those that are images", self.folder,
                         self.left_out)  # fmt: skip
-        listed = {self._base(name) for names in self.members.values() for name in names}
+        listed = {self.base(name) for names in self.members.values() for name in names}
         unused = sorted(set(self.images.paths) - listed)
         if unused:
             log.warning("%s: %d images are in no split, e.g. %s", self.folder, len(unused), unused[0])
@@ -292,7 +304,7 @@ def corners_of(grid: Grid) -> np.ndarray | None:
 
 def words_of(card: OwnCard, channels: Channels) -> tuple[str, ...]:
     """What stands for ``{band}`` in the names of the files of an image; nothing if one file has all bands."""
-    return channels.files if "band" in Pattern(card.image_pattern).parts else ()
+    return channels.files if card.per_file else ()
 
 
 def first_image(folder: Path, card: OwnCard, channels: Channels) -> list[Path] | None:

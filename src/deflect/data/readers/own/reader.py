@@ -7,23 +7,21 @@ itself, such as names of bands or its place, must agree with the card.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
-
-import numpy as np
 
 from deflect.data.catalog import DatasetSheet
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.checks import reading
-from deflect.data.readers.own.card import CARD, read_card
+from deflect.data.readers.own.card import CARD, OwnCard, read_card
 from deflect.data.readers.own.files import find
-from deflect.data.readers.own.image import ImageReader
+from deflect.data.readers.own.image import ImageReader, middle
 from deflect.data.readers.own.listing import Listing
 from deflect.data.readers.own.masks import read_mask
 from deflect.data.readers.own.metadata import unstated
 from deflect.data.readers.own.sheet import channels_of
 from deflect.data.readers.raster import read_raster
-from deflect.errors import DataError
 from deflect.settings import SPLITS
 
 log = logging.getLogger(__name__)
@@ -44,7 +42,9 @@ class OwnData(RawDataset):
         return {split: first if split == first.split else cls(folder, split, sheet, first.listing) for split in SPLITS}
 
     def _list_ids(self) -> list[str]:
-        self.card = read_card(self.folder / CARD)
+        card = read_card(self.folder / CARD)
+        assert isinstance(card, OwnCard)
+        self.card = card
         channels = channels_of(self.card, self.folder / CARD)
         units = self.sheet.calibration or ((self.sheet.scale, self.sheet.offset),) * len(channels.used)
         self.images = ImageReader(self.card, channels, units)
@@ -61,13 +61,20 @@ class OwnData(RawDataset):
         image = self.listing.image(self.ids[index])
         return image.mask or image.paths[0]
 
-    def files(self) -> list[Path]:
-        tables = [find(self.folder / self.card.labels)] if self.card.labels.endswith(".csv") else []
-        images = [self.listing.image(name) for name in self.ids]
-        paths = dict.fromkeys(
-            path for image in images for path in (*image.paths, *([image.mask] if image.mask else []))
-        )
-        return [*paths, self.folder / CARD, *tables]
+    def files(self) -> Iterable[Path | str]:
+        seen = ""  # squares of a scene follow each other
+        for name in self.ids:
+            if (base := self.listing.base(name)) != seen:
+                image, seen = self.listing.image(name), base
+                yield from (*image.paths, *([image.mask] if image.mask else []))
+        yield self.folder / CARD
+        if self.card.labels.endswith(".csv"):
+            yield find(self.folder / self.card.labels)
+
+    def part(self, start: int, stop: int) -> Self:
+        part = super().part(start, stop)
+        part.listing = part._listing = self.listing.part(part.ids)
+        return part
 
     def footprint(self, index: int) -> tuple[float, float, float, float] | None:
         corners = self.listing.corners(self.ids[index])
@@ -82,17 +89,8 @@ class OwnData(RawDataset):
                 label = read_mask(image.mask, self.card, whole, image.paths[0], image.window)
         if image.window is not None:
             return pixels, label
-        middle = self._middle(pixels, image.paths[0])
-        return middle, label if image.mask is None else self._middle(label, image.mask)
-
-    def _middle(self, pixels: np.ndarray, path: Path) -> np.ndarray:
-        """The square of the card's ``size`` in the middle of (..., H, W); all of a square image if it sets none."""
-        height, width = pixels.shape[-2:]
-        largest, size = min(height, width), self.card.size or max(height, width)
-        if size > largest:
-            raise DataError(f"{path}: {height} x {width} pixels; crop it, or set size: {largest} or less in {CARD}")
-        top, left = (height - size) // 2, (width - size) // 2
-        return pixels[..., top : top + size, left : left + size]
+        size = self.card.size
+        return middle(pixels, size, image.paths[0]), label if image.mask is None else middle(label, size, image.mask)
 
     def _note(self, first: Path) -> None:
         """Log, in one line each, what the first file does not state and what is taken from it."""

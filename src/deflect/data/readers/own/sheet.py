@@ -6,10 +6,9 @@ import logging
 from pathlib import Path
 
 from deflect.data.catalog import DatasetSheet
-from deflect.data.readers.own.card import CARD, OwnCard, read_card
+from deflect.data.readers.own.card import CARD, OwnCard, TorchgeoCard, read_card
 from deflect.data.readers.own.channels import Channels, read_channels
 from deflect.data.readers.own.listing import first_image
-from deflect.data.readers.own.pattern import Pattern
 from deflect.data.readers.raster import read_raster
 from deflect.errors import ConfigError, DataError
 from deflect.settings import METRICS, SPLITS
@@ -19,19 +18,20 @@ log = logging.getLogger(__name__)
 Unit = tuple[float, float]
 
 
-def channels_of(card: OwnCard, path: Path) -> Channels:
+def channels_of(card: OwnCard | TorchgeoCard, path: Path) -> Channels:
     """The channels that the card at ``path`` lists."""
-    per_file = "band" in Pattern(card.image_pattern).parts
     try:
-        return read_channels(card.sensor, card.bands, card.use, per_file, card.scale, card.offset)
+        return read_channels(card.sensor, card.bands, card.use, card.per_file, card.scale, card.offset)
     except (ConfigError, TypeError) as error:
         raise DataError(f"{path}: {error}; correct the card") from error
 
 
-def units_of(card: OwnCard, channels: Channels, folder: Path) -> list[Unit]:
+def units_of(card: OwnCard | TorchgeoCard, channels: Channels, folder: Path) -> list[Unit]:
     """Scale and offset of each band in use: the card's or, where it has no scale, those of the first image's tags."""
     tags = dict[int, Unit]()
     if any(channels.all[number].scale is None for number in channels.used):
+        if isinstance(card, TorchgeoCard):
+            raise DataError(f"{folder / CARD}: scale: missing; add it (write 1 if {card.torchgeo} has reflectance)")
         tags = _tags(card, channels, folder)
     units = []
     for number in channels.used:
@@ -77,7 +77,7 @@ def sheet_of(name: str, folder: Path) -> DatasetSheet:
         task=card.task,
         bands=channels.bands,
         stored_names=tuple(channels.bands.names),
-        classes=tuple(card.names),
+        classes=_names(card, folder),
         splits=dict.fromkeys(SPLITS, 0),
         splits_exact=False,
         image_size=0,
@@ -92,5 +92,14 @@ def sheet_of(name: str, folder: Path) -> DatasetSheet:
         citation=card.source,
         notes=(),
         nodata=card.missing,
-        unlabelled=card.ignore,
+        unlabelled=card.ignore if isinstance(card, OwnCard) else None,
     )
+
+
+def _names(card: OwnCard | TorchgeoCard, folder: Path) -> tuple[str, ...]:
+    """Of the classes, or of the target; a card with a class of torchgeo may leave them to it."""
+    if isinstance(card, TorchgeoCard) and card.classes is None and card.target is None:
+        from deflect.data.readers.own.torchgeo_source import class_names
+
+        return class_names(card, folder)
+    return tuple(card.names)
