@@ -37,6 +37,7 @@ from deflect.bands import BandStatistics, bandset
 from deflect.data.catalog import DATASETS
 from deflect.gfms import load_gfm
 from deflect.methods import adapt
+from deflect.settings import PAPER_DATASETS
 from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
 from deflect.training.loop import batch_loss, build_optimizer
@@ -207,7 +208,8 @@ def projected_hours(sizes: Sequence[str], batch: int, rounds: int) -> list[list[
             models = {k: trainee(size, method, batch, "cuda", task, **s) for k, (method, s) in chosen.items()}
             seconds[task] = statistics.mean(interleaved({k: one.step for k, one in models.items()}, rounds).values())
         steps = [
-            sheet.splits["train"] / batch * EPOCHS[sheet.task] * seconds[sheet.task] for sheet in DATASETS.values()
+            sheet.splits["train"] / batch * EPOCHS[sheet.task] * seconds[sheet.task]
+            for sheet in (DATASETS[name] for name in PAPER_DATASETS)
         ]
         hours = sum(steps) * SEEDS * PAPER_METHODS / 3600
         milliseconds = [f"{1e3 * seconds[task]:.1f}" for task in EPOCHS]

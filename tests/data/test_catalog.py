@@ -27,6 +27,7 @@ def test_split_sizes_and_classes_are_those_of_the_publishers() -> None:
         "forestnet": (6464, 989, 993, 12, 6),
         "burn_scars": (486, 54, 264, 2, 6),
         "mados": (1433, 642, 728, 15, 11),
+        "bigearthnet": (20000, 1000, 1000, 43, 12),
     }
 
 
@@ -51,6 +52,7 @@ def test_rgb_is_selected_by_name_not_by_position() -> None:
         "forestnet": "04 - Red",
         "burn_scars": "3",
         "mados": "665",
+        "bigearthnet": "04 - Red",
     }
 
 
@@ -98,6 +100,7 @@ def test_every_archive_belongs_to_one_dataset() -> None:
         "forestnet": ("hdf5", "m-forestnet.zip"),
         "burn_scars": ("geotiff", "hls_burn_scars.tar.gz"),
         "mados": ("geotiff", "MADOS.zip"),
+        "bigearthnet": ("hdf5", "m-bigearthnet.zip"),
     }
 
 

@@ -38,7 +38,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize("name", ["so2sat", "burn_scars", "mados"])
+@pytest.mark.parametrize("name", ["so2sat", "burn_scars", "mados", "bigearthnet"])
 def test_the_store_equals_what_the_reader_reads(raw: Path, tmp_path: Path, name: str) -> None:
     card = prepare(name, raw / name, tmp_path / name)
     assert card.simulated, "the card records the simulator's marker file"

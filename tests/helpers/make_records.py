@@ -20,7 +20,7 @@ from deflect.analysis.bootstrap import score as score_of
 from deflect.bands import HLS_S30, SENTINEL2, BandSet
 from deflect.files import write_json
 from deflect.record import CONFIDENCE_BINS
-from deflect.settings import DATASETS, GFMS, METHODS
+from deflect.settings import GFMS, METHODS, PAPER_DATASETS
 
 SEGMENTATION = {"burn_scars": ["Not burned", "Burn scar"], "mados": [f"sea surface {k}" for k in range(1, 16)]}
 CLASSES = {
@@ -54,7 +54,7 @@ SPLITS = {"train": 60, "val": IMAGES, "test": IMAGES}
 
 def make_study(
     folder: Path,
-    datasets: Sequence[str] = DATASETS,
+    datasets: Sequence[str] = PAPER_DATASETS,
     gfms: Sequence[str] = GFMS,
     methods: Sequence[str] = METHODS,
     seeds: Iterable[int] = (0,),
@@ -87,7 +87,7 @@ def make_run(
     """
     out = folder / dataset / gfm / (variant or method) / f"seed{seed}"
     out.mkdir(parents=True, exist_ok=True)
-    place = [DATASETS.index(dataset), GFMS.index(gfm), METHODS.index(method)]
+    place = [PAPER_DATASETS.index(dataset), GFMS.index(gfm), METHODS.index(method)]
     generator = np.random.default_rng([*place, seed, len(variant)])
     skill = SKILL[method][0] - 0.05 * bool(variant) + 0.03 * GFMS.index(gfm) + generator.normal(0, 0.01)
     arrays, confusion = _predict(dataset, skill, generator)

@@ -36,7 +36,7 @@ def read_with_geobench(out: Path) -> None:
             samples = list(task.get_dataset(split=split, band_names=names))
             images = [sample.pack_to_3d(band_names=names)[0].transpose(2, 0, 1) for sample in samples]
             np.save(out / f"{task.dataset_name}.{split}.npy", np.stack(images))
-            facts[task.dataset_name][split] = [(sample.sample_name, int(sample.label)) for sample in samples]
+            facts[task.dataset_name][split] = [(each.sample_name, np.asarray(each.label).tolist()) for each in samples]
             rgb = [next(k for k, name in enumerate(names) if name.endswith(f"- {c}")) for c in ("Red", "Green", "Blue")]
             named, _ = samples[0].pack_to_3d(band_names=["red", "green", "blue"])  # the names of geobench's examples
             np.testing.assert_array_equal(named.transpose(2, 0, 1), images[0][rgb])
@@ -46,13 +46,13 @@ def read_with_geobench(out: Path) -> None:
 def main(python: str) -> None:
     from deflect import config
     from deflect.data.readers import read
-    from deflect.data.simulate import SimulationSize, brick_kiln, forestnet, simulate, so2sat
+    from deflect.data.simulate import SimulationSize, bigearthnet, brick_kiln, forestnet, simulate, so2sat
 
     settings = config.load(ROOT / "config.yaml", "mini").study.simulation
     with tempfile.TemporaryDirectory() as folder:
         raw, out = Path(folder, BENCHMARK), Path(folder, "out")
         out.mkdir()
-        datasets = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
+        datasets = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet, "bigearthnet": bigearthnet}
         for name, module in datasets.items():
             simulate(name, raw / module.NAME, SimulationSize(**settings["sizes"][name]), settings["seed"])
         command = [python, __file__, str(out)]
@@ -68,7 +68,7 @@ def main(python: str) -> None:
                 for index, (sample, label) in enumerate(theirs[called]):
                     image, own_label = ours.load(index)
                     np.testing.assert_array_equal(images[index][channels].astype(image.dtype), image, sample)
-                    assert label == own_label, sample
+                    assert label == np.asarray(own_label).tolist(), sample
                 samples += len(ours)
             kinds = " and ".join(theirs["kinds"])
             print(f"{module.NAME}: {samples} samples, {len(theirs['bands'])} bands ({kinds}) read by geobench; equal")

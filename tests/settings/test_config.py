@@ -21,7 +21,7 @@ from deflect.data import catalog
 from deflect.errors import ConfigError
 from deflect.gfms import CARDS
 from deflect.methods import registry
-from deflect.settings import DATASETS, METHODS
+from deflect.settings import DATASETS, METHODS, PAPER_DATASETS
 from deflect.settings.methods import CONFIGS
 from deflect.settings.study import PublishedSizes, StudySettings
 from deflect.settings.training import TrainSettings
@@ -143,7 +143,7 @@ def test_every_study_of_the_file_is_valid():
     for study in GOOD["studies"]:
         config = load(ROOT / "config.yaml", study)
         assert config.study.name == study
-        assert set(config.study.datasets) <= set(DATASETS)
+        assert set(config.study.datasets) <= set(PAPER_DATASETS)
 
 
 def test_own_gfm_of_the_page_is_valid_and_among_the_runs():

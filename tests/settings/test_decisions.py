@@ -11,7 +11,7 @@ from paths import ROOT
 from deflect import config
 from deflect.config import decisions, load
 from deflect.errors import ConfigError
-from deflect.settings import DATASETS, METHODS
+from deflect.settings import DATASETS, METHODS, PAPER_DATASETS
 from deflect.settings.decisions import variants_of
 from deflect.settings.methods import CONFIGS
 from deflect.settings.study import Study
@@ -72,7 +72,7 @@ def test_variants_run_on_the_datasets_that_the_decision_concerns():
     study = load(ROOT / "config.yaml", "sensitivity").study
     runs = {run.dataset for run in study.runs() if run.method == "deflect+crop=random"}
     assert runs == {"mados"}
-    assert {run.dataset for run in study.runs() if run.method == "lora+gsd=image"} == set(DATASETS)
+    assert {run.dataset for run in study.runs() if run.method == "lora+gsd=image"} == set(PAPER_DATASETS)
 
 
 def test_a_decision_about_datasets_that_a_study_lacks_does_not_run():

@@ -48,4 +48,6 @@ def test_simulating_own_data_names_the_missing_key(folder: Path, capsys: pytest.
 def test_dataset_outside_the_study_is_refused_with_advice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folders(Path("data/raw/more"))
     assert main(["data", "prepare", "more"]) == 2
-    assert "known: so2sat, brick_kiln, forestnet, burn_scars, mados, fields; add" in capsys.readouterr().err
+    assert (
+        "known: so2sat, brick_kiln, forestnet, burn_scars, mados, bigearthnet, fields; add" in capsys.readouterr().err
+    )

@@ -54,6 +54,7 @@ TITLES = {
     "forestnet": "ForestNet",
     "burn_scars": "Burn Scars",
     "mados": "MADOS",
+    "bigearthnet": "BigEarthNet",
     "f1_macro": "F1 (macro)",
     "f1_micro": "F1 (micro)",
     "R2": "R²",

@@ -9,7 +9,7 @@ import re
 from typing import Literal, get_args
 
 GFM = Literal["scale_mae", "dino_mc", "cross_scale_mae"]
-Dataset = Literal["so2sat", "brick_kiln", "forestnet", "burn_scars", "mados"]
+Dataset = Literal["so2sat", "brick_kiln", "forestnet", "burn_scars", "mados", "bigearthnet"]
 Task = Literal["classification", "segmentation", "multilabel", "regression", "pixel_regression"]
 Split = Literal["train", "val", "test"]
 WandbMode = Literal["disabled", "offline", "online"]
@@ -24,6 +24,8 @@ METHODS = (
 )
 PEFT = "peft:[a-z0-9_]+"
 DATASETS: tuple[str, ...] = get_args(Dataset)
+#: Those of the paper; its claims are about them.
+PAPER_DATASETS: tuple[Dataset, ...] = ("so2sat", "brick_kiln", "forestnet", "burn_scars", "mados")
 TASKS: tuple[str, ...] = get_args(Task)
 SPLITS: tuple[str, ...] = get_args(Split)
 WANDB_MODES: tuple[str, ...] = get_args(WandbMode)

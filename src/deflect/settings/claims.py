@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from deflect import config
 from deflect.errors import ConfigError, DataError
-from deflect.settings import GFM, METHODS, Dataset, is_method
+from deflect.settings import GFM, METHODS, PAPER_DATASETS, Dataset, is_method
 from deflect.settings.fields import Count, Name, NotNegative, OneOrMore, Positive, Settings
 from deflect.settings.reading import hint, read
 
@@ -31,7 +31,7 @@ class Claim(Settings):
     methods: OneOrMore[Annotated[str, AfterValidator(_known)]] = Field(
         description="Methods that DEFLECT is compared with, or variants such as `deflect+no_attention`."
     )
-    datasets: OneOrMore[Dataset] = Field(get_args(Dataset), description="Datasets that it is about.")
+    datasets: OneOrMore[Dataset] = Field(PAPER_DATASETS, description="Datasets that it is about.")
     gfms: OneOrMore[GFM] = Field(get_args(GFM), description="GFMs that it is about.")
     each: Literal["dataset", "gfm"] | None = Field(
         default=None, description="Compare for each dataset or GFM; by default on the average over both."

@@ -12,6 +12,7 @@ Pixels labelled -1 or NaN are ignored.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +64,9 @@ class Scores:
 
     def compute(self) -> tuple[dict[str, Any], list[list[int]]]:
         """The metrics as plain numbers, and the confusion matrix (rows: truth), empty where there is none."""
-        found = self.metrics.compute()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No positive samples")  # classes in no image, which the means leave out
+            found = self.metrics.compute()
         if self.task in REGRESSIONS:
             return {name: float(value) for name, value in found.items()}, []
         if self.task == "multilabel":

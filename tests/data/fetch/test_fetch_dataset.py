@@ -102,7 +102,8 @@ def test_verify_names_changed_files(published: Site, tmp_path: Path) -> None:
     image.unlink()
     with pytest.raises(DownloadError, match=rf"{image}: missing"):
         verify("mados", tmp_path)
-    assert status(tmp_path, tmp_path, "paper")[-1].verified == "1 wrong"
+    verified = {row.dataset: row.verified for row in status(tmp_path, tmp_path, "paper")}
+    assert verified["mados"] == "1 wrong"
     with pytest.raises(DownloadError, match="run `deflect data fetch forestnet`"):
         verify("forestnet", tmp_path)
 
@@ -144,12 +145,13 @@ def test_status_names_the_next_command(published: Site, tmp_path: Path) -> None:
         "forestnet": "deflect data fetch forestnet",
         "burn_scars": "deflect data fetch burn_scars",
         "mados": "deflect data prepare mados",
+        "bigearthnet": "deflect data fetch bigearthnet",
         "peat": "deflect data prepare peat",
     }
     assert (rows["mados"].raw, rows["mados"].verified, rows["peat"].raw) == ("geotiff", "yes", "own")
     table = status_table(raw, prepared, "paper").splitlines()
     assert table[0].split() == ["dataset", "raw", "verified", "prepared", "size", "next"]
-    assert len(table) == 8
+    assert len(table) == 9
     archives = [path for path in (raw / "archives").rglob("*") if path.is_file()]
     assert table[-1] == f"archives in {raw / 'archives'}: {human(sum(path.stat().st_size for path in archives))}"
     (raw / ".forestnet.unpacking").mkdir()

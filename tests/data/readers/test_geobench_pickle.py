@@ -53,6 +53,21 @@ def test_label_after_other_entries_and_shared_strings() -> None:
     assert read_label(text(record), PATH) == 4
 
 
+@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("kind", ["i8", "i4", "i2", "i1", "u1", "u8"])
+def test_labels_of_several_classes(kind: str, protocol: int) -> None:
+    several = np.arange(43) % 3 == 1
+    found = read_label(text({"label": several.astype(kind), "x": np.arange(3.0)}, protocol), PATH)
+    assert found.tolist() == several.astype(int).tolist()
+    assert found.dtype.kind == kind[0]
+
+
+def test_arrays_that_share_their_dtype() -> None:
+    """The second is pickled as a reference to the first one's dtype, whose state was set after it was noted."""
+    record = {"a": np.arange(5), "label": np.array([0, 1, 1]), "b": np.int64(7)}
+    assert read_label(text(record), PATH).tolist() == [0, 1, 1]
+
+
 @pytest.mark.parametrize(("dataset", "label"), [("m-so2sat", 16), ("m-brick-kiln", 1), ("m-forestnet", 11)])
 def test_files_of_the_geobench_writer(dataset: str, label: int) -> None:
     (path,) = (FIXTURE / dataset).glob("*.hdf5")
@@ -68,6 +83,9 @@ HOSTILE = {
     "a pickle in a pickle": {"label": 1, "x": Runs(pickle.loads, pickle.dumps(Runs(os.system, "touch PROOF")))},
     "getattr": {"label": 1, "x": Runs(getattr, 1, "real")},
     "numpy load": {"label": 1, "x": Runs(np.load, "PROOF")},
+    "array of objects": {"label": np.array([Runs(os.system, "touch PROOF"), 1], dtype=object)},
+    "state of an array": {"label": [np.array([0, 1]), Runs(os.system, "touch PROOF")]},
+    "subclass of an array": {"label": np.array([0, 1]).view(np.memmap)},
 }
 
 
@@ -81,6 +99,14 @@ def test_hostile_pickles_are_refused_and_nothing_runs(
         read_label(text(HOSTILE[name], protocol), PATH)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def changed_row(old: bytes, new: bytes) -> str:
+    """A label of the three numbers 0, 1, 1 as NumPy pickles it, with one change."""
+    row = pickle.dumps({"label": np.array([0, 1, 1])}, 4)
+    assert read_label(str(row), PATH).tolist() == [0, 1, 1]
+    assert row.count(old) == 1
+    return str(row.replace(old, new))
 
 
 MALFORMED = {
@@ -99,6 +125,20 @@ MALFORMED = {
     "text label": text({"label": "1"}),
     "true label": text({"label": True}),
     "numpy float label": text({"label": np.float64(1.0)}),
+    "floats": text({"label": np.array([0.0, 1.0])}),
+    "truth values": text({"label": np.array([True, False])}),
+    "objects": text({"label": np.array([1, None], dtype=object)}),
+    "big-endian integers": text({"label": np.array([0, 1], dtype=">i8")}),
+    "named fields": text({"label": np.zeros(2, dtype=[("a", "i8")])}),
+    "two rows": text({"label": np.zeros((2, 3), dtype=int)}),
+    "no row": text({"label": np.array(3)}),
+    "label of a list": text({"label": [0, 1, 0]}),
+    "more numbers than stated": changed_row(b"K\x03\x85", b"K\x02\x85"),
+    "fewer numbers than stated": changed_row(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"),
+    "half a number": changed_row(b"C\x18" + bytes(8), b"C\x17" + bytes(7)),
+    "a type without a state": changed_row(b"K\x00t\x94b\x89", b"K\x00t\x940\x89"),
+    "a state that is no state": str(b"\x80\x04}(\x8c\x05labelK\x01K\x02bu."),
+    "a state of nothing": str(b"\x80\x04K\x02b."),
     "two labels": str(b"\x80\x04}(\x8c\x05labelK\x01\x8c\x05labelK\x02u."),
     "unknown memo": str(b"\x80\x04}(\x8c\x05labelh\x63u."),
     "empty stack": str(b"\x80\x04\x86."),

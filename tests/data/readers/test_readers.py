@@ -34,12 +34,12 @@ def test_contract_of_torchgeo(raw: Path, name: str) -> None:
     sample = dataset[0]
     assert sample["image"].dtype == torch.float32
     assert sample["image"].shape == (len(sheet.bands), 48, 48)
-    target = sample["label" if sheet.task == "classification" else "mask"]
+    target = sample["mask" if sheet.task == "segmentation" else "label"]
     assert target.dtype == torch.int64
-    assert target.shape == (() if sheet.task == "classification" else (48, 48))
+    assert target.shape == {"classification": (), "multilabel": (43,), "segmentation": (48, 48)}[sheet.task]
     assert torch.isfinite(sample["image"]).all()
     assert "type: NonGeoDataset" in str(dataset)
-    assert len(dataset.plot(sample, suptitle="one").axes) == (1 if sheet.task == "classification" else 2)
+    assert len(dataset.plot(sample, suptitle="one").axes) == (2 if sheet.task == "segmentation" else 1)
     batch = next(iter(DataLoader(dataset, batch_size=4)))
     assert len(batch["image"]) == 4
     with pytest.raises(IndexError):
@@ -62,14 +62,54 @@ def test_splits_are_disjoint_and_an_archives_top_folder_is_allowed(raw: Path, na
         ("so2sat", "m-so2sat", [80, 90, 100, 110, 120, 130, 140, 150, 160, 170]),
         ("brick_kiln", "m-brick-kiln", [0, 10, 20, 30, 40, 50, 70, 60, 80, 90]),
         ("forestnet", "m-forestnet", [20, 10, 0, 30, 40, 50]),
+        ("bigearthnet", "m-bigearthnet", [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110]),
     ],
 )
 def test_files_of_the_geobench_writer_are_read_by_band_name(name: str, folder: str, values: list[int]) -> None:
     image, label = read(name, FIXTURE / folder, "train").load(0)
     assert image[:, 0, 0].tolist() == values
     assert (image[:, 1] == image[:, :1, 0] + 1).all(), "rows and columns must not be swapped"
-    assert label == {"so2sat": 16, "brick_kiln": 1, "forestnet": 11}[name]
+    present = np.flatnonzero(label).tolist() if name == "bigearthnet" else label
+    assert present == {"so2sat": 16, "brick_kiln": 1, "forestnet": 11, "bigearthnet": [8, 12, 27]}[name]
     assert image.dtype == (np.uint8 if name == "forestnet" else np.float32)
+
+
+def test_a_published_bigearthnet_label_names_what_is_there() -> None:
+    """Image id_100699 is in eastern Belgium, and torchgeo-bench keeps its label: 8, 12, 27.
+
+    In the order of CORINE, that of torchgeo today, they would be construction sites, irrigated land and maquis.
+    """
+    dataset = read("bigearthnet", FIXTURE / "m-bigearthnet", "train")
+    _, label = dataset.load(0)
+    named = [name for name, there in zip(dataset.sheet.classes, label, strict=True) if there]
+    assert named == ["Complex cultivation patterns", "Discontinuous urban fabric", "Pastures"]
+    assert dataset.sheet.bands.names == [
+        "B01",
+        "B02",
+        "B03",
+        "B04",
+        "B05",
+        "B06",
+        "B07",
+        "B08",
+        "B8A",
+        "B09",
+        "B11",
+        "B12",
+    ]
+
+
+@pytest.mark.parametrize(("name", "other"), [("bigearthnet", "m-so2sat"), ("so2sat", "m-bigearthnet")])
+def test_labels_of_another_dataset_are_refused(name: str, other: str, tmp_path: Path) -> None:
+    source = FIXTURE / {"bigearthnet": "m-bigearthnet", "so2sat": "m-so2sat"}[name]
+    folder = copy(source, tmp_path / name)
+    (theirs,) = (FIXTURE / other).glob("*.hdf5")
+    dataset = read(name, folder, "train")
+    with h5py.File(theirs) as file, h5py.File(dataset.path(0), "r+") as own:
+        own.attrs["pickle"] = file.attrs["pickle"]
+    with pytest.raises(DataError, match=r"expected (an integer label, found 43 numbers|one 0 or 1 for each)") as error:
+        dataset.load(0)
+    assert "\n" not in str(error.value)
 
 
 def test_brick_kiln_as_published_keeps_thirteen_bands_in_stored_order() -> None:

@@ -18,7 +18,7 @@ import rasterio
 import tifffile
 from paths import FIXTURES, REAL
 
-from deflect.data.simulate import brick_kiln, chance, forestnet, mados, simulate, so2sat
+from deflect.data.simulate import bigearthnet, brick_kiln, chance, forestnet, mados, simulate, so2sat
 from deflect.errors import ConfigError
 from deflect.settings.reading import read
 from deflect.settings.simulation import SimulationSize
@@ -30,8 +30,9 @@ SIZES = {
     "forestnet": SimulationSize(train=12, val=2, test=3, pixels=48),
     "burn_scars": SimulationSize(train=9, val=3, test=4, pixels=48),
     "mados": SimulationSize(train=22, val=11, test=11, pixels=48),
+    "bigearthnet": SimulationSize(train=10, val=2, test=3, pixels=48),
 }
-GEOBENCH = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
+GEOBENCH = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet, "bigearthnet": bigearthnet}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def described(value: Any) -> Any:
     return value if isinstance(value, (str, tuple)) and kind.startswith("builtins") else kind
 
 
-@pytest.mark.parametrize("dataset", ["so2sat", "brick_kiln", "forestnet"])
+@pytest.mark.parametrize("dataset", GEOBENCH)
 def test_pickles_are_made_of_the_classes_and_keys_that_geobench_writes(raw: Path, dataset: str) -> None:
     """The fixtures were written by the package itself."""
     name = GEOBENCH[dataset].NAME
@@ -130,6 +131,7 @@ def test_pickles_are_made_of_the_classes_and_keys_that_geobench_writes(raw: Path
     theirs = record_of(published)[1]
     ours = record_of(min((raw / dataset).glob("*.hdf5")))[1]
     assert len(ours) == len(theirs)
+    assert np.asarray(ours["label"]).shape == np.asarray(theirs["label"]).shape
     for key, expected in zip(ours["bands_order"], theirs["bands_order"], strict=True):
         assert key.split("_")[0] == expected.split("_")[0]
         found, wanted = described(ours[key]), described(theirs[expected])
@@ -180,6 +182,28 @@ def test_geobench_layout(raw: Path, dataset: str, bands: int, dtype: str, classe
     if label_map.exists():
         found = {name: int(label) for label, names in json.loads(label_map.read_text()).items() for name in names}
         assert found == labels
+
+
+def test_bigearthnet_layout(raw: Path) -> None:
+    """Every cover is a class; the labels are in each file and, the same, in label_stats.json."""
+    folder = raw / "bigearthnet"
+    stats = json.loads((folder / "label_stats.json").read_text())
+    assert len(stats) == 15
+    for name, label in stats.items():
+        arrays, record = record_of(folder / f"{name}.hdf5")
+        assert record["label"].dtype == np.int64
+        assert record["label"].tolist() == label
+        assert len(label) == 43
+        assert 1 <= sum(label) <= 4
+        assert list(arrays) == record["bands_order"] == [band.name for band in bigearthnet.STORED]
+        assert {(a.dtype.name, a.shape) for a in arrays.values()} == {("float32", (48, 48))}
+        assert all((a == a.round()).all() and a.min() >= 1 for a in arrays.values())
+    counts = np.array(list(stats.values())).sum(axis=0)
+    assert set(np.flatnonzero(counts)) == set(bigearthnet.COVERS)
+    pickled = ast.literal_eval(h5py.File(folder / "id_0000.hdf5").attrs["pickle"])
+    assert b"numpy.core.multiarray" in pickled, "the name that NumPy 1 and 2 can load"
+    assert b"numpy._core" not in pickled
+    assert b"MultiLabelClassification" in (folder / "task_specs.pkl").read_bytes()
 
 
 def test_so2sat_names_radar_first(raw: Path) -> None:

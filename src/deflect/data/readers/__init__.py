@@ -28,6 +28,7 @@ READERS: dict[str, type[RawDataset]] = {
     "forestnet": GeoBench,
     "burn_scars": BurnScars,
     "mados": Mados,
+    "bigearthnet": GeoBench,
 }
 
 

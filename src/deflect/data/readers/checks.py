@@ -67,7 +67,8 @@ def refuse_paths(ids: Sequence[str], where: Path) -> None:
 
 def check_class(label: Any, classes: int, path: Path) -> int:
     if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
-        raise DataError(f"{path}: expected an integer label, found {label!r}; write labels as whole numbers from 0")
+        found = f"{np.size(label)} numbers" if np.ndim(label) else repr(label)
+        raise DataError(f"{path}: expected an integer label, found {found}; write labels as whole numbers from 0")
     if not 0 <= label < classes:
         raise DataError(f"{path}: expected a label from 0 to {classes - 1}, found {label}; correct label or classes")
     return int(label)

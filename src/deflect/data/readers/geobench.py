@@ -1,4 +1,4 @@
-"""GEO-Bench v1 in its HDF5 layout: m-so2sat, m-brick-kiln, m-forestnet.
+"""GEO-Bench v1 in its HDF5 layout: m-so2sat, m-brick-kiln, m-forestnet, m-bigearthnet.
 
     default_partition.json   {"train": [ids], "valid": [ids], "test": [ids]}
     0.01x_train_partition.json and others   the same with a part of the training split, drawn at random

@@ -2,7 +2,8 @@
 
 The label of a GEO-Bench sample is only in a pickled dict, stored as the text of a bytes literal. Unpickling it would
 run any code in the file. Here Python's own unpickler accepts only the opcodes that GEO-Bench writes, keeps a class as
-its name, a call as its arguments and a dict as its pairs, and drops the state of objects.
+its name, a call as its arguments and the state of its result, and a dict as its pairs. Of arrays it reads one kind, a
+row of little-endian integers, which is how multi-label data have one 0 or 1 per class.
 
 The C ``pickle.Unpickler`` with a restricted ``find_class`` is less safe: it hashes the keys of dicts, which may take
 forever for nested tuples, and allocates as many memo entries as the file claims.
@@ -19,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from deflect.errors import DataError, flat
 
@@ -47,12 +50,13 @@ class _Class:
     name: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Call:
-    """A function and its arguments, never called."""
+    """A function and its arguments, never called, and the state that its result would get."""
 
     function: Any
     arguments: Any
+    state: Any = None
 
 
 class _Pairs:
@@ -76,6 +80,11 @@ def _note_call(reader: Any) -> None:
     reader.stack.append(_Call(reader.stack.pop(), arguments))
 
 
+def _note_state(reader: Any) -> None:
+    state = reader.stack.pop()
+    reader.stack[-1].state = state  # an AttributeError where there is no call
+
+
 class _Reader(pickle._Unpickler):
     """Python's unpickler with a restricted table of opcodes."""
 
@@ -86,7 +95,7 @@ class _Reader(pickle._Unpickler):
     }
     dispatch[pickle.FRAME[0]] = lambda self: self.read(8)  # skip the length; frames only speed up reading from files
     dispatch[pickle.EMPTY_DICT[0]] = lambda self: self.append(_Pairs())
-    dispatch[pickle.BUILD[0]] = lambda self: self.stack.pop()  # drop the state; the object is never created
+    dispatch[pickle.BUILD[0]] = _note_state  # the object is never created
     dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = _note_call
 
     def find_class(self, module: str, name: str) -> _Class:
@@ -95,8 +104,11 @@ class _Reader(pickle._Unpickler):
         return _Class(f"{module} {name}")
 
 
-def read_label(text: Any, path: Path) -> int | None:
-    """The class in the attribute ``text`` of the file ``path``; ``None`` if the label is an image."""
+def read_label(text: Any, path: Path) -> int | np.ndarray | None:
+    """The label in the attribute ``text`` of the file ``path``.
+
+    It is a class, integers (K,) if an image has several classes, or ``None`` if the label is an image.
+    """
     try:
         file = io.BytesIO(_literal(text))
         reader = _Reader(file)
@@ -105,7 +117,7 @@ def read_label(text: Any, path: Path) -> int | None:
             raise ValueError("something follows the record")
         if not isinstance(record, _Pairs):
             raise ValueError("the record is not a dict")
-        return _integer(record.get("label"))
+        return _label(record.get("label"))
     except MALFORMED as error:
         reason = flat(error) if isinstance(error, ValueError) else "it is malformed, or no pickle of GEO-Bench"
         message = f"{path}: attribute 'pickle' refused, nothing was executed: {reason}"
@@ -126,12 +138,24 @@ def _literal(text: Any) -> bytes:
     return raw
 
 
-def _integer(value: Any) -> int | None:
-    """An integer as pickled by Python or NumPy; ``None`` stays ``None``."""
+def _label(value: Any) -> int | np.ndarray | None:
+    """An integer as pickled by Python or NumPy, or NumPy's array of a row of integers; ``None`` stays ``None``."""
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     match value:
-        case _Call(_Class(name), (_Call(_Class("numpy dtype"), (str(kind), *_)), bytes(digits))):
-            if name.endswith("multiarray scalar") and kind[:1] in ("i", "u"):
-                return int.from_bytes(digits, "little", signed=kind[0] == "i")
-    raise ValueError(f"the label is not an integer but a {type(value).__name__.strip('_').lower()}")
+        case _Call(_Class(name), (kind, bytes(digits))) if name.endswith("multiarray scalar"):
+            return int(_integers(kind, digits, 1)[0])
+        case _Call(_Class(name), _, (1, (int(count),), kind, False, bytes(digits))) if name.endswith(" _reconstruct"):
+            return _integers(kind, digits, count)
+    raise ValueError(f"the label is no integer and no row of integers but a {type(value).__name__.strip('_').lower()}")
+
+
+def _integers(kind: Any, digits: bytes, count: int) -> np.ndarray:
+    """The ``count`` integers in ``digits``; ``kind`` is their pickled dtype."""
+    match kind:
+        case _Call(_Class("numpy dtype"), (str(code), *_), (_, "<" | "|", *_)) if re.fullmatch("[iu][1248]", code):
+            found = np.frombuffer(digits, f"<{code}")
+            if len(found) == count:
+                return found
+            raise ValueError(f"the label has {len(found)} numbers, not {count}")
+    raise ValueError("the numbers of the label are no little-endian integers")

@@ -1,4 +1,4 @@
-"""Five mini datasets of SIMULATED images in the published on-disk formats, so that every step runs on every machine.
+"""Mini datasets of SIMULATED images in the published on-disk formats, so that every step runs on every machine.
 
 Numbers measured on these images are never results about the paper. ``SIMULATED.json`` in each folder says so, and how
 the folder was made.
@@ -15,16 +15,16 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 from deflect.bands import SENTINEL2
-from deflect.data.simulate import brick_kiln, burn_scars, forestnet, geobench, mados, signals, so2sat
+from deflect.data.simulate import bigearthnet, brick_kiln, burn_scars, forestnet, geobench, mados, signals, so2sat
 from deflect.data.simulate.canvas import Canvas
 from deflect.data.simulate.signals import Design
 from deflect.errors import ConfigError
 from deflect.files import atomic_path, write_json
-from deflect.settings import SPLITS
+from deflect.settings import PAPER_DATASETS, SPLITS
 from deflect.settings.simulation import SimulationSize
 
-_CLASSIFICATION = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet}
-_DATASETS: dict[str, Any] = _CLASSIFICATION | {"burn_scars": burn_scars, "mados": mados}
+_GEOBENCH = {"so2sat": so2sat, "brick_kiln": brick_kiln, "forestnet": forestnet, "bigearthnet": bigearthnet}
+_DATASETS: dict[str, Any] = _GEOBENCH | {"burn_scars": burn_scars, "mados": mados}
 
 #: The file that distinguishes a simulated folder from a download.
 MARKER = "SIMULATED.json"
@@ -46,8 +46,8 @@ def simulate(dataset: str, folder: Path, size: SimulationSize, seed: int) -> Non
         raise ConfigError(f"{folder}: holds data that was not simulated; choose another folder or empty this one")
     with atomic_path(folder) as aside:
         aside.mkdir()
-        if dataset in _CLASSIFICATION:
-            geobench.write(aside, _samples(dataset, size, pixels, seed), _CLASSIFICATION[dataset], pixels)
+        if dataset in _GEOBENCH:
+            geobench.write(aside, _samples(dataset, size, pixels, seed), _GEOBENCH[dataset], pixels)
         elif dataset == "burn_scars":
             _write_burn_scars(aside, size, pixels, seed)
         else:
@@ -62,11 +62,11 @@ def chance(seed: int, *where: str | int) -> Generator:
 
 
 def _samples(dataset: str, size: SimulationSize, pixels: int, seed: int) -> Iterator[tuple[str, geobench.Sample]]:
-    """Splits and samples of a classification dataset."""
+    """Splits and samples of a dataset of GEO-Bench."""
     places = [(split, index) for split in SPLITS for index in range(getattr(size, split))]
     for order, (split, index) in enumerate(places):
         rng = chance(seed, dataset, split, index)
-        yield split, _CLASSIFICATION[dataset].sample(rng, index, order, pixels)
+        yield split, _GEOBENCH[dataset].sample(rng, index, order, pixels)
 
 
 def _write_burn_scars(folder: Path, size: SimulationSize, pixels: int, seed: int) -> None:
@@ -91,14 +91,14 @@ def _write_mados(folder: Path, size: SimulationSize, pixels: int, seed: int) -> 
 
 
 def simulate_rgb(path: Path, n: int, pixels: int, seed: int) -> None:
-    """Write ``n`` unlabelled scenes, of the datasets in turn: (n, 3, H, W) float32 reflectance in the order R, G, B."""
+    """Write ``n`` unlabelled scenes, of the paper's datasets in turn: (n, 3, H, W) float32 reflectance of R, G, B."""
     images = np.stack([_rgb_scene(chance(seed, "rgb", index), index, pixels) for index in range(n)])
     with atomic_path(Path(path)) as aside, open(aside, "wb") as file:
         np.save(file, images)
 
 
 def _rgb_scene(rng: Generator, index: int, size: int) -> np.ndarray:
-    dataset = list(_DATASETS)[index % len(_DATASETS)]
+    dataset = PAPER_DATASETS[index % len(PAPER_DATASETS)]
     canvas = Canvas(SENTINEL2.subset(["B04", "B03", "B02"]), size, rng)
     _DATASETS[dataset].paint(canvas)
     canvas.observe(10, light=(0.6, 1.2), relief=0.06, haze=(0.0, 0.08))

@@ -22,7 +22,7 @@ STORED = SENTINEL2
 PIXELS = 64
 CLASSES = 2
 RESOLUTION = 10
-LABEL_MAP = True
+LABEL_FILE = "label_map.json"
 BANDS = bandset("sentinel2", ["B01", "B02", "B03", "B04", "B05", "B07", "B8A", "B08", "B11", "B12"])
 
 #: 8-bit true colour is the band's number divided by this (measured on the published statistics).

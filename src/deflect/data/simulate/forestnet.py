@@ -23,7 +23,7 @@ PIXELS = 332
 DESIGN = signals.DESIGNS["forestnet"]
 CLASSES = len(DESIGN.signals)
 RESOLUTION = 15
-LABEL_MAP = True
+LABEL_FILE = "label_map.json"
 BANDS = bandset("landsat8", ["B4", "B3", "B2", "B5", "B6", "B7"])
 
 #: Opacity of the image over white, outside the loss polygon.

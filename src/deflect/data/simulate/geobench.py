@@ -1,10 +1,11 @@
-"""Write SIMULATED samples in the on-disk format of GEO-Bench v1: So2Sat, Brick Kiln and ForestNet.
+"""Write SIMULATED samples in the on-disk format of GEO-Bench v1: So2Sat, Brick Kiln, ForestNet and BigEarthNet.
 
     <sample>.hdf5                  one 2-D dataset per band; root attribute `pickle`, the text of a pickled dict
     default_partition.json         {"train": [ids], "valid": [ids], "test": [ids]}; 1.00x_train_partition.json is equal
     0.10x_train_partition.json     the same with 10 % of the training split, drawn at random; so for other fractions
     band_stats.json                per band, and for the label, extrema, moments and percentiles of the training split
     label_map.json                 {label: [ids]}, only where the original has it
+    label_stats.json               {id: [0 or 1 per class]}, the same of several classes per image
     task_specs.pkl                 for GEO-Bench's loader: bands, classes, size of an image
 
 The pickles hold objects of classes of the GEO-Bench package, which is not needed to write them.
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from deflect.data.simulate.geobench_objects import StoredBand, pickled, task
+from deflect.data.simulate.geobench_objects import LABEL_STATS, StoredBand, pickled, task
 from deflect.files import write_json
 
 #: Of the training split, in separate partitions.
@@ -34,7 +35,7 @@ class Sample:
     """One sample: bands (B, H, W) in the order and unit of the file; ``crs`` is an EPSG code."""
 
     id: str
-    label: int
+    label: int | np.ndarray  # a class, or int64 (K,) of 0 and 1
     data: np.ndarray
     date: datetime.date | None = None
     meta: dict[str, Any] | None = None
@@ -49,16 +50,14 @@ def write(folder: Path, samples: Iterable[tuple[str, Sample]], dataset: ModuleTy
     """
     bands = dataset.STORED
     partition: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
-    ids_of: dict[str, list[str]] = {}
+    labels: dict[str, int | np.ndarray] = {}
     train_pixels: list[np.ndarray] = []
-    train_labels: list[int] = []
     for split, sample in samples:
         _write_sample(folder / f"{sample.id}.hdf5", sample, bands, dataset.RESOLUTION)
         partition["valid" if split == "val" else split].append(sample.id)
-        ids_of.setdefault(str(sample.label), []).append(sample.id)
+        labels[sample.id] = sample.label
         if split == "train":
             train_pixels.append(sample.data.reshape(len(bands), -1)[:, ::7])
-            train_labels.append(sample.label)
 
     for name in ("default", "1.00x_train"):
         write_json(folder / f"{name}_partition.json", partition)
@@ -69,10 +68,21 @@ def write(folder: Path, samples: Iterable[tuple[str, Sample]], dataset: ModuleTy
             write_json(folder / f"{fraction:.2f}x_train_partition.json", partition | {"train": drawn})
     values = np.concatenate(train_pixels, axis=1).astype(float)
     stats = {band.name: _statistics(row) for band, row in zip(bands, values, strict=True)}
-    write_json(folder / "band_stats.json", stats | {"label": _statistics(np.array(train_labels, dtype=float))})
-    if dataset.LABEL_MAP:
-        write_json(folder / "label_map.json", ids_of)
+    train_labels = np.hstack([labels[name] for name in partition["train"]]).astype(float)
+    write_json(folder / "band_stats.json", stats | {"label": _statistics(train_labels)})
+    if dataset.LABEL_FILE:
+        write_json(folder / dataset.LABEL_FILE, _label_file(labels, several=dataset.LABEL_FILE == LABEL_STATS))
     (folder / "task_specs.pkl").write_bytes(pickled(task(dataset, pixels)))
+
+
+def _label_file(labels: dict[str, Any], several: bool) -> dict[str, list[Any]]:
+    """Ids by label, or where a sample has several, labels by id."""
+    if several:
+        return {name: label.tolist() for name, label in labels.items()}
+    ids_of: dict[str, list[str]] = {}
+    for name, label in labels.items():
+        ids_of.setdefault(str(label), []).append(name)
+    return ids_of
 
 
 def _statistics(values: np.ndarray) -> dict[str, float]:

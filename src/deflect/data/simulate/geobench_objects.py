@@ -13,6 +13,8 @@ from io import BytesIO
 from types import ModuleType
 from typing import Any
 
+#: The file with the labels of each sample, where a sample has several.
+LABEL_STATS = "label_stats.json"
 #: Names of a band in GEO-Bench apart from its number.
 _COLOURS = {"Red": "red", "Green": "green", "Blue": "blue", "NIR": "NIR"}
 
@@ -59,13 +61,15 @@ SENTINEL2 = (
 
 def task(dataset: ModuleType, pixels: int) -> Any:
     """The object in ``task_specs.pkl``; ``pixels`` is the side of an image."""
+    names = "class_name" if dataset.LABEL_FILE == LABEL_STATS else "_class_names"
+    label_type = "MultiLabelClassification" if dataset.LABEL_FILE == LABEL_STATS else "Classification"
     facts = {
         "dataset_name": dataset.NAME,
         "benchmark_name": "classification_v1.0",
         "patch_size": (pixels, pixels),
         "n_time_steps": 1,
         "bands_info": [band.info() for band in dataset.STORED],
-        "label_type": _object("geobench.label.Classification", {"n_classes": dataset.CLASSES, "_class_names": None}),
+        "label_type": _object(f"geobench.label.{label_type}", {"n_classes": dataset.CLASSES, names: None}),
         "spatial_resolution": dataset.RESOLUTION,
     }
     return _object("geobench.task.TaskSpecifications", facts)
@@ -81,7 +85,7 @@ class _Pickler(pickle._Pickler):
     """Writes the name of a class without importing it; ``pickle.Pickler`` would look for the real class."""
 
     def save_global(self: Any, obj: Any, name: str | None = None) -> None:
-        for text in (obj.__module__, obj.__qualname__):
+        for text in (obj.__module__.replace("numpy._core", "numpy.core"), obj.__qualname__):  # as NumPy 1, as published
             self.save(text)
         self.write(pickle.STACK_GLOBAL)
         self.memoize(obj)

@@ -20,7 +20,7 @@ PIXELS = 32
 DESIGN = signals.DESIGNS["so2sat"]
 CLASSES = len(DESIGN.signals)
 RESOLUTION = 10
-LABEL_MAP = False
+LABEL_FILE = None
 BANDS = bandset("sentinel2", ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"])
 
 _RADAR = (
