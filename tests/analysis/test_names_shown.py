@@ -152,4 +152,4 @@ def test_warnings_of_a_command_are_marked(tmp_path: Path, monkeypatch, capsys) -
     Path("data/raw/fields/field/a.jp2").touch()
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     assert main(["data", "prepare", "fields"]) == 0
-    assert capsys.readouterr().err.startswith("warning: data/raw/fields: files that are not read: 1 not named")
+    assert capsys.readouterr().err.startswith("warning: data/raw/fields: files that are not read: 1 with other")
