@@ -102,7 +102,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "so2sat",
         lambda f: h5(f, relabel(LABEL, r"label\\x94G?\\xf0\\x00\\x00\\x00\\x00\\x00\\x00")),
         "id_0001.hdf5",
-        "not an integer",
+        "no integer and no row",
     ),
     "label out of range": ("so2sat", lambda f: h5(f, relabel(LABEL, r"label\\x94K\\x11")), "id_0001.hdf5", "0 to 16"),
     "id twice": (

@@ -275,7 +275,7 @@ def test_own_dataset_joins_the_study_as_the_page_says(project):
     page = (ROOT / "docs/your_own_dataset.md").read_text()
     card = re.search(r"```yaml\n(task: .*?)```", page, re.DOTALL).group(1)
     steps = re.findall(r"^\$ (.+)$", page, re.MULTILINE)
-    assert steps == ["deflect data prepare fields", "dvc repro"]
+    assert steps == ["deflect data prepare fields", "deflect data check fields", "dvc repro"]
     for command in (["git", "init", "-q"], ["git", "add", "."], [*GIT, "commit", "-qm", "study"]):
         run(project, *command)
     run(project, "dvc", "repro")

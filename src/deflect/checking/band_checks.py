@@ -17,6 +17,8 @@ COPY = 0.999
 FAR = 3.0
 #: Standard deviations, of two bands together, from which their means are out of place.
 AWAY = 2.0
+#: Roles of bands whose reflectance depends on the processing level: aerosol and water vapour; none is cirrus.
+ATMOSPHERIC = ("A", "WV", "")
 
 
 def copies_of_bands(facts: Facts) -> Iterator[Finding]:
@@ -41,7 +43,8 @@ def unusual_bands(facts: Facts) -> Iterator[Finding]:
         raise NotChecked(f"no dataset of sensor {facts.card.bands.sensor} has published statistics in the catalog")
     names = facts.card.bands.names
     mean = dict(zip(names, facts.card.statistics.mean, strict=True))
-    for first, second in combinations(names, 2):
+    of_ground = [band.name for band in facts.card.bands if band.role not in ATMOSPHERIC]
+    for first, second in combinations(of_ground, 2):
         if _swapped(mean, first, second, known):
             yield Finding(
                 f"Bands {first} and {second} look swapped: {first} has a mean of {mean[first]:.3f} and {second} of "
