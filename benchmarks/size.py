@@ -54,7 +54,8 @@ from deflect.gfms import load_gfm
 from deflect.settings.training import TrainSettings
 from deflect.training.batches import training_batches
 from deflect.training.context import Context
-from deflect.training.model import build_model, calibrate, cross_entropy_sum""",
+from deflect.training.loss import Loss
+from deflect.training.model import build_model, calibrate""",
         """
 store = Store("store")
 store.verify()
@@ -64,7 +65,7 @@ model = build_model(gfm, "deflect", {}, store.card, context)
 split = store.split("train")
 calibrate(model, split, context)
 images, labels = next(training_batches(split, 0, context))
-cross_entropy_sum(model(images), labels)[0].backward()""",
+Loss.of(store.card)(model(images), labels)[0].backward()""",
     ),
 }
 # not ru_maxrss for the process itself: a child starts with that of the process that started it

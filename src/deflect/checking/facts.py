@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deflect.checking.labels import Labels, count
-from deflect.checking.pairs import Pair
 from deflect.checking.places import Places
 from deflect.data.card import StoreCard
 from deflect.data.duplicates import SIDE
@@ -56,6 +55,17 @@ class SplitFacts:
     empty: NDArray[np.float64]
     pooled: Tensor
     digests: list[bytes]
+
+
+class Pair(NamedTuple):
+    """An image of ``second`` that is nearly one of ``first``: rows of the store and their similarity."""
+
+    first: str
+    row: int
+    second: str
+    other: int
+    similarity: float
+    exact: bool
 
 
 @dataclass(frozen=True)

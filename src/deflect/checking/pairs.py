@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from deflect.checking.facts import Pair, SplitFacts
 from deflect.data.duplicates import NEAR, describe, nearest
-
-if TYPE_CHECKING:
-    from deflect.checking.facts import SplitFacts
-
-
-class Pair(NamedTuple):
-    """An image of ``second`` that is nearly one of ``first``: rows of the store and their similarity."""
-
-    first: str
-    row: int
-    second: str
-    other: int
-    similarity: float
-    exact: bool
 
 
 def near_pairs(splits: Mapping[str, SplitFacts]) -> list[Pair]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from deflect.data.readers.checks import IGNORE, reading
 from deflect.data.readers.own.card import CARD, OwnCard
 from deflect.data.readers.own.channels import Channels
-from deflect.data.readers.own.files import Found, LeftOut, few, is_hidden, walk
+from deflect.data.readers.own.file_checks import refuse_other_folders, require_images, require_masks
+from deflect.data.readers.own.files import Found, LeftOut, is_hidden, walk
 from deflect.data.readers.own.image import ImageReader, grid_of
-from deflect.data.readers.own.masks import read_mask
 from deflect.data.readers.own.pattern import Pattern
 from deflect.data.readers.own.splits import Members, block, drawn, drawn_groups, without_overlaps
+from deflect.data.readers.own.squares import squares
 from deflect.data.readers.own.tables import Table, read_ids, read_table
 from deflect.data.readers.raster import Grid, Window, degrees
 from deflect.errors import DataError
@@ -54,17 +54,16 @@ class Listing:
         self.images = Found(folder, Pattern(card.image_pattern), words_of(card, reader.channels))
         self.masks = Found(folder, Pattern(card.mask_pattern)) if card.labels == "masks" else None
         self.left_out = LeftOut()
-        self._refuse_other_folders()
+        refuse_other_folders(folder, card)
         kinds = sorted(filter(None, (self.images, self.masks)), key=lambda found: -found.pattern.letters)
         for path in walk(folder):  # a file that both patterns describe is of the one with more letters
             if is_hidden(path) or not any(found.add(path) for found in kinds):
                 self.left_out.add(path)
-        self._require_images()
-        self.images.require_all()
+        require_images(self.images, card, self.left_out)
         if self.masks:
-            self._require_masks(self.masks)
+            require_masks(self.masks, self.images, {name: self._mask_of(name) for name in self.images.paths})
         self.table = self._read_table()
-        self.windows = self._windows() if card.stride else {}
+        self.windows = dict(self._squares()) if card.stride else {}
         self.members = {split: sorted(names) for split, names in self._members().items()}
         self._require_members()
 
@@ -94,58 +93,6 @@ class Listing:
         return corners_of(grid.window(window) if window else grid)
 
     # ------------------------------------------------------------------ files
-
-    def _refuse_other_folders(self) -> None:
-        """Name the layout with a folder per split, which the card has to choose."""
-        if self.card.images:
-            return
-        folders = {path.name for path in self.folder.glob("[!.]*") if path.is_dir()}
-        if self.card.splits == "folders":
-            if not folders.issuperset(SPLITS):
-                found = few(sorted(folders)) or "none"
-                raise DataError(f"{self.folder}: expected folders train, val and test, found {found}; rename or add")
-            return
-        others = folders - set(self.card.names)
-        if "images" not in folders and "train" in others and others & {"val", "valid", "validation", "test"}:
-            raise DataError(
-                f"{self.folder}: found a folder per split ({few(sorted(others))}); "
-                f"call them train, val and test and write `splits: folders` in {CARD}"
-            )
-
-    def _require_images(self) -> None:
-        pattern = self.images.pattern.text
-        if not self.images.paths:
-            found = f"other files: {self.left_out}" if self.left_out.counts else "none"
-            raise DataError(
-                f"{self.folder}: expected images {pattern}, found {found}; put the images there or correct {CARD}"
-            )
-        if self.card.labels != "folders":
-            return
-        titles = {self.images.parts(name)["class"] for name in self.images.paths}
-        if unknown := sorted(titles - set(self.card.names)):
-            raise DataError(
-                f"{self.folder / unknown[0]}: not one of the classes of {CARD}; rename the folder or add the class"
-            )
-        if empty := [title for title in self.card.names if title not in titles]:
-            raise DataError(
-                f"{self.folder / empty[0]}: expected images {pattern} of this class, found none; put them there or "
-                f"correct {CARD}"
-            )
-
-    def _require_masks(self, masks: Found) -> None:
-        if not masks.paths:
-            raise DataError(
-                f"{self.folder}: expected masks {masks.pattern.text}, found none; add them or correct {CARD}"
-            )
-        of_images = {name: self._mask_of(name) for name in self.images.paths}
-        used = set(of_images.values())
-        without = sorted(name for name, mask in of_images.items() if mask not in masks.paths)
-        for has, lacks, alone in (("mask", "image", sorted(masks.paths.keys() - used)), ("image", "mask", without)):
-            if alone:
-                files = (masks if has == "mask" else self.images).paths
-                names = [Path(next(filter(None, files[name]))).name for name in alone]
-                found = f"{len(names)} {has}s without {lacks} ({few(names)})"
-                raise DataError(f"{self.folder}: {found}; add the {lacks}s or remove the {has}s")
 
     def _mask_of(self, name: str) -> str:
         """The id of an image's mask; the names of masks may lack some parts."""
@@ -186,36 +133,12 @@ class Listing:
     def _grid(self, name: str) -> Grid:
         return grid_of([self.folder / path for path in self.images.paths[name]], self.card.gsd)
 
-    def _windows(self) -> dict[str, tuple[str, Window]]:
-        """The squares of ``size``, every ``stride`` pixels, with a label; the last ones lie at the image's edges."""
-        size, stride = self.card.size or 0, self.card.stride or 0
-        found: dict[str, tuple[str, Window]] = {}
-        empty = 0
+    def _squares(self) -> Iterator[tuple[str, tuple[str, Window]]]:
         for name, grid in self._grids.items():
-            if min(grid.shape) < size:
-                shape = " x ".join(map(str, grid.shape))
-                raise DataError(f"{self.folder / self.images.paths[name][0]}: {shape} pixels; set size: "
-                                f"{min(grid.shape)} or less in {CARD}")  # fmt: skip
-            for top in _starts(grid.shape[0], size, stride):
-                used = self._labelled(name, grid, (top, 0, size, grid.shape[1]))
-                for left in _starts(grid.shape[1], size, stride):
-                    if used[left : left + size].any():
-                        found[f"{name}/{top}_{left}"] = name, (top, left, size, size)
-                    else:
-                        empty += 1
-        if empty:
-            log.info("%s: %d squares without any label or measurement are left out", self.folder, empty)
-        return found
-
-    def _labelled(self, name: str, grid: Grid, strip: Window) -> np.ndarray:
-        """Which columns of a strip have a pixel with a label and a measurement of the first band."""
-        image = self._image(name, strip)
-        assert image.mask
-        with reading(image.mask):
-            labels = read_mask(image.mask, self.card, grid, image.paths[0], strip)
-        known = np.isfinite(labels) if labels.dtype.kind == "f" else labels != IGNORE
-        with reading(image.paths[0]):
-            return np.asarray((known & self.reader.is_measured(image.paths, strip)).any(0))
+            image = self._image(name, None)
+            assert image.mask
+            for window in squares(grid, image.paths, image.mask, self.card, self.reader):
+                yield f"{name}/{window[0]}_{window[1]}", (name, window)
 
     # ------------------------------------------------------------------ splits
 
@@ -315,7 +238,3 @@ def first_image(folder: Path, card: OwnCard, channels: Channels) -> list[Path] |
         if name is not None and all(found.paths[name]):
             return [folder / path for path in found.paths[name]]
     return None
-
-
-def _starts(side: int, size: int, stride: int) -> list[int]:
-    return sorted({*range(0, side - size + 1, stride), side - size})
