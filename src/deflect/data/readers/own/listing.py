@@ -134,11 +134,13 @@ class Listing:
         return grid_of([self.folder / path for path in self.images.paths[name]], self.card.gsd)
 
     def _squares(self) -> Iterator[tuple[str, tuple[str, Window]]]:
-        for name, grid in self._grids.items():
-            image = self._image(name, None)
-            assert image.mask
-            for window in squares(grid, image.paths, image.mask, self.card, self.reader):
-                yield f"{name}/{window[0]}_{window[1]}", (name, window)
+        with bar("looking for squares with labels", len(self._grids), unit="images") as shown:
+            for name, grid in self._grids.items():
+                image = self._image(name, None)
+                assert image.mask
+                for window in squares(grid, image.paths, image.mask, self.card, self.reader):
+                    yield f"{name}/{window[0]}_{window[1]}", (name, window)
+                shown.update(1)
 
     # ------------------------------------------------------------------ splits
 
