@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from own_data import write_card
 from paths import ROOT
 
 from deflect.cli import main, parser
 from deflect.cli import plan as command
 from deflect.config import load, parse, read
+from deflect.errors import DataError
 from deflect.gfms import gfm_card
 from deflect.methods.report import published_report
 from deflect.settings.study import Config, RunName
@@ -42,6 +44,12 @@ def timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
         hours, "time_head", lambda model, card, context: (LINEAR if card.task == "classification" else HEAD, 100)
     )
+
+
+def test_own_datasets_alone_have_to_be_prepared_first(timed: None) -> None:
+    write_card(Path("data/raw/fields"))
+    with pytest.raises(DataError, match="fields: not prepared yet, so of unknown size; run `deflect data prepare`"):
+        Estimate(small(datasets=["fields"]), CPU)
 
 
 def test_the_time_of_a_run_computed_by_hand(timed: None) -> None:

@@ -16,6 +16,7 @@ import torch
 from deflect.bands import BandStatistics
 from deflect.data.card import CARD, StoreCard, read_card
 from deflect.data.catalog import AS_PUBLISHED, dataset_sheet
+from deflect.errors import DataError
 from deflect.gfms import GFMCard, build
 from deflect.gfms.own import card_in
 from deflect.methods.base import AdaptedGFM
@@ -52,9 +53,16 @@ class Estimate:
     """
 
     def __init__(self, config: Config, device: torch.device, told: Callable[[str], object] = lambda text: None) -> None:
-        """``told`` is called before each timing with its name."""
+        """``told`` is called before each timing with its name.
+
+        Raises:
+            DataError: the size of no dataset is known.
+        """
         self.config, self.device, self.told = config, device, told
         self.cards = planned_cards(config.study)
+        if not self.cards:
+            names = ", ".join(config.study.datasets)
+            raise DataError(f"{names}: not prepared yet, so of unknown size; run `deflect data prepare` first")
         self.unknown = [name for name in config.study.datasets if name not in self.cards]
         self.runs = [run for run in config.study.runs() if run.dataset in self.cards]
         self.last: tuple[Any, Any] = (None, None)
