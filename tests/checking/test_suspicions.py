@@ -14,7 +14,7 @@ from tiny_store import BANDS, write_store
 from deflect.checking import facts as reading
 from deflect.checking.check import read_facts
 from deflect.checking.facts import Facts
-from deflect.checking.places import Places, meetings
+from deflect.checking.places import Places
 from deflect.checking.suspicions import CHECKS, run_checks
 
 
@@ -196,7 +196,7 @@ def test_places_that_overlap_or_touch_are_found_and_others_not() -> None:
     boxes["test"][2] = boxes["train"][4] + [0.004, 0, 0.004, 0]  # overlaps by more than a half, touches more
     boxes["test"][3] = np.nan
     files = {split: [f"{split}_{place}.tif" for place in range(len(rows))] for split, rows in boxes.items()}
-    val, test = meetings(Places(boxes, files))
+    val, test = Places(boxes, files).meetings
     assert (val.first, val.second, val.overlapping, val.touching) == ("train", "val", 0, 1)
     assert val.examples == [("train_19.tif", "val_0.tif")]
     assert (test.first, test.second, test.overlapping, test.touching) == ("train", "test", 1, 0)

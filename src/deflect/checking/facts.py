@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from deflect.checking.labels import Labels, count
 from deflect.checking.places import Places
 from deflect.data.card import StoreCard
-from deflect.data.duplicates import SIDE
+from deflect.data.duplicates import average
 from deflect.data.store import Split, Store
 from deflect.progress import bar
 from deflect.settings import SPLITS
@@ -106,7 +105,7 @@ def read_split(split: Split, rows: NDArray[np.int64], shown: Any) -> SplitFacts:
     for start in range(0, len(rows), together):
         stored = split.images[rows[start : start + together]]
         found += [_read_image(image, split.card.stored_scale, random) for image in stored]
-        pooled.append(F.adaptive_avg_pool2d(torch.from_numpy(stored.astype(np.float32)), SIDE).flatten(2))
+        pooled.append(average(stored))
         shown.update(len(stored))
     pixels, means, stds, empty, digests = zip(*found, strict=True)
     return SplitFacts(

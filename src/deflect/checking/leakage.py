@@ -9,7 +9,6 @@ from itertools import combinations
 from deflect.checking.facts import Facts
 from deflect.checking.finding import Finding, NotChecked, images, listed
 from deflect.checking.labels import IMAGES
-from deflect.checking.places import meetings
 
 REMOVE = "Remove them from one of the splits, or keep what belongs together in one split."
 
@@ -56,7 +55,7 @@ def copies(facts: Facts) -> Iterator[Finding]:
 def same_places(facts: Facts) -> Iterator[Finding]:
     if facts.places is None or not facts.places.found:
         raise NotChecked(facts.no_places or "no file says where it is")
-    found = meetings(facts.places)
+    found = facts.places.meetings
     for meeting in found:
         if meeting.overlapping:
             yield Finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
@@ -35,6 +36,12 @@ class Places:
     @property
     def found(self) -> int:
         return sum(map(len, self.boxes.values())) - sum(self.missing.values())
+
+    @cached_property
+    def meetings(self) -> list[Meeting]:
+        """Images of different splits whose boxes overlap or touch."""
+        found = [_meeting(self, *pair) for pair in combinations(self.boxes, 2)]
+        return [meeting for meeting in found if meeting.overlapping + meeting.touching]
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,6 @@ def read_places(name: str, raw: Path, ids: dict[str, list[str]]) -> Places:
 def _titled(name: str, path: Path) -> str:
     """The file's name, and that of the image if it is only a part of the file."""
     return path.name if path.stem == name.rpartition("/")[2] else f"{name} ({path.name})"
-
-
-def meetings(places: Places) -> list[Meeting]:
-    """Images of different splits whose boxes overlap or touch."""
-    found = [_meeting(places, *pair) for pair in combinations(places.boxes, 2)]
-    return [meeting for meeting in found if meeting.overlapping + meeting.touching]
 
 
 def _meeting(places: Places, first: str, second: str) -> Meeting:

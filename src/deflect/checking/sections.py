@@ -7,7 +7,6 @@ from html import escape
 from deflect.checking.facts import Facts, SplitFacts
 from deflect.checking.finding import percent
 from deflect.checking.labels import IMAGES, PIXELS, POSITIVES, TARGET
-from deflect.checking.places import meetings
 from deflect.checking.usual import usual
 
 
@@ -110,7 +109,7 @@ def places(facts: Facts) -> str:
     text = f"Longitude and latitude of images by split: {counts}; without a place: {sum(found.missing.values())}"
     shown = f'<img alt="{escape(text)}" src="{location_map(found)}">'
     parts = [f'<figure class="map">{shown}<figcaption>{escape(text)}.</figcaption></figure>']
-    for one in meetings(found):
+    for one in found.meetings:
         pairs = "; ".join(f"{second} and {first}" for first, second in one.examples)
         line = (
             f"{one.second} and {one.first}: {one.overlapping:,} images of {one.second} overlap, {one.touching:,} touch"

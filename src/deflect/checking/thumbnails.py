@@ -80,10 +80,9 @@ def mask(labels: NDArray[Any], classes: int) -> str:
 
 def target(values: NDArray[np.float32], low: float, high: float) -> str:
     """A map of numbers as the address of a PNG, dark to bright; white is unlabelled."""
-    import matplotlib as mpl
+    from deflect.analysis.figures.number_maps import Scale
 
-    colours = mpl.colormaps["viridis"].with_extremes(bad="white")
-    return png(colours(np.ma.masked_invalid((_smaller(values) - low) / max(high - low, 1e-12)))[..., :3])
+    return png(Scale(low, high).paint(_smaller(values)))
 
 
 def png(pixels: NDArray[np.float64]) -> str:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from deflect.bands import BandSet, BandStatistics
 from deflect.errors import DataError
 from deflect.files import read_json, read_text, sha256_json, sha256_once, write_json
@@ -102,6 +104,11 @@ def label_shape(task: str, classes: int, size: int) -> tuple[int, ...]:
     if task in PIXEL_TASKS:
         return size, size
     return (classes,) if task == "multilabel" else ()
+
+
+def has_label(labels: np.ndarray) -> np.ndarray:
+    """Where classes are not -1, or numbers of a regression are not NaN."""
+    return np.isfinite(labels) if labels.dtype.kind == "f" else labels != -1
 
 
 def read_card(folder: Path) -> StoreCard:

@@ -78,9 +78,12 @@ def sample(split: Split, most: int) -> np.ndarray:
 
 def pool(split: Split, rows: np.ndarray) -> Tensor:
     """Averages of images as stored: (N, C, SIDE * SIDE)."""
-    parts = (split.images[rows[start : start + ROWS]] for start in range(0, len(rows), ROWS))
-    images = (torch.from_numpy(part.astype(np.float32)) for part in parts)
-    return torch.cat([F.adaptive_avg_pool2d(part, SIDE).flatten(2) for part in images])
+    return torch.cat([average(split.images[rows[start : start + ROWS]]) for start in range(0, len(rows), ROWS)])
+
+
+def average(stored: np.ndarray) -> Tensor:
+    """Images (N, C, H, W) averaged to (N, C, SIDE * SIDE)."""
+    return F.adaptive_avg_pool2d(torch.from_numpy(stored.astype(np.float32)), SIDE).flatten(2)
 
 
 def describe(pooled: Tensor, scale: Tensor) -> Tensor:

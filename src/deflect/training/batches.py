@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deflect.data.card import has_label
 from deflect.data.store import Empty, StoreCard, Window, decode_labels, new_memory
 from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
@@ -101,11 +102,6 @@ def training_window(draws: np.ndarray, settings: TrainSettings) -> Window:
         return slice(y, y + size), slice(x, x + size)
 
     return window
-
-
-def has_label(labels: np.ndarray) -> np.ndarray:
-    """Where classes are not -1, or numbers of a regression are not NaN."""
-    return np.isfinite(labels) if labels.dtype.kind == "f" else labels != -1
 
 
 def flipped(images: Tensor, labels: Tensor, draws: np.ndarray) -> tuple[Tensor, Tensor]:

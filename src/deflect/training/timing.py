@@ -87,10 +87,8 @@ def _time(model: TaskModel, inputs: Callable[[int], Inputs], card: StoreCard, co
     settings, size = context.settings, context.settings.image_size
     optimizer = build_optimizer(model, settings) if any(p.requires_grad for p in model.parameters()) else None
     output = (size, size) if card.task in PIXEL_TASKS else None
-    shape, highest = (
-        label_shape(card.task, len(card.classes), size),
-        2 if card.task == "multilabel" else len(card.classes),
-    )
+    shape = label_shape(card.task, len(card.classes), size)
+    highest = 2 if card.task == "multilabel" else len(card.classes)
     loss = Loss.of(card)
 
     def labels(n: int) -> Tensor:

@@ -49,6 +49,7 @@ class RawDataset(ABC):
         folder: the dataset's files, or the folder that contains the archive's single top folder.
         split: ``train``, ``val`` or ``test``.
         sheet: bands, classes, units and nodata of the dataset.
+        shared: what another split has found for all of them, see ``every``.
     """
 
     #: A file or folder that every copy of this layout has.
@@ -56,8 +57,9 @@ class RawDataset(ABC):
     #: Whether pixels without data lose their label as well.
     ignore_nodata = True
 
-    def __init__(self, folder: Path, split: str, sheet: DatasetSheet) -> None:
+    def __init__(self, folder: Path, split: str, sheet: DatasetSheet, shared: Any = None) -> None:
         self.folder, self.split, self.sheet = find_root(Path(folder), self.marker, sheet.name), split, sheet
+        self.shared = shared
         self.ids = self._list_ids()
         if not self.ids:
             raise DataError(f"{self.folder}: split {split} of {sheet.name} has no images; fetch or place them again")
@@ -65,8 +67,9 @@ class RawDataset(ABC):
 
     @classmethod
     def every(cls, folder: Path, sheet: DatasetSheet) -> dict[str, Self]:
-        """All splits by name; a reader that lists files for all of them does so once."""
-        return {split: cls(folder, split, sheet) for split in SPLITS}
+        """All splits by name; what a reader keeps as ``shared``, such as a list of all files, is found once."""
+        first = cls(folder, SPLITS[0], sheet)
+        return {split: first if split == first.split else cls(folder, split, sheet, first.shared) for split in SPLITS}
 
     @abstractmethod
     def _list_ids(self) -> list[str]:

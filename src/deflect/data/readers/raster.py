@@ -48,7 +48,6 @@ class Raster:
 
     pixels: np.ndarray  # (C, H, W) as stored, of the channels that were read
     hidden: np.ndarray | None  # (H, W), True where a mask in or next to the file, or transparency, excludes the pixel
-    grid: Grid  # of these pixels
     whole: Grid  # of the file
     names: tuple[str, ...]  # of all channels, see OpenRaster
     scales: tuple[float, ...]  # of all channels: stored value * scale + offset is physical; 1 and 0 without such tags
@@ -93,7 +92,6 @@ class OpenRaster:
             return Raster(
                 pixels=file.read(indexes, window=area) if indexes else np.empty((0, height, width), file.dtypes[0]),
                 hidden=hidden_pixels(file, area),
-                grid=self.grid.window((top, left, height, width)),
                 whole=self.grid,
                 names=self.names,
                 scales=file.scales,

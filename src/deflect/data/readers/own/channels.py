@@ -48,9 +48,9 @@ class Channels:
         """The word of each file of an image; files without a used channel are not read."""
         return tuple(dict.fromkeys(self.all[place].file for place in self.used))
 
-    def of_file(self, word: str) -> list[Channel]:
-        """The channels of one file, in order."""
-        return [channel for channel in self.all if channel.file == word]
+    def of_file(self, word: str) -> list[int]:
+        """The numbers of the channels of one file, in order."""
+        return [number for number, channel in enumerate(self.all) if channel.file == word]
 
 
 def read_channels(

@@ -17,8 +17,6 @@ from deflect.errors import DataError, one_line
 COMPANIONS = {".xml", ".ovr", ".msk", ".tfw", ".wld", ".prj", ".txt", ".md", ".rst", ".pdf", ".html", ".csv", ".tsv"}
 COMPANIONS |= {".xls", ".xlsx", ".json", ".geojson", ".yaml", ".yml", ".toml", ".py", ".ipynb", ".sh", ".log", ".qml"}
 COMPANIONS |= {".db", ".ini", ".sha256", ".md5", ""}
-
-
 #: Names in a message.
 SHOWN = 3
 

@@ -114,7 +114,7 @@ class ImageReader:
     def _bands(self, file: OpenRaster, word: str, window: Window | None) -> Bands:
         """The bands in use of a file (H, W), by the number of their channel."""
         channels, path = self.channels, file.path
-        of_file = [number for number, channel in enumerate(channels.all) if channel.file == word]
+        of_file = channels.of_file(word)
         used = [number for number in channels.used if number in of_file]
         check_names(file, [channels.all[number].band for number in of_file], channels.stored)
         raster = file.read(window, [of_file.index(number) for number in used])

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-from deflect.data.catalog import DatasetSheet
 from deflect.data.readers.base import RawDataset, Sample
 from deflect.data.readers.checks import reading
 from deflect.data.readers.own.card import CARD, OwnCard, read_card
@@ -32,14 +31,7 @@ class OwnData(RawDataset):
 
     marker = CARD
 
-    def __init__(self, folder: Path, split: str, sheet: DatasetSheet, listing: Listing | None = None) -> None:
-        self._listing = listing
-        super().__init__(folder, split, sheet)
-
-    @classmethod
-    def every(cls, folder: Path, sheet: DatasetSheet) -> dict[str, Self]:
-        first = cls(folder, SPLITS[0], sheet)
-        return {split: first if split == first.split else cls(folder, split, sheet, first.listing) for split in SPLITS}
+    shared: Listing | None
 
     def _list_ids(self) -> list[str]:
         card = read_card(self.folder / CARD)
@@ -48,7 +40,7 @@ class OwnData(RawDataset):
         channels = channels_of(self.card, self.folder / CARD)
         units = self.sheet.calibration or ((self.sheet.scale, self.sheet.offset),) * len(channels.used)
         self.images = ImageReader(self.card, channels, units)
-        self.listing = self._listing or Listing(self.folder, self.card, self.images)
+        self.listing = self.shared = self.shared or Listing(self.folder, self.card, self.images)
         if self.split == SPLITS[0]:
             self.listing.note()
             self._note(self.listing.image(self.listing.members[self.split][0]).paths[0])
@@ -73,7 +65,7 @@ class OwnData(RawDataset):
 
     def part(self, start: int, stop: int) -> Self:
         part = super().part(start, stop)
-        part.listing = part._listing = self.listing.part(part.ids)
+        part.listing = part.shared = self.listing.part(part.ids)
         return part
 
     def footprint(self, index: int) -> tuple[float, float, float, float] | None:

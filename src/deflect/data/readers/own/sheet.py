@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from deflect.data.catalog import DatasetSheet
@@ -12,8 +11,6 @@ from deflect.data.readers.own.listing import first_image
 from deflect.data.readers.raster import read_raster
 from deflect.errors import ConfigError, DataError
 from deflect.settings import METRICS, SPLITS
-
-log = logging.getLogger(__name__)
 
 Unit = tuple[float, float]
 
@@ -48,9 +45,8 @@ def _tags(card: OwnCard, channels: Channels, folder: Path) -> dict[int, Unit]:
         )
     found: dict[int, Unit] = {}
     for path, word in zip(paths, channels.files, strict=True):
-        of_file = [number for number, channel in enumerate(channels.all) if channel.file == word]
         raster = read_raster(path, (0, 0, 1, 1), [])
-        for number, scale, offset in zip(of_file, raster.scales, raster.offsets, strict=False):
+        for number, scale, offset in zip(channels.of_file(word), raster.scales, raster.offsets, strict=False):
             found[number] = (scale, offset / scale)
             if (scale, offset) == (1, 0) and number in channels.used and channels.all[number].scale is None:
                 raise DataError(

@@ -7,7 +7,6 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -91,10 +90,3 @@ def overlapping(images: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> n
 
 def _hash(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
-
-
-def split_kind(splits: Any) -> str:
-    """``column``, ``folders``, ``drawn`` or ``lists``."""
-    if isinstance(splits, str):
-        return splits
-    return "drawn" if "seed" in splits else "lists"

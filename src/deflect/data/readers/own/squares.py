@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deflect.data.readers.checks import IGNORE, reading
+from deflect.data.card import has_label
+from deflect.data.readers.checks import reading
 from deflect.data.readers.own.card import CARD, OwnCard
 from deflect.data.readers.own.image import ImageReader
 from deflect.data.readers.own.masks import read_mask
@@ -48,9 +49,8 @@ def _labelled(
     """Which columns of a strip have a pixel with a label and a measurement of the first band."""
     with reading(mask):
         labels = read_mask(mask, card, grid, paths[0], strip)
-    known = np.isfinite(labels) if labels.dtype.kind == "f" else labels != IGNORE
     with reading(paths[0]):
-        return np.asarray((known & reader.is_measured(paths, strip)).any(0))
+        return np.asarray((has_label(labels) & reader.is_measured(paths, strip)).any(0))
 
 
 def _starts(side: int, size: int, stride: int) -> list[int]:

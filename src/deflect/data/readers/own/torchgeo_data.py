@@ -37,22 +37,18 @@ class TorchgeoData(RawDataset):
 
     marker = CARD
 
-    def __init__(self, folder: Path, split: str, sheet: DatasetSheet, source: Source | None = None) -> None:
-        self._source = source
-        super().__init__(folder, split, sheet)
+    shared: Source | None
+
+    def __init__(self, folder: Path, split: str, sheet: DatasetSheet, shared: Source | None = None) -> None:
+        super().__init__(folder, split, sheet, shared)
         if split == SPLITS[0]:
             self._note()
-
-    @classmethod
-    def every(cls, folder: Path, sheet: DatasetSheet) -> dict[str, Self]:
-        first = cls(folder, SPLITS[0], sheet)
-        return {split: first if split == first.split else cls(folder, split, sheet, first.source) for split in SPLITS}
 
     def _list_ids(self) -> list[str]:
         card = read_card(self.folder / CARD)
         assert isinstance(card, TorchgeoCard)
         self.card, self.channels = card, channels_of(card, self.folder / CARD)
-        self.source = self._source or Source(self.folder, card)
+        self.source = self.shared = self.shared or Source(self.folder, card)
         self.places = self.source.places(self.split)
         return list(self.places)
 
