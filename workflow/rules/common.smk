@@ -119,6 +119,14 @@ def raw_files(wildcards):
     return f"data/raw/archives/{wildcards.dataset}.fetched"
 
 
+def accepted(wildcards):
+    """Whether a dataset is read with the publisher's band names, and whether its files are taken as they are."""
+    return [
+        wildcards.dataset in STUDY.as_published,
+        wildcards.dataset in STUDY.unchecked,
+    ]
+
+
 def prepared_parts(wildcards):
     """The stamps of the jobs that prepare a dataset side by side."""
     n = STUDY.prepare_jobs

@@ -78,10 +78,7 @@ rule prepare_part:
         deflect=deflect,
         code=code_sha256("prepare"),
         files=own_files,
-        settings=lambda w: [
-            w.dataset in STUDY.as_published,
-            w.dataset in STUDY.unchecked,
-        ],
+        settings=accepted,
         parts=STUDY.prepare_jobs,
     message:
         "prepare {wildcards.dataset}, part {wildcards.part} of {params.parts}"
@@ -107,10 +104,7 @@ rule prepare:
         deflect=deflect,
         code=code_sha256("prepare"),
         files=own_files,
-        settings=lambda w: [
-            w.dataset in STUDY.as_published,
-            w.dataset in STUDY.unchecked,
-        ],
+        settings=accepted,
     message:
         "prepare {wildcards.dataset}"
     shell:
