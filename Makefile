@@ -9,6 +9,8 @@ COSMIC_RAY_VERSION := 8.7.0
 GEOBENCH_VERSION := 1.0.0
 BIN := .venv/bin
 READY := .venv/.ready
+# Validators that need other versions of some packages than the project.
+STANDARDS := .venv/standards/.ready
 
 # The environment's programs come first, also in Snakemake's shell commands.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -43,13 +45,18 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(STANDARDS): tests/standards/requirements.lock $(READY)
+	test -x .venv/standards/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv/standards
+	$(BIN)/uv pip install --quiet --python .venv/standards/bin/python --require-hashes -r $<
+	@touch $@
+
 reproduce: $(READY) ## run the study of config.yaml to its tables, figures and report
 	snakemake --cores $(CORES)
 
-test: $(READY) ## run all tests except slow ones (under 10 minutes on 2 cores)
+test: $(READY) $(STANDARDS) ## run all tests except slow ones (under 10 minutes on 2 cores)
 	pytest $(PARALLEL) -m "not slow and not gpu"
 
-test-all: $(READY) ## run all tests except those for a GPU
+test-all: $(READY) $(STANDARDS) ## run all tests except those for a GPU
 	pytest $(PARALLEL) -m "not gpu"
 
 test-gpu: $(READY) ## run the tests that need a CUDA device
@@ -91,9 +98,11 @@ bench: $(READY) ## measure training steps and data loading
 	python benchmarks/descriptors.py
 	python benchmarks/predict.py
 	python benchmarks/size.py
+	python benchmarks/packing.py
 
 lock: ## resolve the newest versions of all dependencies into requirements.lock and the environments
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --universal --generate-hashes --no-header --quiet -o requirements.lock
+	$(BIN)/uv pip compile tests/standards/requirements.in --python-version 3.11 --universal --generate-hashes --no-header --quiet -o tests/standards/requirements.lock
 	$(BIN)/python workflow/envs/update.py
 
 schema: $(READY) ## write the JSON schema in workflow/schemas/

@@ -35,6 +35,22 @@ def test_float32_training_follows_the_cpu(tmp_path: Path, task: str, method: str
     assert there["metrics"]["val"]["loss"] == pytest.approx(here["metrics"]["val"]["loss"], rel=0.05)
 
 
+@pytest.mark.parametrize("task", ["multilabel", "regression", "pixel_regression"])
+@pytest.mark.parametrize("method", ["deflect", "frozen"])
+def test_the_other_tasks_follow_the_cpu(tmp_path: Path, task: str, method: str) -> None:
+    changes = {"task": task, "method": method, "image_size": 16, "epochs": 1, "dropout": 0.0}
+    here, there = (trained(tmp_path, device, **changes) for device in ("cpu", DEVICE))
+    assert there["metrics"]["val"]["loss"] == pytest.approx(here["metrics"]["val"]["loss"], rel=0.05)
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation", "multilabel"])
+def test_class_weights_and_focal_loss_follow_the_cpu(tmp_path: Path, task: str) -> None:
+    changes = {"task": task, "image_size": 16, "epochs": 1, "dropout": 0.0, "focal_gamma": 2.0}
+    changes |= {"class_weights": "balanced"}
+    here, there = (trained(tmp_path, device, **changes) for device in ("cpu", DEVICE))
+    assert there["metrics"]["val"]["loss"] == pytest.approx(here["metrics"]["val"]["loss"], rel=0.05)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("method", ["deflect", "lora", "frozen", "full"])
 def test_half_precision_trains(tmp_path: Path, method: str, precision: str) -> None:
