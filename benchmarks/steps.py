@@ -41,6 +41,7 @@ from deflect.settings import PAPER_DATASETS
 from deflect.settings.training import TrainSettings
 from deflect.training.context import Context
 from deflect.training.loop import batch_loss, build_optimizer
+from deflect.training.loss import Loss
 from deflect.training.model import TaskModel, build_head
 from deflect.training.provenance import device_facts, reset_peak_memory
 
@@ -72,11 +73,13 @@ class Trainee:
     context: Context
     images: Tensor
     labels: Tensor
+    loss_of: Loss
 
     def step(self) -> None:
         """One training step."""
         self.model.train()
-        batch_loss(self.model, self.model, self.images, self.labels, self.context).backward()
+        loss = batch_loss(self.model, self.model, self.images, self.labels, self.context, self.loss_of)
+        loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         wait()
@@ -109,7 +112,7 @@ def trainee(size: str, method: str, batch: int, device: str, task: str = "classi
     adapted.calibrate([images])
     shape = (batch,) if task == "classification" else (batch, PIXELS, PIXELS)
     labels = torch.randint(0, CLASSES, shape, device=place)
-    return Trainee(model, build_optimizer(model, context.settings), context, images, labels)
+    return Trainee(model, build_optimizer(model, context.settings), context, images, labels, Loss(task))
 
 
 def interleaved(actions: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:

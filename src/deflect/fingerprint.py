@@ -25,7 +25,7 @@ STEPS = {
         gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py
         !gfms/convert.py !gfms/checkpoint.py !gfms/own.py !gfms/verify.py
         methods
-        training !training/energy.py !training/grid.py !training/hours.py !training/needs.py
+        training !training/energy.py !training/gpus.py !training/grid.py !training/hours.py !training/needs.py
         !training/search.py !training/timing.py !training/tracking.py""",
     "tune": "training/search.py",  # besides "train"
     "report": """

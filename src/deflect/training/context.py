@@ -22,6 +22,7 @@ from deflect.data.disk import lock
 from deflect.errors import DeflectError
 from deflect.progress import bar
 from deflect.settings.training import TrainSettings
+from deflect.training.gpus import free_gpu
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -88,7 +89,9 @@ class Context:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called ``name``; "auto" is this process's GPU, or the CPU if there is none.
+    """The device called ``name``; "auto" is a GPU, or the CPU if there is none.
+
+    Of several GPUs, "auto" and "cuda" are the process's own one of ``torchrun``, or else the least taken.
 
     Raises:
         DeflectError: there is no CUDA device.
@@ -99,7 +102,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if cuda else "cpu"
     if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        name = f"cuda:{os.environ.get('LOCAL_RANK') or free_gpu()}"
     return torch.device(name)
 
 
