@@ -119,14 +119,17 @@ def _check_names(study: Study) -> None:
 
 
 def of_project(path: str) -> Path:
-    """A file of the project, e.g. ``notebooks/tables.py``, in the working directory or else in the checkout.
+    """A file of the project, e.g. ``notebooks/tables.py``.
+
+    The project is the working directory, if that is a clone, or else the checkout of this code. Files of the same name
+    in another working directory belong to another project.
 
     Raises:
-        ConfigError: it is in neither, as with an installed wheel.
+        ConfigError: there is neither, as with an installed wheel.
     """
-    for found in (Path(path), Path(os.path.relpath(CHECKOUT / path))):
-        if found.exists():
-            return found
+    project = Path() if Path("src/deflect").is_dir() else Path(os.path.relpath(CHECKOUT))
+    if (project / path).exists():
+        return project / path
     raise ConfigError(
         f"{path}: not found; this command needs the files of the project: run it in a clone of its repository"
     )

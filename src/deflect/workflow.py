@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PRESENT_RUNS = "DEFLECT_PRESENT_RUNS"
 #: Prefix of warnings in logs.
 WARNING = "warning: "
+#: Assignment in a shell with which Python finds this code.
+_PYTHONPATH = f'PYTHONPATH={shlex.quote(str(CHECKOUT / "src"))}"${{PYTHONPATH:+:$PYTHONPATH}}"'
 
 
 def config_file(config: Mapping[str, Any], own: Path) -> Path:
@@ -46,10 +48,18 @@ def shell_prefix(conda: bool) -> str:
     Snakemake removes PYTHONPATH from jobs in a conda environment, so it is set after the environment is activated.
     Without ``conda``, ``python`` is the interpreter that runs Snakemake, even if its environment is not activated.
     """
-    source, programs = shlex.quote(str(CHECKOUT / "src")), shlex.quote(str(Path(sys.executable).parent))
-    prefix = f'set -euo pipefail; export PYTHONPATH={source}"${{PYTHONPATH:+:$PYTHONPATH}}"; '
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    prefix = f"set -euo pipefail; export {_PYTHONPATH}; "
     prefix += "" if conda else f'export PATH={programs}:"$PATH"; '
     return prefix.replace("{", "{{").replace("}", "}}")  # Snakemake formats it
+
+
+def python_of_module(conda: bool) -> str:
+    """The interpreter of a rule's command, with this code, if the workflow is a module of another.
+
+    A prefix would be that of all rules, also of the other workflow.
+    """
+    return f"{_PYTHONPATH} {'python' if conda else shlex.quote(sys.executable)}"
 
 
 def grid(study: Study) -> dict[str, Any]:

@@ -94,6 +94,7 @@ COVERED = {
     "make reproduce": "the whole mini study takes minutes; test_a_small_study_reaches_its_report",
     "make schema": "test_schema_is_the_one_that_the_code_generates",
     "make test": "runs these very tests",
+    "pip install -e 'external/deflect[study]'": "installs packages",
     "pip install 'deflect-gfm[study]' --find-links dist": "needs the network; test_wheel.py installs a wheel",
     "python -m deflect": "what every rule calls; test_a_small_study_reaches_its_report",
     "python -m venv": "what fake_conda.py makes environments with",
@@ -105,6 +106,7 @@ COVERED = {
     "snakemake --cores all --config study=sensitivity": "needs a GPU and days; planned here",
     "snakemake --cores all --configfile tutorial.yaml": "needs the tutorial's file",
     "snakemake --cores all --directory DIR": "test_a_small_study_reaches_its_report",
+    "snakemake --cores all --resources gpu=4": "needs a GPU; planned here",
     "snakemake --cores all --use-conda": "test_a_small_study_reaches_its_report",
     "snakemake --cores all -n": "planned here",
     "snakemake --report": "test_a_small_study_reaches_its_report",
@@ -211,6 +213,7 @@ def test_every_page_with_python_is_run_here():
         "README.md",
         "docs/fit.md",  # run in tests/docs/test_fit.py
         "docs/methods.md",
+        "docs/module.md",  # a Snakefile, run in tests/workflow/test_module.py
         "docs/tutorial.md",  # run in tests/docs/test_tutorial.py
         "docs/using.md",  # run in tests/trained, section by section
         "docs/your_own_dataset.md",

@@ -19,6 +19,7 @@ from deflect.workflow import (
     config_file,
     grid,
     prepared_datasets,
+    python_of_module,
     segmentation_datasets,
     shell_prefix,
 )
@@ -46,16 +47,29 @@ for line in make_usable():
 
 # Log lines that repeat that a job starts or has finished.
 SILENT = ("Select jobs to execute", "Execute ", "Touching output file ")
-logger.addFilter(lambda record: not str(record.msg).startswith(SILENT))
 
 USES_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-shell.prefix(shell_prefix(USES_CONDA))
+# Whether this is the workflow that runs, and not a module of another, whose rules and log are left as they are.
+IS_MAIN = workflow.modifier.is_main_snakefile()
+if IS_MAIN:
+    logger.addFilter(lambda record: not str(record.msg).startswith(SILENT))
+    shell.prefix(shell_prefix(USES_CONDA))
+elif workflow.modifier.modify_path("results") != "results":
+    raise WorkflowError(
+        "the module statement: `prefix` and `replace_prefix` are not supported, because the commands write to data/, weights/ "
+        "and results/ in the working directory; leave them out"
+    )
+
+
+def python(wildcards, input):
+    """The interpreter of every command. Snakemake ignores changes of a parameter that has the argument `input`."""
+    return "python" if IS_MAIN else python_of_module(USES_CONDA)
 
 
 def deflect(wildcards, input):
-    """The start of every command. Snakemake ignores changes of this parameter, because it has the argument `input`."""
-    command = ["python", "-m", "deflect", "--config", str(CONFIG_FILE)]
-    return shlex.join([*command, "--study", STUDY.name])
+    """The start of every command."""
+    options = ["-m", "deflect", "--config", str(CONFIG_FILE), "--study", STUDY.name]
+    return f"{python(wildcards, input)} {shlex.join(options)}"
 
 
 def one_of(names):

@@ -319,11 +319,12 @@ rule report:
     conda:
         "../envs/deflect.yml"
     params:
+        python=python,
         snakefile=of_project("Snakefile"),
         config=CONFIG_FILE,
         study=STUDY.name,
     message:
         "write {output.html}"
     shell:
-        "python -m snakemake results --snakefile {params.snakefile:q} --configfile {params.config:q}"
+        "{params.python} -m snakemake results --snakefile {params.snakefile:q} --configfile {params.config:q}"
         " --config study={params.study} --cores 1 --nolock --report {output.html} &> {log}"
