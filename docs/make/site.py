@@ -61,6 +61,7 @@ def tutorial(source: Path, place: str, config: MkDocsConfig) -> Iterator[File]:
         notebook = nbformat.read("notebook.ipynb", 4)
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]  # logs, progress bars
+    notebook.metadata.language_info = {"name": "python"}  # colours of the code
     stem = Path(place).stem
     names = {"output_files_dir": f"{stem}_files", "unique_key": stem}
     page, resources = MarkdownExporter().from_notebook_node(notebook, names)
