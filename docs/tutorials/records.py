@@ -1,16 +1,18 @@
 # %% [markdown]
 # # Read the records of a study
 #
-# Every run of a study leaves a [record](../output.md#the-record): settings, hashes, scores and cost in one JSON file. All tables and figures are made from these
-# files alone, and so can yours be. Here a study of three short runs is made first, in less than a minute; with a study of your own, start at
-# [Read](#read).
+# Every run of a study leaves a [record](../output.md#the-record): settings, hashes, scores and cost in one JSON file.
+# All tables and figures are made from these files alone, and so can yours be. Here a study of three short runs is
+# made first, in less than a minute; with a study of your own, start at [Read](#read).
 #
-# The images are **simulated** and the GFM has 0.2 million parameters and is hardly trained: these numbers say nothing about the methods.
+# The images are **simulated** and the GFM has 0.2 million parameters and is hardly trained: these numbers say nothing
+# about the methods.
 
 # %% [markdown]
 # ## Make a small study
 #
-# One dataset, one GFM, three methods. `snakemake --cores all --configfile small.yaml` runs the same commands, and makes tables, figures and a report.
+# One dataset, one GFM, three methods. `snakemake --cores all --configfile small.yaml` runs the same commands, and
+# makes tables, figures and a report.
 
 # %%
 from pathlib import Path
@@ -37,7 +39,7 @@ studies:
       classification: {image_size: 48, epochs: 4, batch_size: 16, lr: 0.002}
       segmentation: {}
 """
-Path("small.yaml").write_text(study);
+_ = Path("small.yaml").write_text(study)
 
 # %% language="bash"
 # set -e
@@ -50,13 +52,14 @@ Path("small.yaml").write_text(study);
 # %% [markdown]
 # ## Read
 #
-# `load_study` reads and checks every record of a folder. What does not belong with the rest, such as a run of another state of the code, is set aside in `stale`.
+# `load_study` reads and checks every record of a folder. What does not belong with the rest, such as a run of another
+# state of the code, is set aside in `stale`.
 
 # %%
 from deflect.analysis.records import load_study
 
 study = load_study("results/small/runs")
-columns = ["dataset", "gfm", "method", "metric", "score", "tuned_params", "train_s", "step_ms"]
+columns = ["dataset", "gfm", "method", "metric", "score", "tuned_params"]
 print(study.runs[columns].round(3).to_string(index=False))
 
 # %% [markdown]
@@ -66,13 +69,14 @@ print(study.runs[columns].round(3).to_string(index=False))
 from deflect.record import get
 
 record = study.runs.record[0]
-for key in ("method", "score.value", "settings.method", "data.splits", "device.name", "packages"):
+for key in ("method", "score.value", "data.splits", "device.name", "settings.method"):
     print(f"{key}: {get(record, key)}")
 
 # %% [markdown]
 # ## Draw
 #
-# The figures of the report are functions of a study. So is one of your own; `history.csv` in the folder of a run has its curve.
+# The figures of the report are functions of a study. So is one of your own; `history.csv` in the folder of a run has
+# its curve.
 
 # %%
 import matplotlib.pyplot as plt
@@ -82,8 +86,10 @@ figure, axis = plt.subplots(figsize=(6, 3.2), layout="compressed")
 for run in study.main.itertuples():
     history = pd.read_csv(run.folder / "history.csv")
     axis.plot(history.epoch, 100 * history.val_score, marker="o", label=run.method)
-axis.set(xlabel="epoch", ylabel="validation macro F1 (%)", title=f"Brick Kiln, {study.data}")
-axis.legend();
+axis.set(xlabel="epoch", xticks=history.epoch, ylabel="validation F1 (macro, %)")
+axis.set_title(f"Brick Kiln, {study.data}")
+axis.legend()
+plt.show()
 
 # %%
 from deflect.analysis import figures

@@ -92,10 +92,10 @@ def test_navigation_search_and_signatures(site: Path) -> None:
 def test_navigation_and_search_on_a_phone(site: Path) -> None:
     with opened((site / "index.html").as_uri(), PHONE) as page:
         page.locator(".md-header label[for='__drawer']").click()
-        page.locator(".md-nav--primary").get_by_text("Guides").click()
-        page.locator(".md-nav--primary").get_by_text("Run a study").click()
+        page.locator(".md-nav--primary .md-nav__link:visible", has_text="Guides").click()
+        page.get_by_role("navigation", name="Guides").get_by_role("link", name="Run a study").click()
         expect(page.locator("h1")).to_contain_text("Run a study")
-        page.locator(".md-header label[for='__search']").click()
+        page.locator(".md-header__button[for='__search']").click()
         page.get_by_placeholder("Search").press_sequentially("nodata")
         page.locator(".md-search-result__link").first.click()
         expect(page.locator("article mark:visible").first).to_be_visible()

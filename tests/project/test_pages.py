@@ -68,7 +68,7 @@ COVERED = {
     "deflect share RUN FOLDER": "test_a_shared_folder_predicts_as_the_run",
     "deflect share RUN FOLDER --push USER/NAME": "test_push_uploads_the_files_of_the_folder_and_no_others",
     "deflect share RUN FOLDER --with-gfm": "test_a_shared_folder_predicts_as_the_run",
-    "deflect train --dataset brick_kiln --method deflect lora": "what the rule of this name calls; test_a_small_study_reaches_its_report",
+    "deflect train --dataset brick_kiln --method deflect lora": "test_a_small_study_reaches_its_report",
     "deflect tune": "test_tuned_runs_have_the_chosen_settings_and_name_their_search",
     "dvc add": "test_dvc_sees_what_was_added",
     "dvc add data/raw/fields": "test_dvc_sees_what_was_added",
