@@ -47,8 +47,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Code blocks without the tags of their cells, which Python-Markdown does not read."""
-    return re.sub(r"^(```\w+) tags=.*$", r"\1", markdown, flags=re.MULTILINE)
+    """What GitHub reads in another way than Python-Markdown: tags of code cells, and bars in the code of tables."""
+    markdown = re.sub(r"^(```\w+) tags=.*$", r"\1", markdown, flags=re.MULTILINE)
+    return re.sub(r"(`[^`\n]+)\\\|([^`\n]+`)", r"\1|\2", markdown)
 
 
 def tutorial(source: Path, place: str, config: MkDocsConfig) -> Iterator[File]:
