@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce test test-all test-gpu kill-test rehearsal real-scene mutation geobench-check lint bench mini-schedule lock \
-	schema docs pictures clean
+	schema docs site pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -110,6 +110,9 @@ schema: $(READY) ## write the JSON schema in workflow/schemas/
 
 docs: $(READY) ## write the JSON schema and the generated pages of docs/
 	python docs/make/pages.py
+
+site: $(READY) ## build the documentation site in site/, with executed tutorials (a minute)
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src mkdocs build
 
 pictures: $(READY) ## make docs/pictures/ from a finished mini study
 	python docs/make/pictures.py

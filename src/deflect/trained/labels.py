@@ -37,7 +37,9 @@ def label_files(
 
     Args:
         files: each a GeoTIFF, JPEG 2000, PNG or VRT with all bands; sides within 0.8 to 1.25 of the training images'.
-        scale, offset, any_gsd: as in ``predict_scene``.
+        scale: as in ``predict_scene``.
+        offset: likewise.
+        any_gsd: likewise.
 
     Raises:
         ConfigError: the run predicts pixels.

@@ -48,8 +48,9 @@ def predict_scene(
             are blended. 0: the windows of a run's test, which overlap only as far as they must.
         stride: where images have labels, pixels between the windows, each of which is a pixel of the map; by default as
             large as a window.
-        scale, offset: (stored value + offset) * scale is reflectance; one number, or one per band of the model. By
-            default those in the files, else those of the training images.
+        scale: (stored value + offset) * scale is reflectance; one number, or one per band of the model. By default
+            those in the files, else those of the training images.
+        offset: likewise.
         any_gsd: accept pixels of another size on the ground than in training.
         swath: values in memory, see ``Windows``.
 
