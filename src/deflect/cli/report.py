@@ -1,4 +1,4 @@
-"""``deflect records``, ``notebook``, ``summary`` and ``report``: from the run records of a study to its results."""
+"""``deflect records``, ``notebook``, ``summary``, ``crate`` and ``report``: from run records to results."""
 
 from __future__ import annotations
 
@@ -73,6 +73,16 @@ def summary(args: Namespace) -> None:
     write_json(study.results / "metrics.json", numbers.to_dict("index"))
     write_text(study.results / "averages.csv", numbers.to_csv(lineterminator="\n"))
     print(output)
+
+
+def crate(args: Namespace) -> None:
+    """Write the metadata that make the folder of the results an RO-Crate."""
+    from deflect.analysis.records import load_study
+    from deflect.crate import write_crate
+
+    study = load(args.config, args.study).study
+    runs = load_study(study.results / "runs", grid(study))
+    print(write_crate(study, runs, args.config or Path("config.yaml")))
 
 
 def report(args: Namespace) -> int:
