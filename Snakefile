@@ -66,5 +66,6 @@ rule all:
         FINISHED,
         rules.results.input,
         rules.report.output,
+        rules.crate.output,
     message:
         "study {STUDY.name} is complete"

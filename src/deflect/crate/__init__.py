@@ -66,7 +66,7 @@ def write_crate(study: Study, runs: StudyRuns, config: Path) -> Path:
     whole = {
         "name": f"study {runs.name}",
         "description": f"{_summary(runs)} The times are those of its first and last run.",
-        "instrument": refs([snakefile])[0],
+        "instrument": refs([snakefile]),
         "object": refs([configuration, *filter(None, weights.values()), *stores.values()]),
         "result": refs([*results, *(action["result"] for action in actions)]),
         "startTime": min(record.get("started", record["finished"]) for record in records),
@@ -152,7 +152,7 @@ def _describe_workflow(
         "FormalParameter",
         name="config",
         additionalType="File",
-        workExample=refs([configuration])[0],
+        workExample=refs([configuration]),
         conformsTo={"@id": "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"},
     )
     configuration["exampleOfWork"] = entry

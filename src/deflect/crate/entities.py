@@ -36,9 +36,10 @@ def add(crate: ROCrate, name: str, kind: str | list[str], /, **facts: Any) -> En
     return entity
 
 
-def refs(entities: Iterable[Entity]) -> list[dict[str, str]]:
-    """References to entities."""
-    return [{"@id": entity.id} for entity in entities]
+def refs(entities: Iterable[Entity]) -> Any:
+    """References to entities; a single one is no list, as RO-Crate recommends."""
+    found = [{"@id": entity.id} for entity in entities]
+    return found[0] if len(found) == 1 else found
 
 
 def add_file(crate: ROCrate, folder: Path, path: str, sha256: str = "", **facts: Any) -> Entity:

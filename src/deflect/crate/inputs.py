@@ -37,9 +37,9 @@ def add_store(crate: ROCrate, study: Study, dataset: str, records: Sequence[dict
         "CreativeWork",
         name=f"prepared dataset {dataset}",
         description=f"{images} {sheet.title}; images by split: {record['data'].get('splits')}",
-        identifier=refs([identity])[0],
+        identifier=refs([identity]),
         hasPart=refs(_arrays(crate, dataset, card) if card else []),
-        isBasedOn=None if simulated else refs([_published(crate, sheet)])[0],
+        isBasedOn=None if simulated else refs([_published(crate, sheet)]),
         citation=None if simulated else sheet.citation,
         license=None if simulated else licence(crate, sheet.licence),
     )
@@ -73,7 +73,7 @@ def _arrays(crate: ROCrate, dataset: str, card: StoreCard) -> list[Entity]:
 def _published(crate: ROCrate, sheet: DatasetSheet) -> Entity:
     """The published archive with the checksum that its publisher states; a user's own dataset has none."""
     source = sheet.source
-    facts = {"name": source.name or sheet.title, "description": sheet.title, "citation": sheet.citation}
+    facts: dict[str, Any] = {"name": source.name or sheet.title, "description": sheet.title, "citation": sheet.citation}
     facts["license"] = licence(crate, sheet.licence)
     if not source.url:
         return add(crate, f"#raw-{sheet.name}", "CreativeWork", **facts)

@@ -44,9 +44,9 @@ def add_run(
         name=f"train and test {row.run}",
         description=f"test {row.metric} {row.score:.4f} on {images} images; {device.get('name') or device['type']}, "
         f"{device.get('threads')} threads; {record.get('platform')}",
-        instrument=refs([software[_state(record)]])[0],
+        instrument=refs([software[_state(record)]]),
         object=refs(filter(None, [stores[row.dataset], weights[row.gfm], *parameters])),
-        result=refs([results])[0],
+        result=refs([results]),
         startTime=record.get("started"),
         endTime=record["finished"],
         actionStatus="http://schema.org/CompletedActionStatus",
