@@ -2,9 +2,9 @@
 
     python crate_cache.py CACHE ro-crate.jsonld
 
-The validator reads the JSON-LD context of RO-Crate 1.1, and nothing else from the network. The library rocrate installs
-that of 1.3. Compared with that of 1.1, in rocrate 0.10.0, it has all terms that crates of deflect use, four of them under
-other names.
+The validator reads the JSON-LD context of RO-Crate 1.1, and nothing else from the network. The library rocrate has
+that of 1.3. Compared with that of 1.1, in rocrate 0.10.0, it has all terms that crates of deflect use, four of them
+under other names.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def add_parameters(crate: ROCrate, records: Sequence[dict[str, Any]]) -> list[li
             kinds.setdefault(key, set()).add(TYPES.get(type(value), "Text"))
             known = values.setdefault(key, {})
             if text not in known:
-                plain = value if type(value) in TYPES else text
+                plain = value if value != "" and type(value) in TYPES else text  # an empty text is left out
                 known[text] = add(
                     crate,
                     f"#{key}={quote(text)}",
@@ -91,7 +91,11 @@ def add_parameters(crate: ROCrate, records: Sequence[dict[str, Any]]) -> list[li
 
 def _parameters(record: Mapping[str, Any]) -> dict[str, Any]:
     """What was chosen for a run: its place in the grid and its settings."""
-    axes = {key: record.get(key) for key in ("dataset", "gfm", "method", "variant", "seed")}
+    axes = {
+        key: record[key]
+        for key in ("dataset", "gfm", "method", "variant", "seed")
+        if key in record and record[key] != ""
+    }
     settings = record["settings"]
     return axes | {f"{part}.{key}": value for part in ("method", "training") for key, value in settings[part].items()}
 
