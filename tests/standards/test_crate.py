@@ -206,7 +206,7 @@ def test_real_data_come_from_the_published_archive_and_missing_runs_are_named(re
     assert found[source.url].items() >= {"md5": source.md5, "contentSize": str(source.bytes), "@type": "File"}.items()
     assert found["#store-mados"]["isBasedOn"] == {"@id": source.url}
     assert "real images" in found["#run-mados/dino_mc/lora/seed0"]["description"]
-    assert "runs of the study are missing" in found["#study"]["description"]
+    assert "Missing runs:" in found["#study"]["description"]
     assert "actionStatus" not in found["#study"]
 
 

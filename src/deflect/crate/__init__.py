@@ -50,7 +50,9 @@ def write_crate(study: Study, runs: StudyRuns, config: Path) -> Path:
             shutil.copyfile(source, aside)
     crate = ROCrate(version="1.1")
     crate.metadata.extra_terms = TERMS
-    snakefile, configuration, lock = (add_file(crate, folder, f"{WORKFLOW}/{name}") for name in _copied(config))
+    copied = ("Snakefile", config.name, LOCK)
+    facts = {"description": "as it was when the crate was written"}
+    snakefile, configuration, lock = (add_file(crate, folder, f"{WORKFLOW}/{name}", **facts) for name in copied)
     rows: list[Any] = list(runs.runs.sort_values("finished").itertuples())
     records = [row.record for row in rows]
     stores = {name: add_store(crate, study, name, records) for name in runs.runs.dataset.unique()}
@@ -85,10 +87,6 @@ def write_crate(study: Study, runs: StudyRuns, config: Path) -> Path:
     return folder / METADATA
 
 
-def _copied(config: Path) -> tuple[str, str, str]:
-    return "Snakefile", config.name, LOCK
-
-
 def _result_files(folder: Path) -> list[str]:
     """Every file of the results but those of runs, of this module and hidden ones; paths below ``folder``."""
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
@@ -99,8 +97,8 @@ def _result_files(folder: Path) -> list[str]:
 
 def _summary(runs: StudyRuns) -> str:
     """What the crate has and what it lacks."""
-    lacking = f" {len(runs.missing)} runs of the study are missing." if runs.missing else ""
-    stale = f" {len(runs.stale)} runs that do not belong with the others are left out." if len(runs.stale) else ""
+    lacking = f" Missing runs: {len(runs.missing)}." if runs.missing else ""
+    stale = f" Left out, because they do not belong with the others: {len(runs.stale)}." if len(runs.stale) else ""
     return f"{len(runs.runs)} training runs on {runs.data}, their tables and figures.{lacking}{stale}"
 
 
@@ -164,4 +162,3 @@ def _describe_workflow(
     snakefile["step"] = refs([step])
     snakefile["input"] = refs([entry])
     snakefile["softwareRequirements"] = refs([lock])
-    lock["description"] = "versions and hashes of all packages that `make env` installs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def add_store(crate: ROCrate, study: Study, dataset: str, records: Sequence[dict
         f"#store-{dataset}",
         "CreativeWork",
         name=f"prepared dataset {dataset}",
-        description=f"{images} {sheet.title}; images by split: {record['data'].get('splits')}",
+        description=f"{images} {sheet.title}; images by split: {json.dumps(record['data'].get('splits'))}",
         identifier=refs([identity]),
         hasPart=refs(_arrays(crate, dataset, card) if card else []),
         isBasedOn=None if simulated else refs([_published(crate, sheet)]),
@@ -96,7 +97,12 @@ def add_weights(crate: ROCrate, study: Study, gfm: str, records: Sequence[dict[s
             for source in card.sources
         ]
         origin = {key: value for key, value in card.origin.items() if key != "sha256"}
-        facts |= {"description": f"{card.title}; {origin}", "citation": card.citation, "isBasedOn": refs(sources)}
+        made = ", pretrained on simulated images" if card.size == "mini" else ""
+        facts |= {
+            "description": f"{card.title}{made}; {json.dumps(origin)}",
+            "citation": card.citation,
+            "isBasedOn": refs(sources),
+        }
         facts["license"] = licence(crate, card.licence)
     return add(crate, f"#weights-{gfm}", "CreativeWork", **facts)
 

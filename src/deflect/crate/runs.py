@@ -43,7 +43,7 @@ def add_run(
         "CreateAction",
         name=f"train and test {row.run}",
         description=f"test {row.metric} {row.score:.4f} on {images} images; {device.get('name') or device['type']}, "
-        f"{device.get('threads')} threads; {record.get('platform')}",
+        f"threads: {device.get('threads')}; {record.get('platform')}",
         instrument=refs([software[_state(record)]]),
         object=refs(filter(None, [stores[row.dataset], weights[row.gfm], *parameters])),
         result=refs([results]),
