@@ -31,6 +31,7 @@ STEPS = {
     "report": """
         analysis cli/report.py record.py composite.py settings/claims.py settings/decisions.py
         data/catalog.py data/catalog.yaml""",
+    "crate": "crate",
 }
 
 

@@ -12,7 +12,7 @@ import yaml
 from paths import ROOT
 
 PARTS = ["Snakefile", "config.yaml", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore", "src", "workflow", "notebooks"]
-PARTS += ["profiles", "references", "data/raw/README.md", "pyproject.toml"]
+PARTS += ["profiles", "references", "data/raw/README.md", "pyproject.toml", "requirements.lock", "CITATION.cff"]
 
 
 def environment(**changes: str) -> dict[str, str]:

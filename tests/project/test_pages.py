@@ -33,6 +33,7 @@ COVERED = {
     "deflect --config tutorial.yaml gfm verify my_vit": "test_the_tutorial_ends_in_a_map",
     "deflect --config tutorial.yaml train": "test_the_tutorial_ends_in_a_map",
     "pip install 'deflect-gfm[export]'": "installs packages; test_missing_packages_are_named",
+    "deflect crate": "test_crate_is_valid_and_only_known_recommendations_are_unmet",
     "deflect data check fields": "test_the_command_prepares_and_writes_a_page_of_a_users_data",
     "deflect data check NAME": "test_the_command_prepares_and_writes_a_page_of_a_users_data",
     "deflect data check brick_kiln": "test_the_command_prepares_and_writes_a_page_of_a_users_data",

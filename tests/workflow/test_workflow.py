@@ -76,6 +76,7 @@ def test_study_writes_every_contracted_file(finished):
     text = f"Brick Kiln {found['test']['near']} of {found['test']['images']}"
     assert f"near-duplicate in the training split: {text}" in (results / "summary.html").read_text()
     assert (results / "report.html").stat().st_size > 100_000
+    assert "runs/brick_kiln/scale_mae/lora/seed0/record.json" in (results / "ro-crate-metadata.json").read_text()
     main = (results / "tables/main.csv").read_text().splitlines()
     assert main[0] == (
         "study,dataset,gfm,method,bands,metric,mean,std,ci95,n,tuned_params,gfm_params,tuned_percent,head_params"

@@ -306,6 +306,29 @@ rule results:
         rules.summary.output,
 
 
+# Last, because it has the hash of every result.
+rule crate:
+    input:
+        rules.results.input,
+        index=INDEX,
+        report=f"{RESULTS}/report.html",
+        config=CONFIG_FILE,
+    output:
+        metadata=f"{RESULTS}/ro-crate-metadata.json",
+    log:
+        f"results/logs/crate/{STUDY.name}.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("crate"),
+        grid=GRID,
+    message:
+        "describe the results as an RO-Crate"
+    shell:
+        "{params.deflect} crate &> {log}"
+
+
 # Snakemake writes the report. It is called with the same configuration, so that it finds all results finished.
 rule report:
     input:

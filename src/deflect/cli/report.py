@@ -1,4 +1,4 @@
-"""``deflect records``, ``notebook``, ``summary`` and ``report``: from the run records of a study to its results."""
+"""``deflect records``, ``notebook``, ``summary``, ``crate`` and ``report``: from run records to results."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from deflect.files import read_json, write_json, write_text
 from deflect.settings.study import Study
 from deflect.workflow import PRESENT_RUNS, grid, segmentation_datasets, write_index
 
+METADATA = "ro-crate-metadata.json"  # what makes a folder an RO-Crate
 REFERENCES, CLAIMS = "references/paper.csv", "references/claims.yaml"
 
 
@@ -75,8 +76,18 @@ def summary(args: Namespace) -> None:
     print(output)
 
 
+def crate(args: Namespace) -> None:
+    """Write the metadata that make the folder of the results an RO-Crate."""
+    from deflect.analysis.records import load_study
+    from deflect.crate import write_crate
+
+    study = load(args.config, args.study).study
+    runs = load_study(study.results / "runs", grid(study))
+    print(write_crate(study, runs, args.config or Path("config.yaml")))
+
+
 def report(args: Namespace) -> int:
-    """Rebuild the tables, figures and report of a study from the records that exist; trains nothing.
+    """Rebuild the tables, figures, report and crate of a study from the records that exist; trains nothing.
 
     Missing runs are gaps, named in the tables and on the summary page.
 
@@ -89,5 +100,5 @@ def report(args: Namespace) -> int:
     command = [sys.executable, "-m", "snakemake", "-s", str(of_project("Snakefile")), "--cores", "1"]
     command += ["--config", f"study={study.name}"]
     command += ["--configfile", str(args.config)] if args.config else []
-    command += ["--", "results", f"{study.results}/report.html"]
+    command += ["--", "results", f"{study.results}/report.html", f"{study.results}/{METADATA}"]
     return subprocess.run(command, env=os.environ | {PRESENT_RUNS: "1"}).returncode
