@@ -38,16 +38,16 @@ def efficiency(study: StudyRuns, addresses: Addresses) -> dict[str, Any]:
             name=axis,
             value=ALL,
             bind=alt.binding_select(
-                options=[ALL, *names], labels=[f"all {axis}s", *map(study.title, names)], name=f"{label} "
+                options=[ALL, *names], labels=[f"all {label}s", *map(study.title, names)], name=f"{label} "
             ),
         )
         for axis, label, names in (
-            ("dataset", "Dataset", ordered(study.main.dataset)),
+            ("dataset", "dataset", ordered(study.main.dataset)),
             ("gfm", "GFM", ordered(study.main.gfm)),
         )
     }
     legend = alt.selection_point(name="highlighted", fields=["method"], bind="legend")
-    single = alt.param(name="single", value=True, bind=alt.binding_checkbox(name="single runs "))
+    single = alt.param(name="single", value=False, bind=alt.binding_checkbox(name="single runs "))
 
     x = alt.X(
         "x:Q",
@@ -72,7 +72,7 @@ def efficiency(study: StudyRuns, addresses: Addresses) -> dict[str, Any]:
         "href": "href:N",
         "description": "name:N",
         "tooltip": [
-            alt.Tooltip("name:N", title="run"),
+            alt.Tooltip("name:N", title="method"),
             alt.Tooltip("text:N", title="score (%)"),
             alt.Tooltip("share:N", title="tuned"),
         ],
@@ -87,7 +87,9 @@ def efficiency(study: StudyRuns, addresses: Addresses) -> dict[str, Any]:
         runs.mark_point(filled=True, size=36, cursor="pointer").encode(
             opacity=alt.condition(legend, alt.value(0.35), alt.value(0.03)), **marked
         ),
-        means.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q", color=marked["color"]),
+        means.transform_filter("isValid(datum.low)")
+        .mark_rule(strokeWidth=1.5)
+        .encode(y="low:Q", y2="high:Q", color=marked["color"]),
         means.mark_point(filled=True, size=170, cursor="pointer", stroke="white", strokeWidth=0.7).encode(
             opacity=alt.condition(legend, alt.value(1), alt.value(0.12)), **marked
         ),
@@ -95,7 +97,13 @@ def efficiency(study: StudyRuns, addresses: Addresses) -> dict[str, Any]:
     return (
         chart.add_params(*chosen.values(), single, legend)
         .properties(width="container", height=380, background="transparent")
-        .configure_legend(orient="bottom", columns=alt.ExprRef("width < 420 ? 2 : width < 700 ? 4 : 6"), labelLimit=0)
+        .configure_legend(
+            orient="bottom",
+            columns=alt.ExprRef("width < 420 ? 2 : width < 700 ? 4 : 6"),
+            labelLimit=0,
+            labelFontSize=12,
+            symbolOpacity=1,
+        )
         .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridColor="#eeeeee")
         .configure_view(stroke=None)
         .to_dict()
@@ -107,7 +115,8 @@ def outline(marker: str) -> str:
     style = MarkerStyle(marker)
     path = style.get_path().transformed(style.get_transform())
     parts = path.to_polygons(closed_only=False)
-    return "".join("M" + "L".join(f"{2 * x:.3g},{-2 * y:.3g}" for x, y in part) + "Z" for part in parts)
+    size = 3 if marker == "*" else 2  # the star is larger in all figures
+    return "".join("M" + "L".join(f"{size * x:.3g},{-size * y:.3g}" for x, y in part) + "Z" for part in parts)
 
 
 def _averages(study: StudyRuns, addresses: Addresses) -> Iterator[dict[str, Any]]:

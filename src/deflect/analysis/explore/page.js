@@ -22,23 +22,20 @@ function element(tag, content = "", attributes = {}) {
 
 async function chart(spec) {
   await library("vega");
-  const { view } = await vegaEmbed("#chart", spec, {
-    actions: false,
-    renderer: "svg",
-    loader: vega.loader({ target: "_self" }),
-  });
-  // Without a mouse the first tap shows the tooltip.
+  await vegaEmbed("#chart", spec, { actions: false, renderer: "svg", loader: { target: "_self" } });
+  // The first tap of a finger shows what a point is, the second follows it.
+  let touched = false;
   let tapped = null;
+  addEventListener("pointerdown", (event) => { touched = event.pointerType === "touch"; }, true);
   find("#chart").addEventListener("click", (event) => {
-    const link = event.target.closest("a");
-    if (!link || !matchMedia("(hover: none)").matches) return;
-    if (tapped !== link) {
-      event.preventDefault();
+    const href = event.target.__data__?.href;
+    if (href && href !== tapped && touched) {
       event.stopPropagation();
+      const { clientX, clientY } = event;
+      event.target.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX, clientY }));
     }
-    tapped = link;
+    tapped = href;
   }, true);
-  return view;
 }
 
 // The table of runs
@@ -135,12 +132,12 @@ function follow() {
   }
   dialog.close();
   const wanted = (value ?? "*/*/*").split("/");
-  table.search.fixed("address", (_, row) => {
-    const names = row.at(-1).split("/");
-    return wanted.every((name, i) => name === "*" || name === names[i]);
-  }).draw();
-  find("#filter").hidden = wanted.every((name) => name === "*");
-  find("#filter b").textContent = value ?? "";
+  const matches = (run) => wanted.every((name, i) => name === "*" || name === run.split("/")[i]);
+  table.search.fixed("address", (_, row) => matches(row.at(-1))).draw();
+  const example = data.rows[Object.keys(data.records).findIndex(matches)];
+  const shown = wanted.map((name, i) => (name === "*" ? "" : example?.[i] ?? name)).filter(Boolean);
+  find("#filter").hidden = !shown.length;
+  find("#filter b").textContent = shown.join(", ");
   if (kind === "runs") find("#runs-heading").scrollIntoView();
 }
 

@@ -26,7 +26,7 @@ def page(study: StudyRuns) -> str:
         DataError: a file of a run changed since the run wrote it.
     """
     import itables.options  # both take a second
-    import vl_convert
+    from vl_convert import javascript_bundle
 
     runs, addresses = in_order(study), Addresses(study.runs.run)
     main = tables.main(study).printed
@@ -46,7 +46,7 @@ def page(study: StudyRuns) -> str:
         notes="\n".join(f"<li>{escape(note)}</li>" for note in main.notes),
         trust=trust(study),
         data=packed(json.dumps(data, allow_nan=False, separators=(",", ":"))),
-        vega=packed(vl_convert.javascript_bundle()),
+        vega=packed(javascript_bundle()),  # type: ignore[call-arg]  # its stub lacks the default
         datatables=packed(datatables.read_text(encoding="utf-8")),
         datatables_style=packed(datatables.with_suffix(".css").read_text(encoding="utf-8")),
         script=(here / "page.js").read_text(encoding="utf-8"),
