@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
-import make_records
 import pytest
 from browser import LAPTOP, PHONE, needs_browser, opened, wider_than_screen
 from make_records import make_run, make_study
@@ -73,9 +72,9 @@ def test_sorts_and_filters(laptop: Page, folder: Path) -> None:
     scores = [float(text) for text in column(laptop, "Score (%)")]
     assert scores != sorted(scores)
     header(laptop, "Score (%)", "order")
-    assert [float(text) for text in column(laptop, "Score (%)")] == sorted(scores)
-    header(laptop, "Score (%)", "order")
     assert [float(text) for text in column(laptop, "Score (%)")] == sorted(scores, reverse=True)
+    header(laptop, "Score (%)", "order")
+    assert [float(text) for text in column(laptop, "Score (%)")] == sorted(scores)
     header(laptop, "Method", "dropdown")
     laptop.locator(".dtcc-list button", has_text="LoRA").click()
     assert column(laptop, "Method") == ["LoRA"] * 4
@@ -168,46 +167,44 @@ def test_a_title_cannot_add_html(laptop: Page, folder: Path) -> None:
     assert laptop.title() != "taken"
 
 
-def test_a_phone_scrolls_only_tables_sideways_and_taps_name_points(folder: Path) -> None:
-    with opened((folder / "explore.html").as_uri(), PHONE) as shown:
-        shown.wait_for_selector("body[data-ready]")
-        assert not wider_than_screen(shown)
-        point = shown.locator("#chart path[aria-label='DEFLECT, 4 runs']").last
-        point.tap(force=True)
-        expect(shown.locator("#vg-tooltip-element")).to_contain_text("DEFLECT, 4 runs")
-        assert "#" not in shown.url
-        point.tap(force=True)
-        expect(shown.locator("#filter")).to_contain_text("DEFLECT")
-        visit(shown, folder, f"#run={LORA}")
-        assert not wider_than_screen(shown)
-        assert shown.locator("dialog").evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
+def test_a_phone_scrolls_only_tables_sideways_and_taps_name_points(laptop: Page, folder: Path) -> None:
+    assert laptop.context.browser
+    width, height = PHONE
+    shown = laptop.context.browser.new_page(viewport={"width": width, "height": height}, has_touch=True)
+    visit(shown, folder)
+    assert not wider_than_screen(shown)
+    point = shown.locator("#chart path[aria-label='DEFLECT, 4 runs']").last
+    point.tap(force=True)
+    expect(shown.locator("#vg-tooltip-element")).to_contain_text("DEFLECT, 4 runs")
+    assert "#" not in shown.url
+    point.tap(force=True)
+    expect(shown.locator("#filter")).to_contain_text("DEFLECT")
+    visit(shown, folder, f"#run={LORA}")
+    assert not wider_than_screen(shown)
+    assert shown.locator("dialog").evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
 
 
-def test_several_seeds_of_a_number_are_listed(tmp_path: Path) -> None:
+def test_several_seeds_of_a_number_are_listed(laptop: Page, tmp_path: Path) -> None:
     make_study(tmp_path / "runs", ["so2sat"], ["scale_mae"], ["deflect", "full"], seeds=(0, 1, 2))
     study = load_study(tmp_path / "runs")
     (tmp_path / "explore.html").write_text(made := page(study))
     assert made == page(load_study(tmp_path / "runs"))
     mean = tables.main(study).frame.iloc[0]
-    with opened((tmp_path / "explore.html").as_uri()) as shown:
-        shown.wait_for_selector("body[data-ready]")
-        link = shown.locator("#main a[href='#runs=so2sat/scale_mae/deflect']").first
-        assert link.inner_text() == score(mean["mean"], mean.ci95)
-        link.click()
-        assert column(shown, "Seed") == ["0", "1", "2"]
+    visit(laptop, tmp_path)
+    link = laptop.locator("#main a[href='#runs=so2sat/scale_mae/deflect']").first
+    assert link.inner_text() == score(mean["mean"], mean.ci95)
+    link.click()
+    assert column(laptop, "Seed") == ["0", "1", "2"]
 
 
-def test_scores_of_a_regression_and_a_failed_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_regression_has_scores_below_zero(laptop: Page, tmp_path: Path) -> None:
     regression = {"R2": -0.25, "RMSE": 7.5, "MAE": 5.0}
-    changes = {"score": {"metric": "R2", "value": -0.25, "val": -0.3}, "metrics": {"test": regression, "val": {}}}
-    changes |= {"task": "regression", "confusion": [], "classes": ["height"]}
-    monkeypatch.setitem(make_records.CLASSES, "so2sat", ["height", "width"])
+    changes = {"score__metric": "R2", "metrics__test": regression, "task": "regression", "confusion": []}
     for method in ("deflect", "full"):
-        make_run(tmp_path / "runs", "so2sat", "scale_mae", method, **changes)
+        make_run(tmp_path / "runs", "so2sat", "scale_mae", method, score=-0.25, classes=["height"], **changes)
     (tmp_path / "explore.html").write_text(page(load_study(tmp_path / "runs")))
-    with opened((tmp_path / "explore.html").as_uri()) as shown:
-        shown.wait_for_selector("body[data-ready]")
-        assert column(shown, "Score (%)") == ["-25.0", "-25.0"]
-        assert column(shown, "Metric") == ["R²", "R²"]
-        shown.locator("#runs tbody a").first.click()
-        expect(shown.locator("#record")).to_contain_text("RMSE")
+    visit(laptop, tmp_path)
+    assert column(laptop, "Score (%)") == ["-25.0", "-25.0"]
+    assert column(laptop, "Metric") == ["R²", "R²"]
+    laptop.locator("#runs tbody a").first.click()
+    expect(laptop.locator("#record")).to_contain_text("RMSE")

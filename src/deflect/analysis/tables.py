@@ -68,7 +68,10 @@ def _block(cells: pd.DataFrame, average: pd.DataFrame, datasets: Sequence[str], 
         found = part.set_index("method").reindex(methods)
         # the oracle is shown but not ranked
         shown = ranked(found["mean"], found["ci95"], [method == ORACLE for method in methods])
-        columns.append([cell._replace(runs=f"{dataset}/{gfm}/{m}") for cell, m in zip(shown, methods, strict=True)])
+        runs = [f"{dataset}/{gfm}/{method}" for method in methods]
+        columns.append(
+            [cell if cell.text == GAP else cell._replace(runs=run) for cell, run in zip(shown, runs, strict=True)]
+        )
     return [list(row) for row in zip(*columns, strict=True)]
 
 

@@ -122,7 +122,7 @@ let table = null;
 let visited = false;
 
 function follow() {
-  const [, kind, value] = /^#(runs?)=(.*)$/.exec(decodeURI(location.hash)) ?? [];
+  const [, kind, value] = /^#(runs?)=(.*)$/.exec(decodeURIComponent(location.hash)) ?? [];
   if (kind === "run") {
     find("#record-title").textContent = value;
     find("#record").replaceChildren(...recordView(value, data));
