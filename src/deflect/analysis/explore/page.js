@@ -48,15 +48,16 @@ async function runsTable({ columns, rows, records }) {
   const linked = columns.findIndex(([title]) => title === "Score (%)");
   return new DataTable("#runs table", {
     data: rows.map((row, i) => [...row, names[i]]),
-    columns: columns.map(([title, decimals], i) => ({
-      title,
-      columnControl: decimals === null ? ["order", ["searchList"]] : ["order", "searchDropdown"],
-      render: decimals === null ? text : (value, type, row) => {
+    columns: columns.map(([title, decimals], i) => {
+      if (decimals === null) return { title, render: text, columnControl: ["order", ["searchList"]] };
+      const number = new Intl.NumberFormat("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+      const render = (value, type, row) => {
         if (value === null || type === "sort" || type === "type") return value;
-        const shown = value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+        const shown = number.format(value);
         return i === linked && type === "display" ? element("a", shown, { href: `#run=${encodeURI(row.at(-1))}` }) : shown;
-      },
-    })),
+      };
+      return { title, render, columnControl: ["order", "searchDropdown"] };
+    }),
     order: [],
     ordering: { indicators: false },
     pageLength: 25,

@@ -10,7 +10,7 @@ import pandas as pd
 from deflect.analysis.figures.curves import history_of
 from deflect.analysis.looks import place, title
 from deflect.analysis.records import StudyRuns
-from deflect.analysis.scores import over_seeds
+from deflect.analysis.scores import percent
 from deflect.record import HISTORY
 
 #: Column of the table -> decimals of its numbers, None for text.
@@ -38,10 +38,7 @@ DIGITS = 6
 def in_order(study: StudyRuns) -> pd.DataFrame:
     """The study's runs in the project's order, each variant after its method."""
     keys = ["dataset", "gfm", "method", "variant", "seed"]
-    order = sorted(
-        study.runs.index, key=lambda i: [place(v) if isinstance(v, str) else v for v in study.runs.loc[i, keys]]
-    )
-    return study.runs.loc[order]
+    return study.runs.sort_values(keys, key=lambda column: column if column.name == "seed" else column.map(place))
 
 
 def row(study: StudyRuns, run: Any) -> list[Any]:
@@ -66,7 +63,7 @@ def row(study: StudyRuns, run: Any) -> list[Any]:
 
 def score(run: Any) -> float:
     """The headline score of one run as the tables have it."""
-    return float(over_seeds(pd.DataFrame([run]))[0]["mean"])
+    return float(percent([run.score])["mean"])
 
 
 def record(run: Any) -> dict[str, Any]:
