@@ -65,12 +65,12 @@ def realism() -> None:
 
 
 def screenshots() -> None:
-    """The report and the summary page in a browser. Needs Chromium."""
+    """The report, the summary and the page of all runs in a browser. Needs Chromium."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
-        print("no Chromium: docs/pictures/report.png and summary.png are not changed")
+        print("no Chromium: docs/pictures/report.png, summary.png and explore.png are not changed")
         return
-    for page, (width, height) in {"report": (1280, 880), "summary": (1000, 1900)}.items():
+    for page, (width, height) in {"report": (1280, 880), "summary": (1000, 1900), "explore": (1100, 1500)}.items():
         picture, address = PICTURES / f"{page}.png", (ROOT / f"results/mini/{page}.html").as_uri()
         with tempfile.TemporaryDirectory() as profile:
             options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]

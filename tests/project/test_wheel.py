@@ -22,6 +22,7 @@ COMMANDS = [
     ("data prepare mados", 2, "data/simulated/mados"),
     ("notebook tables", 2, f"notebooks/tables.py: not found; {CLONE}"),
     ("summary", 2, "no run records; train first"),
+    ("explore", 2, "no run records; train first"),
     ("report", 2, "no finished runs"),
     ("doctor", 0, "config: study mini"),
 ]

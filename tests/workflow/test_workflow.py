@@ -76,6 +76,7 @@ def test_study_writes_every_contracted_file(finished):
     text = f"Brick Kiln {found['test']['near']} of {found['test']['images']}"
     assert f"near-duplicate in the training split: {text}" in (results / "summary.html").read_text()
     assert (results / "report.html").stat().st_size > 100_000
+    assert 'href="#run=brick_kiln/' in (results / "explore.html").read_text()
     assert "runs/brick_kiln/scale_mae/lora/seed0/record.json" in (results / "ro-crate-metadata.json").read_text()
     main = (results / "tables/main.csv").read_text().splitlines()
     assert main[0] == (
@@ -121,7 +122,7 @@ def test_change_of_a_methods_setting_reruns_only_that_method(project):
     plan = jobs(dry_run)
     assert plan.pop("train") == 1
     assert re.findall(r"^Job \d+: train (\w+)", dry_run, re.MULTILINE) == ["lora"]
-    assert all(name.startswith("notebook_") or name in ("records", "summary", "report") for name in plan)
+    assert all(name.startswith("notebook_") or name in ("records", "summary", "explore", "report") for name in plan)
 
 
 def test_change_of_training_code_reruns_training_but_no_data(project):
@@ -140,7 +141,7 @@ def test_changed_record_remakes_tables_and_figures_without_training(project):
     with open(project / LORA, "a") as file:
         file.write("\n")
     plan = planned(project)
-    assert {"records", "summary", "report", "notebook_tables", "notebook_panels"} <= set(plan)
+    assert {"records", "summary", "explore", "report", "notebook_tables", "notebook_panels"} <= set(plan)
     assert not {"train", "simulate", "prepare", "pretrain"} & set(plan)
 
 

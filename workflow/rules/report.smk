@@ -1,4 +1,4 @@
-# Notebooks, tables, figures, the summary page and the HTML report, all made from run records.
+# Notebooks, tables, figures, the pages and the HTML report, all made from run records.
 
 
 # One file that changes with any record, so that notebooks do not depend on thousands of files.
@@ -292,6 +292,25 @@ rule summary:
         "{params.deflect} summary &> {log}"
 
 
+rule explore:
+    input:
+        index=INDEX,
+    output:
+        page=shown(f"{RESULTS}/explore.html", "Summary"),
+    log:
+        f"results/logs/explore/{STUDY.name}.log",
+    conda:
+        "../envs/deflect.yml"
+    params:
+        deflect=deflect,
+        code=code_sha256("report"),
+        grid=GRID,
+    message:
+        "write the page of all runs"
+    shell:
+        "{params.deflect} explore &> {log}"
+
+
 rule results:
     input:
         rules.notebook_tables.output,
@@ -304,6 +323,7 @@ rule results:
         rules.notebook_statistics.output,
         rules.notebook_few_labels.output if FEW_LABELS else [],
         rules.summary.output,
+        rules.explore.output,
 
 
 # Last, because it has the hash of every result.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -35,10 +35,14 @@ _LATEX |= {
 
 
 class Cell(NamedTuple):
-    """One cell; ``mark`` is "", "best" (bold) or "second" (underlined)."""
+    """One cell; ``mark`` is "", "best" (bold) or "second" (underlined).
+
+    ``runs`` are those behind its number: ``dataset/gfm/method``, each a name or ``*`` for all.
+    """
 
     text: str
     mark: str = ""
+    runs: str = ""
 
 
 #: A row of cells, or the title of a section.
@@ -174,8 +178,18 @@ def latex(table: PrintedTable) -> str:
     return "\n".join([*lines, rf"\end{{{kind}}}", ""])
 
 
-def html(table: PrintedTable) -> str:
-    """The table for a web page, without its notes."""
+def html(table: PrintedTable, address: Callable[[str], str] = lambda runs: "") -> str:
+    """The table for a web page, without its notes.
+
+    Args:
+        address: of the `Cell.runs` of a number; empty for no link.
+    """
+
+    def text(cell: Cell) -> str:
+        shown = wrap[cell.mark].format(escape(cell.text))
+        link = address(cell.runs) if cell.runs else ""
+        return f'<a href="{escape(link)}">{shown}</a>' if link else shown
+
     wrap = {"": "{}", "best": "<b>{}</b>", "second": "<u>{}</u>"}
     lines = ["<table>", f"<caption>{escape(table.title)}</caption>"]
     lines.append("<tr>" + "".join(f"<th>{escape(name)}</th>" for name in table.header) + "</tr>")
@@ -183,8 +197,7 @@ def html(table: PrintedTable) -> str:
         if isinstance(row, str):
             lines.append(f'<tr><th colspan="{len(table.header)}">{escape(row)}</th></tr>')
         else:
-            cells = (f"<td>{wrap[cell.mark].format(escape(cell.text))}</td>" for cell in row)
-            lines.append(f"<tr>{''.join(cells)}</tr>")
+            lines.append("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>")
     return "\n".join([*lines, "</table>"])
 
 

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
-from string import Template
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +21,7 @@ from deflect.analysis.looks import ORACLE, ordered, title, titles
 from deflect.analysis.ranks import REFERENCE, evidence, ranks
 from deflect.analysis.records import StudyRuns, devices, joules
 from deflect.analysis.render import counted, html
+from deflect.pages import fill
 from deflect.settings.claims import Claims
 
 FIGURE_TEXT = (
@@ -55,8 +55,8 @@ def summary(
         duplicates: by dataset, what `deflect.data.duplicates` found.
     """
     overview = tables.overview(study)
-    page = Template((Path(__file__).parent / "summary.html").read_text(encoding="utf-8"))
-    return page.substitute(
+    return fill(
+        Path(__file__).with_name("summary.html"),
         title=f"DEFLECT, replicated: the {study.name} study",
         banner=f'<p class="banner">{SIMULATED}</p>' if study.simulated else "",
         facts="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts(study).items()),

@@ -34,7 +34,7 @@ def main(study: StudyRuns) -> Table:
     by_gfm = scores.averages(study, ["gfm"])
     rows: list[Row] = []
     for gfm in gfms:
-        rows += [study.title(gfm), *_block(tops[tops.gfm == gfm], by_gfm[by_gfm.gfm == gfm], datasets)]
+        rows += [study.title(gfm), *_block(tops[tops.gfm == gfm], by_gfm[by_gfm.gfm == gfm], datasets, gfm)]
     average = overview(study)
     if len(gfms) > 1:
         rows += ["Average over GFMs", *average.rows]
@@ -53,17 +53,25 @@ def overview(study: StudyRuns) -> PrintedTable:
     return PrintedTable(heading, header, _block(table, scores.averages(study), datasets), notes)
 
 
-def _block(cells: pd.DataFrame, average: pd.DataFrame, datasets: Sequence[str]) -> list[Row]:
-    """Rows of one section, one per method: its parameters, a column per dataset and the average."""
+def _block(cells: pd.DataFrame, average: pd.DataFrame, datasets: Sequence[str], gfm: str = "*") -> list[Row]:
+    """Rows of one section, one per method: its parameters, a column per dataset and the average.
+
+    ``gfm``: the one whose scores these are, ``*`` for the average over all.
+    """
     methods = ordered(cells.method)
     columns = [[Cell(title(method)) for method in methods]]
     for key, form in PARAMETERS.items():  # as a range where datasets differ
         counts = (cells[cells.method == method][key] for method in methods)
         columns.append([Cell(span(map(form, sorted(found.dropna())))) for found in counts])
-    for part in [*(cells[cells.dataset == dataset] for dataset in datasets), average]:
+    for dataset in [*datasets, "*"]:
+        part = average if dataset == "*" else cells[cells.dataset == dataset]
         found = part.set_index("method").reindex(methods)
         # the oracle is shown but not ranked
-        columns.append(ranked(found["mean"], found["ci95"], [method == ORACLE for method in methods]))
+        shown = ranked(found["mean"], found["ci95"], [method == ORACLE for method in methods])
+        runs = [f"{dataset}/{gfm}/{method}" for method in methods]
+        columns.append(
+            [cell if cell.text == GAP else cell._replace(runs=run) for cell, run in zip(shown, runs, strict=True)]
+        )
     return [list(row) for row in zip(*columns, strict=True)]
 
 

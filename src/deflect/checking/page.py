@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
-from string import Template
 
 from deflect.checking import pictures, sections
 from deflect.checking.facts import Facts
 from deflect.checking.suspicions import Checked
+from deflect.pages import fill
 
 CALM = "Nothing suspicious found in these checks"
 LIMIT = "No check can see whether labels are right or whether the images suit the question: look at them below."
@@ -23,8 +23,8 @@ def page(facts: Facts, checked: list[Checked], title: str, licence: str) -> str:
     Args:
         checked: from `suspicions.run_checks`.
     """
-    template = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(
+    return fill(
+        Path(__file__).with_name("page.html"),
         title=escape(f"{title}: before you train"),
         banner=f'<p class="banner">{SIMULATED}</p>' if facts.card.simulated else "",
         verdict=verdict(checked),

@@ -124,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (
         ("records", "list the finished runs with the hashes of their records in one file"),
         ("summary", "write the two-minute page and metrics.json"),
+        ("explore", "write the page on which tables sort and every number leads to its runs"),
         ("crate", "describe the results as a Workflow Run RO-Crate, in ro-crate-metadata.json"),
         ("report", "rebuild tables, figures and report from finished runs, training nothing"),
     ):

@@ -1,4 +1,4 @@
-"""``deflect records``, ``notebook``, ``summary``, ``crate`` and ``report``: from run records to results."""
+"""``deflect records``, ``notebook``, ``summary``, ``explore``, ``crate`` and ``report``: from records to results."""
 
 from __future__ import annotations
 
@@ -73,6 +73,17 @@ def summary(args: Namespace) -> None:
     numbers = numbers.map(lambda value: round(float(value), 4))  # so that equal studies give equal files
     write_json(study.results / "metrics.json", numbers.to_dict("index"))
     write_text(study.results / "averages.csv", numbers.to_csv(lineterminator="\n"))
+    print(output)
+
+
+def explore(args: Namespace) -> None:
+    """Write the page on which every number leads to the records of its runs."""
+    from deflect.analysis.explore.page import page
+    from deflect.analysis.records import load_study
+
+    study = load(args.config, args.study).study
+    output = study.results / "explore.html"
+    write_text(output, page(load_study(study.results / "runs", grid(study))))
     print(output)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -44,16 +48,25 @@ def load_history(study: StudyRuns) -> pd.DataFrame:
     """
     parts = []
     for row in study.main.itertuples():
-        if not (row.folder / HISTORY).exists():
-            continue
-        part = pd.read_csv(path := run_file(row.folder, HISTORY, row.record))
-        if missing := {"epoch", "val_score"} - set(part.columns):
-            raise DataError(f"{path}: no column {', '.join(sorted(missing))}; {REMEDY}")
-        part = part.dropna(subset="val_score")  # epochs without validation
-        parts.append(part.assign(dataset=row.dataset, gfm=row.gfm, method=row.method, seed=row.seed))
+        if (row.folder / HISTORY).exists():
+            part = history_of(row.folder, row.record)
+            parts.append(part.assign(dataset=row.dataset, gfm=row.gfm, method=row.method, seed=row.seed))
     if not parts:
         raise DataError(f"{study.name}: no run has a {HISTORY}; train the runs again")
     return pd.concat(parts, ignore_index=True)
+
+
+def history_of(folder: Path, record: Mapping[str, Any]) -> pd.DataFrame:
+    """The epochs of a run's ``history.csv`` that were validated.
+
+    Raises:
+        DataError: the file changed since the run wrote it, or lacks a column.
+        FileNotFoundError: there is no such file.
+    """
+    history = pd.read_csv(path := run_file(folder, HISTORY, record))
+    if missing := {"epoch", "val_score"} - set(history.columns):
+        raise DataError(f"{path}: no column {', '.join(sorted(missing))}; {REMEDY}")
+    return history.dropna(subset="val_score")
 
 
 def _panel(axes: Axes, history: pd.DataFrame) -> None:

@@ -61,6 +61,13 @@ def pareto(x: Sequence[float], y: Sequence[float]) -> list[int]:
     return front
 
 
+def log_axis(shares: pd.Series) -> tuple[list[float], float]:
+    """Ticks of a log axis of ``shares`` in percent, the powers of 10 up to 100, and the place of a share of 0."""
+    positive = shares[shares > 0]
+    decade = math.floor(math.log10(positive.min() if len(positive) else 1) + 1e-9)
+    return [10.0**e for e in range(decade, 3)], 10.0**decade / 4
+
+
 def _panels(study: StudyRuns, by: str, label: str, share_y: bool) -> Figure:
     table = scores.averages(study, [by])
     names, methods = ordered(table[by]), ordered(table.method)
@@ -103,11 +110,8 @@ def _front(table: pd.DataFrame) -> pd.DataFrame:
 
 def _positions(axes: Axes, shares: pd.Series) -> list[float]:
     """Set up the log axis, with shares of 0 at its left end, left of a break; returns the position of each share."""
-    positive = shares[shares > 0]
-    decade = math.floor(math.log10(positive.min() if len(positive) else 1) + 1e-9)
-    low = 10.0**decade
-    zero = low / 4
-    ticks = [10.0**e for e in range(decade, 3)]
+    ticks, zero = log_axis(shares)
+    low, decade = ticks[0], round(math.log10(ticks[0]))
     labels = [f"{tick:g}" for tick in ticks]
     if (shares == 0).any():
         ticks, labels = [zero, *ticks], ["0", *labels]
