@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import sysconfig
 import venv
-from pathlib import Path
 
 import pytest
-from hatchling.build import build_wheel
+from packages import CLEAN, build, install
 from paths import ROOT
 
 CLONE = "this command needs the files of the project: run it in a clone of its repository"
@@ -40,24 +38,16 @@ CASES = [*COMMANDS, *(pytest.param(*case, marks=pytest.mark.slow) for case in LO
 def run(tmp_path_factory):
     """Runs the wheel's ``deflect`` in an empty folder, with the packages of this environment."""
     folder = tmp_path_factory.mktemp("wheel")
-    before = Path.cwd()
-    os.chdir(ROOT)
-    try:
-        wheel = folder / build_wheel(str(folder))
-    finally:
-        os.chdir(before)
+    wheel, _ = build(folder)
     venv.create(folder / "venv", symlinks=True)
     packages = next((folder / "venv").glob("lib/python3*/site-packages"))
     (packages / "packages.pth").write_text(sysconfig.get_path("purelib"))
-    uv = Path(sys.executable).with_name("uv")
-    command = [uv, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", folder / "venv/bin/python", wheel]
-    subprocess.run(command, check=True)
+    install(folder / "venv/bin/python", "--offline", "--no-deps", wheel)
     (work := folder / "work").mkdir()
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DEFLECT", "PYTHONPATH"))}
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
         program = str(folder / "venv/bin/deflect")
-        return subprocess.run([program, *command.split()], cwd=work, env=environment, capture_output=True, text=True)
+        return subprocess.run([program, *command.split()], cwd=work, env=CLEAN, capture_output=True, text=True)
 
     run.work = work
     return run

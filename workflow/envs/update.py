@@ -15,18 +15,21 @@ def pins() -> list[str]:
     return [line.rstrip(" \\") for line in lines if re.match(r"[a-z0-9]", line)]
 
 
-def environment(name: str, comment: str) -> str:
+def environment(name: str, comment: str, requirements: list[str]) -> str:
     head = f"# Generated from requirements.lock by workflow/envs/update.py. {comment}\n"
     head += f"name: {name}\nchannels:\n  - conda-forge\n  - nodefaults\n"
     head += f"dependencies:\n  - python={PYTHON}\n  - pip\n  - pip:\n"
-    return head + "".join(f'      - "{pin}"\n' for pin in pins())
+    return head + "".join(f'      - "{line}"\n' for line in requirements)
 
 
 def environments() -> dict[Path, str]:
     """Every conda environment file of the project and what must stand in it."""
     return {
-        ROOT / "environment.yml": environment("deflect", "The project by conda; then: pip install --no-deps -e ."),
-        ROOT / "workflow/envs/deflect.yml": environment("deflect-rules", "What `snakemake --use-conda` builds."),
+        # conda and mamba run pip in the folder of the file, so the dot is the project.
+        ROOT / "environment.yml": environment("deflect", "The project and its packages.", [*pins(), "-e ."]),
+        ROOT / "workflow/envs/deflect.yml": environment(
+            "deflect-rules", "What `snakemake --use-conda` builds.", pins()
+        ),
     }
 
 

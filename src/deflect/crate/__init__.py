@@ -105,7 +105,7 @@ def _summary(runs: StudyRuns) -> str:
 def _describe_root(crate: ROCrate, runs: StudyRuns, records: list[dict[str, Any]]) -> None:
     """Name, date, licence, citation and profiles of the crate."""
     cff = yaml.safe_load(of_project(CITATION).read_text(encoding="utf-8"))
-    paper = cff["preferred-citation"]
+    [paper] = cff["references"]
     authors = [f"{author['given-names']} {author['family-names']}" for author in paper["authors"]]
     people = [add(crate, f"#{name.replace(' ', '_')}", "Person", name=name) for name in authors]
     article = add(crate, paper["url"], "ScholarlyArticle", name=paper["title"], author=refs(people))
