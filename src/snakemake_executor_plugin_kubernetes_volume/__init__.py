@@ -1,8 +1,8 @@
 """Snakemake's Kubernetes executor with a working directory on a volume that all pods share.
 
-The plugin ``kubernetes`` has every declared file copied to and from a storage service, into an empty working directory.
-deflect's commands read and write whole folders (stores, checkpoints) of which rules declare one file, so their jobs need
-the folder itself. Snakemake finds this package by its name; ``workflow/profiles/kubernetes`` uses it.
+With the plugin ``kubernetes``, every declared file is copied to and from a storage service, into an empty folder.
+deflect's commands read and write whole folders (stores, checkpoints) of which rules declare one file, so they need the
+folder itself. Snakemake finds this package by its name; ``workflow/profiles/kubernetes`` uses it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The part of the Kubernetes API that Snakemake's executor uses, on the loopback interface.
 
-A job's container runs as a process of this machine, in an empty folder and with the environment of an image. Volumes are
-not mounted: their paths must exist here. What a real API server refuses, this one refuses too.
+A job's container runs as a process of this machine, in an empty folder and with the environment of an image. Volumes
+are not mounted: their paths must exist here. It refuses what a real API server is known to refuse.
 """
 
 from __future__ import annotations

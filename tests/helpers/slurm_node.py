@@ -52,7 +52,7 @@ def available() -> bool:
 
 @contextmanager
 def slurm(folder: Path) -> Iterator[dict[str, str]]:
-    """Run Slurm with its files in ``folder`` (a short path: it has a socket); yields the variables that clients need."""
+    """Run Slurm with its files in ``folder``, a short path; yields the variables that clients need."""
     for part in ("state", "spool"):
         (folder / part).mkdir(parents=True)
     host = socket.gethostname().partition(".")[0]
