@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     srun.parent.mkdir()
     srun.write_text(f'#!/bin/sh\nSLURM_CONF={config} exec {shutil.which("srun")} "$@"\n')
     srun.chmod(0o755)
-    variables = {"SLURM_CONF": str(config), "PATH": f"{srun.parent}:{os.environ['PATH']}"}
+    variables = {"SLURM_CONF": str(config), "PATH": f"{srun.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
     try:
         for command in daemons:
             with (folder / f"{command[0]}.out").open("w") as out:
