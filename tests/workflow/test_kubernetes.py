@@ -36,9 +36,9 @@ def cluster(tmp_path):
 
 
 def snakemake(project: Path, *arguments: str, expect: int = 0) -> str:
-    """Run Snakemake with the profile; the plugin is found by its name on the path of the sources."""
+    """Run Snakemake with the profile; the plugin is found by its name on Python's path."""
     options = ["--workflow-profile", PROFILE, "--seconds-between-status-checks", "1", *arguments]
-    variables = {"KUBECONFIG": str(project.parent / "kubeconfig"), "PYTHONPATH": str(project / "src")}
+    variables = {"KUBECONFIG": str(project.parent / "kubeconfig"), "PYTHONPATH": str(project / "workflow/plugins")}
     return run(project, str(Path(sys.executable).with_name("snakemake")), *options, expect=expect, **variables)
 
 

@@ -78,7 +78,7 @@ def test_packed_runs_share_a_gpu_at_the_same_time(project, node):
         "--",
         *RECORDS,
         **node,
-        PYTHONPATH=str(project / "src"),
+        PYTHONPATH=str(project / "workflow/plugins"),
     )
     [job] = [job for job in jobs(node) if "rule_runs" in job]
     assert "TresPerNode=gres:gpu:1" in job

@@ -2,7 +2,7 @@
 
 With the plugin ``kubernetes``, every declared file is copied to and from a storage service, into an empty folder.
 deflect's commands read and write whole folders (stores, checkpoints) of which rules declare one file, so they need the
-folder itself. Snakemake finds this package by its name; ``workflow/profiles/kubernetes`` uses it.
+folder itself. Snakemake finds this package on PYTHONPATH by its name; ``workflow/profiles/kubernetes`` uses it.
 """
 
 from __future__ import annotations
