@@ -58,6 +58,7 @@ def test_job_runs_in_a_pod_that_shares_the_volume(project, cluster):
     assert not cluster.secrets
 
 
+@pytest.mark.slow
 def test_log_of_a_failed_job_is_shown(project, cluster):
     """The plugin asks for a log that the API refuses, after which Snakemake would stop all jobs."""
     with (project / "src/deflect/data/simulate/__init__.py").open("a") as module:
