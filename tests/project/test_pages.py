@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from projects import copy_project, run
 import deflect
 from deflect.cli import parser
 
+sys.path.append(str(ROOT / "workflow/plugins"))  # the executors of the cluster profiles
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
 PROGRAMS = ("deflect", "snakemake", "make", "dvc", "python", "pytest", "wandb", "git", "source", "conda", "pip", "uv")
 #: Each command of the pages: the test that runs it as it is or made small, or why it cannot run here.
