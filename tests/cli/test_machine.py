@@ -148,3 +148,14 @@ def test_make_env_keeps_caches_where_home_cannot_be_written(made, tmp_path):
 
 def test_make_env_keeps_caches_at_home_otherwise(made, tmp_path):
     assert "XDG_CACHE_HOME" not in made(HOME=str(tmp_path), XDG_CACHE_HOME=None)
+
+
+@pytest.mark.parametrize(("end", "level"), [("exit 0", "ok"), ("echo accounting is disabled >&2; exit 1", "note")])
+def test_slurm_without_accounting_is_noted(end, level, tmp_path, monkeypatch):
+    for name in ("sbatch", "sacct"):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{end}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    [(found, line)] = doctor.slurm()
+    assert found == level
+    assert ("accounting is disabled" in line and "squeue" in line) == (level == "note")

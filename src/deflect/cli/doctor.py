@@ -45,6 +45,7 @@ def doctor(args: Namespace) -> int:
         *dvc_findings(),
         certificates(),
         wandb(),
+        *slurm(),
     ]
     for level, line in findings:
         print(f"{level:>5}  {line}")
@@ -149,3 +150,15 @@ def wandb() -> Finding:
     if mode == "online" and not (os.environ.get("WANDB_API_KEY") or Path("~/.netrc").expanduser().exists()):
         return "note", "W&B: WANDB_MODE=online but no key was found; run `wandb login` or use offline"
     return "ok", f"W&B: WANDB_MODE is {mode or 'not set; config.yaml decides'}"
+
+
+def slurm() -> Iterator[Finding]:
+    """On a cluster, whether Snakemake's plugin learns from ``sacct`` when a job ends; else it would wait for ever."""
+    if shutil.which("sbatch") is None or shutil.which("sacct") is None:
+        return  # no cluster, or the plugin asks `squeue` by itself
+    done = subprocess.run(["sacct", "--noheader", "--name=none"], capture_output=True, text=True)
+    if done.returncode == 0:
+        yield "ok", "Slurm: `sacct` answers"
+    else:
+        reason = done.stderr.strip().partition("\n")[0]
+        yield "note", f"Slurm: `sacct` fails ({reason}); set `slurm-status-command: squeue` in the profile"
