@@ -26,6 +26,7 @@ FILES = {
         "masks": ("*_L2R_cl_*.tif", GEOTIFF, "the labels of the pixels of one image"),
     },
 }
+#: Croissant reads a tar, compressed or not, by the type of the tar.
 ARCHIVES = {"zip": "application/zip", "gz": "application/x-tar"}
 
 

@@ -189,6 +189,18 @@ def test_a_run_that_changed_is_not_described(project, tmp_path, monkeypatch, cap
     assert "history.csv: changed since the run wrote it" in capsys.readouterr().err
 
 
+def test_a_file_that_was_left_out_is_named_with_its_hash(project, tmp_path, monkeypatch, cache):
+    copy = Path(shutil.copytree(project, tmp_path / "project"))
+    monkeypatch.chdir(copy)
+    run = Path(f"results/mini/runs/{RUNS[0]}")
+    (run / "head.safetensors").unlink()
+    assert main(["crate"]) == 0
+    sha256 = read_json(run / "record.json")["files"]["head.safetensors"]
+    left_out = graph(Path("results/mini"))[f"#runs/{RUNS[0]}/head.safetensors"]
+    assert left_out.items() >= {"sha256": sha256, "@type": "CreativeWork"}.items()
+    assert failures(Path("results/mini"), cache, "required")["REQUIRED"] == set()
+
+
 @pytest.fixture
 def real(tmp_path, monkeypatch) -> Path:
     """Results of an unfinished study on real data, from made-up records, without stores and weights."""

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+
+import torch
 
 from deflect.training.context import choose_device
+from deflect.training.gpus import free_gpu
 
 TAKE = "import sys; from deflect.training.gpus import take_one; print(take_one(['a', 'b', 'c']), flush=True); input()"
 
@@ -32,6 +37,18 @@ def test_processes_spread_over_the_gpus_and_leave_them_when_they_end(tmp_path: P
         for process in processes:
             process.kill()
             process.wait()
+
+
+def test_a_run_starts_where_no_gpu_can_be_reserved(tmp_path: Path, monkeypatch, caplog) -> None:
+    """Here the folder of the locks is another user's, or a file."""
+    (tmp_path / f"deflect-gpus-{os.getuid()}").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=number))
+    free_gpu.cache_clear()
+    assert free_gpu() == 0
+    free_gpu.cache_clear()
+    assert "--device cuda:N" in caplog.text
 
 
 def test_a_named_device_takes_no_place(tmp_path: Path, monkeypatch) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from deflect.analysis import scores, tables
 from deflect.analysis.audits import doubtful_labels, near_duplicates
 from deflect.analysis.claims import verdicts
-from deflect.analysis.comparison import INSIDE, NO_RUN, OUTSIDE, comparison, verdict_counts
+from deflect.analysis.comparison import INSIDE, NO_RUN, OUTSIDE, comparison, verdict_counts, why_not_comparable
 from deflect.analysis.figures.efficiency import parameter_efficiency
 from deflect.analysis.figures.style import encode
 from deflect.analysis.looks import ORACLE, ordered, title, titles
@@ -58,7 +58,7 @@ def summary(
     return fill(
         Path(__file__).with_name("summary.html"),
         title=f"DEFLECT, replicated: the {study.name} study",
-        banner=f'<p class="banner">{SIMULATED}</p>' if study.simulated else "",
+        banner=banner(study),
         facts="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts(study).items()),
         figure=base64.b64encode(encode(parameter_efficiency(study), "png")).decode(),
         figure_text=escape(FIGURE_TEXT),
@@ -69,6 +69,15 @@ def summary(
         differences=_lines("li", differences(study, comparison(study, references).frame)),
         trust="\n".join([trust(study), _lines("p", [near_duplicates(study, duplicates), doubtful_labels(study)])]),
     )
+
+
+def banner(study: StudyRuns) -> str:
+    """What the numbers of a study that cannot be compared with the paper's do not claim, as HTML; or nothing."""
+    if study.comparable:
+        return ""
+    reason = escape(f"No number is compared with the paper's: {why_not_comparable(study)}.")
+    text = SIMULATED if study.simulated else reason
+    return f'<p class="banner">{text}</p>'
 
 
 def facts(study: StudyRuns) -> dict[str, str]:

@@ -156,9 +156,13 @@ def slurm() -> Iterator[Finding]:
     """On a cluster, whether Snakemake's plugin learns from ``sacct`` when a job ends; else it would wait for ever."""
     if shutil.which("sbatch") is None or shutil.which("sacct") is None:
         return  # no cluster, or the plugin asks `squeue` by itself
-    done = subprocess.run(["sacct", "--noheader", "--name=none"], capture_output=True, text=True)
+    try:
+        done = subprocess.run(["sacct", "--noheader", "--name=none"], capture_output=True, text=True, timeout=20)
+    except subprocess.TimeoutExpired:
+        yield "note", "Slurm: `sacct` does not answer within 20 s; uncomment the line with `squeue` in the profile"
+        return
     if done.returncode == 0:
         yield "ok", "Slurm: `sacct` answers"
     else:
-        reason = done.stderr.strip().partition("\n")[0]
-        yield "note", f"Slurm: `sacct` fails ({reason}); set `slurm-status-command: squeue` in the profile"
+        reason = done.stderr.strip().partition("\n")[0] or f"exit status {done.returncode}"
+        yield "note", f"Slurm: `sacct` fails ({reason}); uncomment the line with `squeue` in the profile"

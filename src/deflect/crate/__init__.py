@@ -32,7 +32,7 @@ PROFILES = {
     "https://w3id.org/ro/wfrun/provenance/0.5": "Provenance Run Crate",
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
 }
-#: A term that RO-Crate 1.1 lacks, as the context of Workflow Run RO-Crate defines it.
+#: Terms that RO-Crate 1.1 lacks, as the context of Workflow Run RO-Crate defines them.
 TERMS = {name: f"https://w3id.org/ro/terms/workflow-run#{name}" for name in ("sha256", "md5")}
 BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 
@@ -42,17 +42,18 @@ def write_crate(study: Study, runs: StudyRuns, config: Path) -> Path:
 
     Raises:
         DataError: a file of a run changed since the run wrote it.
-        FileNotFoundError: a file of a run or of the project is missing.
+        ConfigError: a file of the project is missing.
     """
     folder = study.results
-    for source in (of_project("workflow/Snakefile"), config, of_project(LOCK)):
-        with atomic_path(folder / WORKFLOW / source.name) as aside:
+    copies = {"Snakefile": of_project("workflow/Snakefile"), "config.yaml": config, LOCK: of_project(LOCK)}
+    for name, source in copies.items():
+        with atomic_path(folder / WORKFLOW / name) as aside:
             shutil.copyfile(source, aside)
     crate = ROCrate(version="1.1")
     crate.metadata.extra_terms = TERMS
-    copied = ("Snakefile", config.name, LOCK)
     facts = {"description": "as it was when the crate was written"}
-    snakefile, configuration, lock = (add_file(crate, folder, f"{WORKFLOW}/{name}", **facts) for name in copied)
+    snakefile, configuration, lock = (add_file(crate, folder, f"{WORKFLOW}/{name}", **facts) for name in copies)
+    configuration["description"] = f"as it was when the crate was written; of its studies, {study.name} ran"
     rows: list[Any] = list(runs.runs.sort_values("finished").itertuples())
     records = [row.record for row in rows]
     stores = {name: add_store(crate, study, name, records) for name in runs.runs.dataset.unique()}

@@ -52,7 +52,7 @@ def add_file(crate: ROCrate, folder: Path, path: str, sha256: str = "", **facts:
 
 def licence(crate: ROCrate, name: str) -> Any:
     """A licence by its SPDX identifier, or the text itself where it is none."""
-    if not re.fullmatch(r"[\w.+-]+", name, re.ASCII):
+    if not re.fullmatch(r"MIT|ISC|[\w.+-]*\d[\w.+-]*", name, re.ASCII):  # other identifiers have a version
         return name
     address = f"https://spdx.org/licenses/{name}"
     return {"@id": (crate.get(address) or add(crate, address, "CreativeWork", name=name, identifier=address)).id}

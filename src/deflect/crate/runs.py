@@ -33,6 +33,10 @@ def add_run(
     described = {"encodingFormat": "application/json", "description": f"run record of {row.run}"}
     files = [add_file(crate, folder, f"{out}/{NAME}", sha256_file(row.folder / NAME), **described)]
     for name, sha256 in record.get("files", {}).items():
+        if not (row.folder / name).exists():
+            facts = {"name": name, "sha256": sha256, "description": "left out of this folder"}
+            files.append(add(crate, f"#{quote(f'{out}/{name}')}", "CreativeWork", **facts))
+            continue
         run_file(row.folder, name, record)
         files.append(add_file(crate, folder, f"{out}/{name}", sha256))
     results = add(crate, f"{quote(out)}/", "Dataset", name=f"run {row.run}", hasPart=refs(files))

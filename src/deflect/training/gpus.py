@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -16,15 +17,22 @@ from typing import TextIO
 
 import torch
 
+log = logging.getLogger(__name__)
 _held: list[TextIO] = []
 
 
 @cache
 def free_gpu() -> int:
-    """The number of the GPU with the fewest processes of this user that called this; the same at every call."""
+    """The number of the GPU that the fewest of this user's processes have taken; the same at every call."""
     count = torch.cuda.device_count()
     names = [str(torch.cuda.get_device_properties(number).uuid) for number in range(count)]
-    return take_one(names) if count > 1 else 0
+    if count < 2:
+        return 0
+    try:
+        return take_one(names)
+    except OSError as error:  # a file system without locks, or a folder of another user
+        log.warning("no GPU can be reserved (%s); give each process its own with `--device cuda:N`", error)
+        return 0
 
 
 def take_one(names: Sequence[str]) -> int:

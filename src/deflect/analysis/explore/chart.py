@@ -47,7 +47,8 @@ def efficiency(study: StudyRuns, addresses: Addresses) -> dict[str, Any]:
         )
     }
     legend = alt.selection_point(name="highlighted", fields=["method"], bind="legend")
-    single = alt.param(name="single", value=False, bind=alt.binding_checkbox(name="single runs "))
+    alone = points[(points.dataset == ALL) & (points.gfm == ALL)].empty  # no method has all of its runs yet
+    single = alt.param(name="single", value=alone, bind=alt.binding_checkbox(name="single runs "))
 
     x = alt.X(
         "x:Q",

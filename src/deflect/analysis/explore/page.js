@@ -83,7 +83,7 @@ function list(entries) {
 function curve([epochs, values]) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const points = values.map((value, i) => [
-    epochs.length > 1 ? 10 + (280 * i) / (epochs.length - 1) : 150,
+    epochs.length > 1 ? 10 + (280 * (epochs[i] - epochs[0])) / (epochs.at(-1) - epochs[0]) : 150,
     high > low ? 90 - (80 * (value - low)) / (high - low) : 50,
   ]);
   const figure = element("figure");

@@ -9,13 +9,12 @@ from html import escape
 from pathlib import Path
 
 from deflect.analysis import tables
-from deflect.analysis.comparison import why_not_comparable
 from deflect.analysis.explore.addresses import Addresses
 from deflect.analysis.explore.chart import efficiency
 from deflect.analysis.explore.runs import COLUMNS, in_order, record, row
 from deflect.analysis.records import StudyRuns
 from deflect.analysis.render import html
-from deflect.analysis.summary import SIMULATED, facts, trust
+from deflect.analysis.summary import banner, facts, trust
 from deflect.pages import fill
 
 
@@ -40,7 +39,7 @@ def page(study: StudyRuns) -> str:
     return fill(
         here / "page.html",
         title=escape(f"The {study.name} study, run by run"),
-        banner="" if study.comparable else f'<p class="banner">{claim(study)}</p>',
+        banner=banner(study),
         facts="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts(study).items()),
         main=html(main, addresses.of),
         notes="\n".join(f"<li>{escape(note)}</li>" for note in main.notes),
@@ -51,11 +50,6 @@ def page(study: StudyRuns) -> str:
         datatables_style=packed(datatables.with_suffix(".css").read_text(encoding="utf-8")),
         script=(here / "page.js").read_text(encoding="utf-8"),
     )
-
-
-def claim(study: StudyRuns) -> str:
-    """What the numbers of a study that cannot be compared with the paper's do not claim, as HTML."""
-    return SIMULATED if study.simulated else f"No number is compared with the paper's: {why_not_comparable(study)}."
 
 
 def packed(text: str) -> str:
