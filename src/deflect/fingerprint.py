@@ -16,7 +16,7 @@ STEPS = {
         bands.py data !data/simulate !data/fetch !data/disk.py !data/manifest.py !data/store.py
         !data/duplicates.py""",
     "duplicates": "data/duplicates.py",
-    "check": "checking pages.py page.css",
+    "check": "checking pages.py page_head.html",
     "pretrain": "gfms !gfms/fetch.py !gfms/own.py !gfms/verify.py settings/pretraining.py",
     "convert": "gfms !gfms/fetch.py !gfms/pretrain.py !gfms/masked.py !gfms/distill.py !gfms/views.py",
     "train": """
@@ -29,7 +29,7 @@ STEPS = {
         !training/search.py !training/timing.py !training/tracking.py""",
     "tune": "training/search.py",  # besides "train"
     "report": """
-        analysis pages.py page.css cli/report.py record.py composite.py settings/claims.py settings/decisions.py
+        analysis pages.py page_head.html cli/report.py record.py composite.py settings/claims.py settings/decisions.py
         data/catalog.py data/catalog.yaml""",
     "crate": "crate",
 }

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Environment variable with which the workflow reports on the finished runs and does nothing else.
 PRESENT_RUNS = "DEFLECT_PRESENT_RUNS"
+#: The file that makes a folder of results an RO-Crate.
+CRATE_METADATA = "ro-crate-metadata.json"
 #: Prefix of warnings in logs.
 WARNING = "warning: "
 #: Assignment in a shell with which Python finds this code.

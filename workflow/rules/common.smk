@@ -16,6 +16,7 @@ from deflect.errors import DeflectError
 from deflect.fingerprint import code_sha256
 from deflect.cli.machine import make_usable
 from deflect.workflow import (
+    CRATE_METADATA,
     config_file,
     grid,
     prepared_datasets,

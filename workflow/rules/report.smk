@@ -334,7 +334,7 @@ rule crate:
         report=f"{RESULTS}/report.html",
         config=CONFIG_FILE,
     output:
-        metadata=f"{RESULTS}/ro-crate-metadata.json",
+        metadata=f"{RESULTS}/{CRATE_METADATA}",
     log:
         f"results/logs/crate/{STUDY.name}.log",
     conda:

@@ -12,9 +12,8 @@ from deflect.config import DECISIONS, load, of_project
 from deflect.errors import DeflectError
 from deflect.files import read_json, write_json, write_text
 from deflect.settings.study import Study
-from deflect.workflow import PRESENT_RUNS, grid, segmentation_datasets, write_index
+from deflect.workflow import CRATE_METADATA, PRESENT_RUNS, grid, segmentation_datasets, write_index
 
-METADATA = "ro-crate-metadata.json"  # what makes a folder an RO-Crate
 REFERENCES, CLAIMS = "references/paper.csv", "references/claims.yaml"
 
 
@@ -111,5 +110,5 @@ def report(args: Namespace) -> int:
     command = [sys.executable, "-m", "snakemake", "-s", str(of_project("Snakefile")), "--cores", "1"]
     command += ["--config", f"study={study.name}"]
     command += ["--configfile", str(args.config)] if args.config else []
-    command += ["--", "results", f"{study.results}/report.html", f"{study.results}/{METADATA}"]
+    command += ["--", "results", f"{study.results}/report.html", f"{study.results}/{CRATE_METADATA}"]
     return subprocess.run(command, env=os.environ | {PRESENT_RUNS: "1"}).returncode

@@ -23,8 +23,8 @@ from deflect.crate.inputs import add_store, add_weights
 from deflect.crate.runs import add_parameters, add_run, add_software
 from deflect.files import atomic_path, write_json
 from deflect.settings.study import Study
+from deflect.workflow import CRATE_METADATA
 
-METADATA = "ro-crate-metadata.json"
 LOCK, CITATION = "requirements.lock", "CITATION.cff"
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
@@ -84,8 +84,8 @@ def write_crate(study: Study, runs: StudyRuns, config: Path) -> Path:
     root["mentions"] = refs([study_action, *actions])
     root["mainEntity"] = snakefile
     _describe_root(crate, runs, records)
-    write_json(folder / METADATA, crate.metadata.generate())
-    return folder / METADATA
+    write_json(folder / CRATE_METADATA, crate.metadata.generate())
+    return folder / CRATE_METADATA
 
 
 def _result_files(folder: Path) -> list[str]:
@@ -93,7 +93,7 @@ def _result_files(folder: Path) -> list[str]:
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     names = [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
     own = (f"{WORKFLOW}/", "runs/")
-    return [*sorted(name for name in names if not name.startswith(own) and name != METADATA), "runs/index.csv"]
+    return [*sorted(name for name in names if not name.startswith(own) and name != CRATE_METADATA), "runs/index.csv"]
 
 
 def _summary(runs: StudyRuns) -> str:
